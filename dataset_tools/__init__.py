@@ -1,0 +1,1 @@
+"""Robot episodes to prepared folders; looking at and checking such folders."""

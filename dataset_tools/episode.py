@@ -1,0 +1,52 @@
+"""Episode: what every reader returns and everything above reads. Layer 1: numpy only.
+
+Frames are lazy: a reader hands over the length and a function from frame number to picture, so that listing a
+thousand episodes costs no decoding.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+PHYSICS_RATE = 250  # Hz; RoboTwin saves a frame every `save_freq` steps of it
+
+
+class EpisodeError(ValueError):
+    """An episode that cannot be read; the message names the file, what was wanted and the mend."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded run of a task.
+
+    `read_frame(i)` returns frame i of [0, length) as uint8 (H, W, 3) RGB of one camera, whatever the colour order
+    in the file was. `states` and `actions` are float64 (length, D) or None.
+    """
+
+    task: str
+    number: int  # episode number within its task; the same number in two RoboTwin data sets is the same scene
+    length: int  # frames
+    source: Path
+    read_frame: Callable[[int], np.ndarray]
+    instructions: tuple[str, ...] = ()
+    states: np.ndarray | None = None
+    actions: np.ndarray | None = None
+    cameras: tuple[str, ...] = ("head_camera",)
+    camera: str = "head_camera"
+    save_freq: int | None = None  # physics steps of 1/250 s per saved frame
+    rate: float | None = None  # frames per second, where the source states it itself
+    notes: dict = field(default_factory=dict)  # what else the source says (seed, embodiment, ...)
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Rate of the recording: `rate` where stated, else 250 / save_freq, else unknown."""
+        if self.rate is not None:
+            return self.rate
+        return PHYSICS_RATE / self.save_freq if self.save_freq else None
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """All frames in order, uint8 (H, W, 3) RGB."""
+        for index in range(self.length):
+            yield self.read_frame(index)

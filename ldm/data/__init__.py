@@ -1,0 +1,1 @@
+"""Prepared folders to training batches. Never imports networks."""

@@ -1,0 +1,23 @@
+"""FrameBatch: the contract between data and model. Layer 0: imports torch only."""
+
+from typing import NotRequired, TypedDict
+
+from torch import Tensor
+
+
+class FrameSample(TypedDict):
+    """One pair, before collation."""
+
+    source_frame: Tensor  # (3, H, W) in [-1, 1]
+    target_frame: Tensor  # (3, H, W) in [-1, 1]
+    instruction: str
+    pair_id: str  # "<task>/<episode>/<source frame>", unique in a prepared folder
+
+
+class FrameBatch(TypedDict):
+    """B pairs, as the default collate function stacks them."""
+
+    source_frame: Tensor  # (B, 3, H, W) in [-1, 1]
+    target_frame: NotRequired[Tensor]  # (B, 3, H, W) in [-1, 1]; absent at prediction
+    instruction: list[str]  # B sentences
+    pair_id: list[str]  # B names

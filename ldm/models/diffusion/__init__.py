@@ -1,0 +1,1 @@
+"""Noise schedule, conditioning, guidance, samplers and the models built of them."""

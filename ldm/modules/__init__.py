@@ -1,0 +1,1 @@
+"""Bricks: take numbers and tensors, know neither Lightning nor configs."""

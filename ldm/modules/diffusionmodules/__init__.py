@@ -1,0 +1,1 @@
+"""The U-Net (openaimodel) and the autoencoder's encoder and decoder (model)."""

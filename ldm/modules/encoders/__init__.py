@@ -1,0 +1,1 @@
+"""Text encoders; the one door to transformers and open_clip."""

@@ -1,0 +1,105 @@
+"""Building objects from configs: `target` / `params` nodes, checked before construction.
+
+Layer 0: imports nothing of the project. A wrong name in a YAML is refused with its path, the nearest right
+name and the full list, before any network is allocated.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A config that cannot be built; the message names the place in the YAML and the mend."""
+
+
+def _nearest(name: str, choices: list[str]) -> str:
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def get_obj_from_str(target: str, where: str = "target") -> Any:
+    """Object under a dotted path such as `ldm.models.autoencoder.AutoencoderKL`.
+
+    Args:
+        target: `package.module.Name`.
+        where: place in the config, for the message.
+
+    Raises:
+        ConfigError: if the module or the name does not exist.
+    """
+    module_name, _, name = str(target).rpartition(".")
+    if not module_name:
+        raise ConfigError(f"{where}: '{target}' is not a dotted path; wanted 'package.module.Name'.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if module_name == missing or module_name.startswith(missing + "."):
+            raise ConfigError(f"{where}: there is no module '{missing}' for target '{target}'.") from error
+        raise ConfigError(
+            f"{where}: '{target}' needs the package '{missing}', which is not installed.\n"
+            f"Install it with: pip install {missing.replace('_', '-')}"
+        ) from error
+    if hasattr(module, name):
+        return getattr(module, name)
+    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module_name]
+    raise ConfigError(f"{where}: module '{module_name}' has no '{name}'{_nearest(name, own)} It has: {', '.join(own)}.")
+
+
+def _check_params(target: Callable, params: Mapping, where: str, given: Mapping) -> None:
+    """Refuse names that `target` does not take and name the required ones that are absent."""
+    signature = inspect.signature(target)
+    takes = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [p.name for p in takes]
+    label = getattr(target, "__name__", str(target))
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
+    for name in params:
+        if name not in names and not open_ended:
+            raise ConfigError(
+                f"{where}: {label} has no parameter '{name}'{_nearest(name, names)}\nIt takes: {', '.join(names)}."
+            )
+    absent = [p.name for p in takes if p.default is p.empty and p.name not in params and p.name not in given]
+    if absent:
+        raise ConfigError(f"{where}: {label} needs {', '.join(repr(n) for n in absent)}, not given.")
+
+
+def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] = ()) -> None:
+    """Check a `target` / `params` node and every node below it without building anything.
+
+    Args:
+        config: mapping with `target` and, if wanted, `params`.
+        where: place of the node in the YAML, for messages.
+        given: parameter names that code, not the YAML, will pass.
+    """
+    if not isinstance(config, Mapping) or "target" not in config:
+        raise ConfigError(f"{where}: wanted a node with 'target' and 'params', got {type(config).__name__}.")
+    extra = set(config) - {"target", "params"}
+    if extra:
+        name = sorted(map(str, extra))[0]
+        raise ConfigError(
+            f"{where}: a node has exactly 'target' and 'params', found '{name}'{_nearest(name, ['target', 'params'])}"
+        )
+    params = config.get("params") or {}
+    _check_params(get_obj_from_str(config["target"], where), params, f"{where}.params", dict.fromkeys(given))
+    for name, value in params.items():
+        if isinstance(value, Mapping) and "target" in value:
+            check_config(value, f"{where}.params.{name}")
+
+
+def instantiate_from_config(config: Mapping, where: str = "config", **given: Any) -> Any:
+    """Build what a `target` / `params` node describes.
+
+    Args:
+        config: mapping with `target` (dotted path) and `params` (keyword arguments).
+        where: place of the node in the YAML, for messages.
+        **given: arguments that code passes beside the YAML's.
+
+    Raises:
+        ConfigError: before construction, if a name is unknown or a required one is missing.
+    """
+    check_config(config, where, tuple(given))
+    params = {**(config.get("params") or {}), **given}
+    return get_obj_from_str(config["target"], where)(**params)

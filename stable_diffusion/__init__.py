@@ -1,0 +1,1 @@
+"""Everything about published checkpoints: layouts, key names, loading, surgery."""
