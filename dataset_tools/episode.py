@@ -6,6 +6,7 @@ thousand episodes costs no decoding.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,19 @@ class EpisodeError(ValueError):
 
 
 @dataclass(frozen=True)
+class Joints:
+    """What the robot measured and what it was told, a row per frame; None where the source does not say."""
+
+    states: np.ndarray | None = None  # float64 (length, D)
+    actions: np.ndarray | None = None  # float64 (length, D'); in RoboTwin the drive targets, equal to the states
+
+
+@dataclass(frozen=True)
 class Episode:
     """One recorded run of a task.
 
     `read_frame(i)` returns frame i of [0, length) as uint8 (H, W, 3) RGB of one camera, whatever the colour order
-    in the file was. `states` and `actions` are float64 (length, D) or None.
+    in the file was. Both callables can be pickled, so that an episode can be sent to another process.
     """
 
     task: str
@@ -31,8 +40,7 @@ class Episode:
     source: Path
     read_frame: Callable[[int], np.ndarray]
     instructions: tuple[str, ...] = ()
-    states: np.ndarray | None = None
-    actions: np.ndarray | None = None
+    read_joints: Callable[[], Joints] = Joints
     cameras: tuple[str, ...] = ("head_camera",)
     camera: str = "head_camera"
     save_freq: int | None = None  # physics steps of 1/250 s per saved frame
@@ -46,7 +54,27 @@ class Episode:
             return self.rate
         return PHYSICS_RATE / self.save_freq if self.save_freq else None
 
+    @cached_property
+    def joints(self) -> Joints:
+        """States and actions, read on first use."""
+        return self.read_joints()
+
     def frames(self) -> Iterator[np.ndarray]:
         """All frames in order, uint8 (H, W, 3) RGB."""
         for index in range(self.length):
             yield self.read_frame(index)
+
+
+def choose_camera(camera: str | None, cameras: tuple[str, ...], source: Path) -> str:
+    """The camera asked for; by default the head camera, or the first there is.
+
+    Raises:
+        EpisodeError: if there is no such camera.
+    """
+    if not cameras:
+        raise EpisodeError(f"{source} holds no camera pictures; record it with data_type rgb on.")
+    if camera is None:
+        return next((name for name in cameras if "head" in name or name.endswith("cam_high")), cameras[0])
+    if camera not in cameras:
+        raise EpisodeError(f"{source} has no camera '{camera}'; choose one of {', '.join(cameras)} with --camera.")
+    return camera

@@ -15,9 +15,10 @@ class ConfigError(ValueError):
     """A config that cannot be built; the message names the place in the YAML and the mend."""
 
 
-def _nearest(name: str, choices: list[str]) -> str:
+def nearest_name(name: str, choices: list[str]) -> str:
+    """Ending of a sentence about an unknown name: "; did you mean 'x'?" where one is near, else "."."""
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; did you mean '{close[0]}'?" if close else "."
 
 
 def get_obj_from_str(target: str, where: str = "target") -> Any:
@@ -46,7 +47,9 @@ def get_obj_from_str(target: str, where: str = "target") -> Any:
     if hasattr(module, name):
         return getattr(module, name)
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module_name]
-    raise ConfigError(f"{where}: module '{module_name}' has no '{name}'{_nearest(name, own)} It has: {', '.join(own)}.")
+    raise ConfigError(
+        f"{where}: module '{module_name}' has no '{name}'{nearest_name(name, own)} It has: {', '.join(own)}."
+    )
 
 
 def _check_params(target: Callable, params: Mapping, where: str, given: Mapping) -> None:
@@ -59,7 +62,7 @@ def _check_params(target: Callable, params: Mapping, where: str, given: Mapping)
     for name in params:
         if name not in names and not open_ended:
             raise ConfigError(
-                f"{where}: {label} has no parameter '{name}'{_nearest(name, names)}\nIt takes: {', '.join(names)}."
+                f"{where}: {label} has no parameter '{name}'{nearest_name(name, names)}\nIt takes: {', '.join(names)}."
             )
     absent = [p.name for p in takes if p.default is p.empty and p.name not in params and p.name not in given]
     if absent:
@@ -79,9 +82,8 @@ def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] 
     extra = set(config) - {"target", "params"}
     if extra:
         name = sorted(map(str, extra))[0]
-        raise ConfigError(
-            f"{where}: a node has exactly 'target' and 'params', found '{name}'{_nearest(name, ['target', 'params'])}"
-        )
+        hint = nearest_name(name, ["target", "params"])
+        raise ConfigError(f"{where}: a node has exactly 'target' and 'params', found '{name}'{hint}")
     params = config.get("params") or {}
     _check_params(get_obj_from_str(config["target"], where), params, f"{where}.params", dict.fromkeys(given))
     for name, value in params.items():

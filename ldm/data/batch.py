@@ -11,7 +11,8 @@ class FrameSample(TypedDict):
     source_frame: Tensor  # (3, H, W) in [-1, 1]
     target_frame: Tensor  # (3, H, W) in [-1, 1]
     instruction: str
-    pair_id: str  # "<task>/<episode>/<source frame>", unique in a prepared folder
+    pair_id: str  # "<task>/<episode>/<source>-<target>", unique in a prepared folder
+    seed: int  # decides everything that chance decides about this sample at this point of the training
 
 
 class FrameBatch(TypedDict):
@@ -21,3 +22,4 @@ class FrameBatch(TypedDict):
     target_frame: NotRequired[Tensor]  # (B, 3, H, W) in [-1, 1]; absent at prediction
     instruction: list[str]  # B sentences
     pair_id: list[str]  # B names
+    seed: NotRequired[Tensor]  # (B,) int64; absent at prediction

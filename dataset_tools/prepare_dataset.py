@@ -1,0 +1,229 @@
+"""Command line: robot episodes => prepared folder. Layer 1.
+
+    python -m dataset_tools.prepare_dataset --episodes data/sim --output data/prepared --horizon 20 --size 64
+
+Interrupted at any moment, the same command goes on where it stopped and ends with the same bytes.
+"""
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dataset_tools.episode import EpisodeError
+from dataset_tools.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
+from dataset_tools.pairing import PAIRINGS, PairingRule, parse_numbers
+from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
+from dataset_tools.preparation import (
+    Options,
+    Part,
+    Plan,
+    convert_part,
+    finish_folder,
+    open_folder,
+    pending_parts,
+    plan_folder,
+)
+from dataset_tools.robotwin import find_episodes
+from dataset_tools.splits import SPLIT_KINDS, SplitRule
+from ldm.data.manifest import SPLITS
+
+log = logging.getLogger(__name__)
+
+BAD_INPUT = 2  # exit code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare a folder; 0 when it is whole (or this shard is done), 2 and one sentence for bad input."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    args = make_parser().parse_args(argv)
+    console = Console(stderr=True)
+    try:
+        return _prepare(args, console)
+    except (EpisodeError, ValueError) as error:
+        console.print(f"prepare_dataset: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except BrokenProcessPool:
+        console.print(
+            "prepare_dataset: a worker was killed, most likely for memory; what is done is kept, so run the same "
+            "command with --workers 1.",
+            style="red",
+            soft_wrap=True,
+        )
+    except OSError as error:
+        console.print(
+            f"prepare_dataset: {error.filename or args.output}: {error.strerror}; choose another --output or free space.",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return BAD_INPUT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Arguments of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset_tools.prepare_dataset", description="Robot episodes => prepared folder."
+    )
+    add = parser.add_argument
+    add("--episodes", type=Path, required=True, help="folder of episodes: RoboTwin 1.0 pkl or 2.0 hdf5")
+    add("--output", type=Path, required=True, help="prepared folder to write")
+    add("--camera", help="which camera (default: the head camera)")
+    add("--save-freq", type=int, help="physics steps (1/250 s) per saved frame, where the episodes do not say")
+
+    add = parser.add_argument_group("pairs").add_argument
+    add("--pairing", choices=PAIRINGS, default="fixed")
+    add("--horizon", type=int, nargs="+", default=[], help="frames from source to target")
+    add("--horizon-seconds", type=float, nargs="+", default=[], help="the same in seconds")
+    add("--stride", type=int, default=1, help="every stride-th frame is a source")
+    add("--window", type=int, default=50, help="first_last: how many frames at each end")
+    add("--pairs-per-episode", type=int, default=1, help="first_last")
+    add("--seed", type=int, default=0, help="first_last")
+    add("--drop-static", type=float, default=0.0, metavar="T", help="drop pairs with mean |difference| < T of 255")
+
+    add = parser.add_argument_group("split").add_argument
+    add("--split", choices=SPLIT_KINDS, default="episode", help="leaky: by pair, only to reproduce the papers")
+    add("--val", type=float, default=0.1, help="fraction of the episodes")
+    add("--test", type=float, help="fraction of the episodes (default 0.1, or 0 with --holdout)")
+    add("--holdout", type=parse_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
+    add("--all-test", action="store_true", help="everything into the test split")
+    add("--max-train-samples", type=int)
+
+    add = parser.add_argument_group("sentences").add_argument
+    add("--instruction", help="one sentence for all pairs")
+    add("--instructions", default="auto", help=f"{', '.join(SOURCES)}, or RoboTwin's folder data/instructions")
+    add("--template", default=NO_TEMPLATE, help="may say {instruction}, {horizon} (frames), {seconds}")
+
+    add = parser.add_argument_group("pictures").add_argument
+    add("--size", type=_size, default=None, metavar="S|keep", help="square S x S, LANCZOS (default: keep)")
+    add("--picture-format", choices=PICTURE_FORMATS, default="jpg")
+    add("--quality", type=int, default=JPEG_QUALITY, help="of JPEG")
+
+    add = parser.add_argument_group("work").add_argument
+    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; the result is the same")
+    add("--shard", type=_shard, default=(0, 1), metavar="i/n", help="convert the i-th of n shares, i from 0")
+    add("--merge", action="store_true", help="finish the folder after all shards are done")
+    return parser
+
+
+def _size(text: str) -> int | None:
+    return None if text == "keep" else int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no shard; write 0/4, 1/4, 2/4, 3/4.")
+    return int(index), int(count)
+
+
+def make_options(args: argparse.Namespace) -> Options:
+    """Options of the preparation from the command's arguments."""
+    is_folder = args.instructions not in SOURCES
+    test = args.test if args.test is not None else 0.0 if args.holdout else 0.1
+    split = SplitRule(args.val, test, args.holdout, args.split)
+    return Options(
+        pairing=PairingRule(
+            kind=args.pairing,
+            horizons=tuple(args.horizon),
+            horizons_seconds=tuple(args.horizon_seconds),
+            stride=args.stride,
+            window=args.window,
+            pairs_per_episode=args.pairs_per_episode,
+            seed=args.seed,
+        ),
+        split=SplitRule(val=0.0, test=1.0) if args.all_test else split,
+        sentences=SentenceRule(
+            source="auto" if is_folder else args.instructions,
+            fixed=args.instruction,
+            shipped=read_shipped_sentences(Path(args.instructions)) if is_folder else (),
+            template=args.template,
+        ),
+        size=args.size,
+        picture_format=args.picture_format,
+        quality=args.quality,
+        drop_static=args.drop_static,
+        max_train_samples=args.max_train_samples,
+    )
+
+
+def _prepare(args: argparse.Namespace, console: Console) -> int:
+    options = make_options(args)
+    episodes = find_episodes(args.episodes, camera=args.camera, save_freq=args.save_freq)
+    plan = plan_folder(episodes, options, args.episodes)
+    if open_folder(plan, args.output):
+        log.info("%s is whole already: the same episodes, the same options.", args.output)
+        return 0
+    index, count = args.shard
+    if not args.merge:
+        share = [part for part in pending_parts(plan, args.output) if part.position % count == index]
+        _convert(share, args.output, options, args.workers, console)
+        if count > 1:
+            log.info("shard %d/%d is done; when all are, run the same command with --merge.", index, count)
+            return 0
+    version = _version()
+    whole = finish_folder(plan, args.output, options, {"tool": "dataset_tools.prepare_dataset", "version": version})
+    console.print(_report(whole, plan))
+    return 0
+
+
+def _convert(parts: list[Part], folder: Path, options: Options, workers: int, console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("pairs", total=sum(len(part.pairs) for part in parts))
+        for part in _converted(parts, folder, options, min(workers, len(parts))):
+            progress.advance(bar, len(part.pairs))
+
+
+def _converted(parts: list[Part], folder: Path, options: Options, workers: int) -> Iterator[Part]:
+    """Parts as they get done, in this process or in several."""
+    if workers <= 1:
+        for part in parts:
+            convert_part(part, folder, options)
+            yield part
+        return
+    # Fresh processes: a fork would copy the progress bar's thread and open files in an undefined state.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(convert_part, part, folder, options): part for part in parts}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("frame-prediction")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _report(whole: dict, plan: Plan) -> Table:
+    counts = whole["counts"]
+    table = Table(title=f"{whole['pairs']} pairs of {len(plan.parts)} episodes", title_justify="left")
+    table.add_column("task")
+    for split in SPLITS:
+        table.add_column(split, justify="right")
+    for task, row in counts.items():
+        table.add_row(task, *(str(row.get(split, 0)) for split in SPLITS))
+    skipped, dropped = whole["skipped_without_target"], whole["dropped_static"]
+    table.caption = (
+        f"skipped for want of a target frame: {skipped}; dropped as static: {dropped}; split: {whole['split']}"
+    )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Reading, merging and saving the YAML files that describe a run.
+
+`--base a.yaml b.yaml key=value` merges left to right. Where a later file names another `target` for a node, the
+node is replaced whole: parameters of the old class mean nothing to the new one. Layer 1: imports OmegaConf.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ldm.data.atomic import write_text
+from ldm.util import ConfigError, nearest_name
+
+TOP_LEVEL = ("seed", "resolution", "horizon", "pretrained", "model", "data", "sampling", "lightning")
+
+
+def read_yaml(path: Path) -> dict:
+    """One file as plain containers, interpolations unresolved.
+
+    Raises:
+        ConfigError: if the file is absent or is no YAML mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        hint = nearest_name(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        raise ConfigError(f"there is no config file {path}{hint}")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: wanted a mapping with the keys {', '.join(TOP_LEVEL)}, got {type(content).__name__}."
+        )
+    return content
+
+
+def merge(base: Mapping, overlay: Mapping) -> dict:
+    """`overlay` over `base`, recursively; a node with another `target` replaces the old one whole."""
+    if "target" in overlay and overlay["target"] != base.get("target", overlay["target"]):
+        return dict(overlay)
+    merged = dict(base)
+    for key, value in overlay.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_override(text: str) -> dict:
+    """`a.b.c=value` as nested dictionaries; the value is read as YAML."""
+    key, separator, value = text.partition("=")
+    if not separator or not key or key.startswith("-"):
+        raise ConfigError(f"'{text}' is neither a flag nor an override; overrides look like model.params.name=value.")
+    nested = yaml.safe_load(value) if value else None
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _check_override(config: Mapping, override: Mapping, path: str = "") -> None:
+    """An override may add a parameter to a node, but not invent a section."""
+    for key, value in override.items():
+        where = f"{path}{key}"
+        known = list(config) if path else list(TOP_LEVEL)
+        if key not in known and not path.endswith(("params.", "trainer.")):
+            hint = nearest_name(key, list(map(str, known)))
+            raise ConfigError(f"{where}: no such key in the config{hint} It has: {', '.join(map(str, known))}.")
+        if isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
+            _check_override(config[key], value, f"{where}.")
+
+
+def compose(base: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
+    """The config of a run as plain containers, interpolations resolved.
+
+    Args:
+        base: YAML files, merged left to right.
+        overrides: `key.key=value`, merged last.
+
+    Raises:
+        ConfigError: names the file or key at fault and the mend.
+    """
+    config: dict = {}
+    for path in base:
+        config = merge(config, read_yaml(path))
+    unknown = [key for key in config if key not in TOP_LEVEL]
+    if unknown:
+        hint = nearest_name(str(unknown[0]), list(TOP_LEVEL))
+        raise ConfigError(f"{unknown[0]}: no such section{hint} A config has: {', '.join(TOP_LEVEL)}.")
+    for text in overrides:
+        override = parse_override(text)
+        _check_override(config, override)
+        config = merge(config, override)
+    try:
+        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the config does not resolve: {' '.join(str(error).split())}") from error
+
+
+def save_config(config: Mapping, path: Path, header: str = "") -> None:
+    """Write a composed config; the file is itself a valid `--base`."""
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    write_text(path, comment + yaml.safe_dump(dict(config), sort_keys=False, width=110, allow_unicode=True))

@@ -1,0 +1,91 @@
+"""DataModuleFromConfig: data sets named in a YAML, as Lightning loaders. Layer 1."""
+
+import os
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Dataset
+
+from ldm.data.frame_pairs import collate
+from ldm.data.stream import StreamSampler, TrainingStream
+from ldm.util import ConfigError, instantiate_from_config
+
+MAX_WORKERS = 8  # a guess that suits one GPU; the config overrides it
+
+
+class DataModuleFromConfig(pl.LightningDataModule):
+    """Loaders for training, validation and test.
+
+    Args:
+        batch_size: samples per device and micro-batch.
+        train, validation, test: nodes of data sets, each optional.
+        num_workers: loader processes per device; None takes all cores but one, at most 8.
+        seed: decides order and chance of the training stream.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        seed: int,
+        train: Mapping | None = None,
+        validation: Mapping | None = None,
+        test: Mapping | None = None,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"data.params.batch_size: {batch_size}; wanted at least 1.")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.configs = {"train": train, "validation": validation, "test": test}
+        self.num_workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if num_workers is None else num_workers
+        self.datasets: dict[str, Dataset] = {}
+        self._stream: TrainingStream | None = None
+        self._resumed: dict | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the manifests, once."""
+        for name, config in self.configs.items():
+            if config is not None and name not in self.datasets:
+                self.datasets[name] = instantiate_from_config(config, f"data.params.{name}")
+
+    def train_dataloader(self) -> TrainingStream:
+        """The resumable training stream of this process."""
+        rank = self.trainer.global_rank if self.trainer else 0
+        world_size = self.trainer.world_size if self.trainer else 1
+        dataset = self.datasets["train"]
+        sampler = StreamSampler(len(dataset), self.batch_size, self.seed, rank, world_size)
+        self._stream = TrainingStream(dataset, sampler, **self._loader_options())
+        if self._resumed is not None:
+            self._stream.load_state_dict(self._resumed)
+        return self._stream
+
+    def state_dict(self) -> dict:
+        """Position in the training stream, for the checkpoint."""
+        return self._stream.state_dict() if self._stream else {}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Remember the position for the stream that is built next."""
+        self._resumed = state_dict or None
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Validation pairs in order."""
+        return self._in_order("validation")
+
+    def test_dataloader(self) -> DataLoader | list:
+        """Test pairs in order."""
+        return self._in_order("test")
+
+    def _in_order(self, name: str) -> DataLoader | list:
+        if name not in self.datasets:
+            return []
+        return DataLoader(self.datasets[name], batch_size=self.batch_size, shuffle=False, **self._loader_options())
+
+    def _loader_options(self) -> dict:
+        """Options shared by all loaders; a process-less loader cannot have persistent workers."""
+        return {
+            "num_workers": self.num_workers,
+            "collate_fn": collate,
+            "pin_memory": self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            "persistent_workers": self.num_workers > 0,
+        }

@@ -1,0 +1,85 @@
+"""--dry-run: what a config would train, and what is missing on this machine. Layer 6; builds on the meta device."""
+
+from collections.abc import Mapping
+
+import torch
+from rich.console import Group
+from rich.table import Table
+
+from ldm.data.manifest import read_manifest
+from ldm.models.diffusion.ddpm import describe_parts
+from ldm.util import check_config, instantiate_from_config
+
+
+def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: str | None) -> Group:
+    """Parameters by part, data, effective batch, and a command for each thing that is missing.
+
+    Args:
+        config: a composed config.
+        gpus: indices that `--gpus` names.
+        missing_weights: how to get the pretrained weights, or None where they are there.
+    """
+    check_config(config["data"], "data")
+    with torch.device("meta"):
+        model = instantiate_from_config(config["model"], "model")
+    missing = [missing_weights] if missing_weights else []
+    tables = [
+        _parts_table(describe_parts(model), sum(p.numel() for p in model.trained_parameters())),
+        _batch_table(config, gpus),
+        _data_table(config["data"]["params"], missing),
+    ]
+    found = torch.cuda.device_count()
+    if gpus and max(gpus) >= found:
+        missing.append(
+            f"GPUs {', '.join(map(str, gpus))}: this machine has {found or 'none'}. Run on one that has them, or try\n"
+            "  python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
+        )
+    verdict = "Missing to train:\n" + "\n".join(f"- {text}" for text in missing) if missing else "Ready to train."
+    return Group(*tables, verdict)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def _parts_table(parts: dict[str, int], trained: int) -> Table:
+    table = _table("Model", "part", "parameters")
+    for name, count in parts.items():
+        table.add_row(name, f"{count / 1e6:,.2f} M")
+    table.add_row("trained", f"{trained / 1e6:,.2f} M")
+    return table
+
+
+def _batch_table(config: Mapping, gpus: list[int] | None) -> Table:
+    trainer = config["lightning"]["trainer"]
+    batch, accumulate = config["data"]["params"]["batch_size"], trainer.get("accumulate_grad_batches", 1)
+    devices = len(gpus) if gpus else 1
+    table = _table("Optimisation", "setting", "value")
+    table.add_row(
+        "effective batch", f"{batch} x {accumulate} accumulated x {devices} device(s) = {batch * accumulate * devices}"
+    )
+    table.add_row("learning rate", f"{config['model']['params']['learning_rate']:g}")
+    table.add_row("precision", str(trainer.get("precision", "32-true")))
+    table.add_row(
+        "length", f"{trainer.get('max_epochs') or '-'} epochs, {trainer.get('max_steps') or '-'} steps at most"
+    )
+    return table
+
+
+def _data_table(params: Mapping, missing: list[str]) -> Table:
+    table = _table("Data", "split", "pairs")
+    for split in ("train", "validation", "test"):
+        node = params.get(split)
+        if node is None:
+            continue
+        folder = node["params"].get("folder", "?")
+        try:
+            table.add_row(split, f"{len(read_manifest(folder, node['params'].get('split'))):,} in {folder}")
+        except (FileNotFoundError, ValueError) as error:
+            table.add_row(split, "missing")
+            if str(error) not in missing:
+                missing.append(str(error))
+    return table

@@ -1,0 +1,52 @@
+"""What the network sees beside the noisy latent, and how training hides parts of it.
+
+Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1. Layer 4: imports torch only.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """A batch of conditions: the current frame's latent and the instruction's tokens."""
+
+    concat: Tensor  # (B, C, h, w) latent of the source frame: posterior mode, not scaled
+    crossattn: Tensor  # (B, L, D) embedded instruction
+
+    def __len__(self) -> int:
+        return len(self.concat)
+
+    @staticmethod
+    def stack(parts: "list[Conditioning]") -> "Conditioning":
+        """Conditions of several batches after one another."""
+        return Conditioning(torch.cat([p.concat for p in parts]), torch.cat([p.crossattn for p in parts]))
+
+
+def make_null(cond: Conditioning, null_text: Tensor) -> Conditioning:
+    """The same batch without frame and text: zeros, and the embedding of "" (1, L, D)."""
+    return Conditioning(torch.zeros_like(cond.concat), null_text.expand_as(cond.crossattn))
+
+
+def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probability: float) -> Conditioning:
+    """Hide text, frame or both of some samples, by one draw a sample.
+
+    With p = `probability`: u < p hides the text only, p <= u < 2p both, 2p <= u < 3p the frame only. So each of
+    the three happens with probability p; InstructPix2Pix uses 0.05.
+
+    Args:
+        cond: conditions of B samples.
+        null_text: (1, L, D) embedding of the empty instruction.
+        u: (B,) uniform in [0, 1).
+        probability: p, at most 1/3.
+    """
+    if not 0.0 <= probability <= 1.0 / 3.0:
+        raise ValueError(f"conditioning dropout {probability} is outside [0, 1/3].")
+    hide_text = rearrange(u < 2 * probability, "b -> b 1 1")
+    hide_frame = rearrange((u >= probability) & (u < 3 * probability), "b -> b 1 1 1")
+    text = torch.where(hide_text, null_text.to(cond.crossattn.dtype), cond.crossattn)
+    frame = torch.where(hide_frame, torch.zeros_like(cond.concat), cond.concat)
+    return Conditioning(frame, text)

@@ -1,0 +1,355 @@
+"""The models: DDPM (a denoiser that trains) and LatentDiffusion (frame + instruction -> future frame).
+
+Source: DDPM (arXiv 2006.11239), latent diffusion (arXiv 2112.10752), InstructPix2Pix (arXiv 2211.09800); class,
+method and attribute names as in the latent-diffusion repository, so that published weights load without renaming.
+Layer 5: the composition inside ldm. Knows no published weights and no data set, only FrameBatch.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytorch_lightning as pl
+import torch
+from einops import reduce
+from torch import Tensor, nn
+
+from ldm.data.batch import FrameBatch
+from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
+from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
+from ldm.modules.ema import LitEma
+from ldm.util import instantiate_from_config
+
+log = logging.getLogger(__name__)
+
+VALIDATION_SEED = 23  # validation noise is the same at every epoch, so that losses can be compared
+
+
+@dataclass(frozen=True)
+class DenoisingLoss:
+    """Loss of one batch."""
+
+    loss: Tensor  # () mean over the batch
+    per_sample: Tensor  # (B,)
+    t: Tensor  # (B,) timestep of each sample, for the loss-by-noise-level plot
+    parts: dict[str, Tensor] = field(default_factory=dict)  # each term by name, ()
+
+
+@dataclass(frozen=True)
+class TrainingDraws:
+    """What chance decides about one batch; drawn in one place, so that a run can be repeated exactly."""
+
+    t: Tensor  # (B,) timesteps
+    eps: Tensor  # (B, C, h, w) noise
+    u: Tensor  # (B,) the draw that decides conditioning dropout
+    generators: list[torch.Generator]  # B, for what is drawn later: the first stage's posterior
+
+
+def draw_training(seeds: Tensor, shape: tuple[int, ...], timesteps: int, device: torch.device) -> TrainingDraws:
+    """Draws of a batch, each sample from a generator of its own.
+
+    A sample's noise depends on its seed alone: not on batch size, number of devices, accumulation or device type.
+
+    Args:
+        seeds: (B,) int64.
+        shape: (C, h, w) of one latent.
+        timesteps: T.
+        device: where the draws are wanted.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+    t = torch.stack([torch.randint(timesteps, (), generator=g) for g in generators])
+    u = torch.stack([torch.rand((), generator=g) for g in generators])
+    eps = torch.stack([torch.randn(shape, generator=g) for g in generators])
+    return TrainingDraws(*(draws.to(device, non_blocking=True) for draws in (t, eps, u)), generators)
+
+
+class DiffusionWrapper(nn.Module):
+    """The U-Net and how conditions reach it: frame by channel concatenation, text by cross-attention ("hybrid")."""
+
+    def __init__(self, unet_config: Mapping) -> None:
+        super().__init__()
+        self.diffusion_model = instantiate_from_config(unet_config, "model.params.unet_config")
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """Network output (B, C, h, w)."""
+        return self.diffusion_model(torch.cat([x_t, cond.concat], dim=1), t, context=cond.crossattn)
+
+
+class DDPM(pl.LightningModule):
+    """A denoiser with its schedule, optimiser and average; subclasses say what is denoised.
+
+    Args:
+        unet_config: node of the network.
+        timesteps, linear_start, linear_end: see NoiseSchedule.
+        parameterization: what the network predicts: eps, x0 or v.
+        learning_rate: of AdamW; the one used, never multiplied behind your back.
+        weight_decay: of AdamW.
+        use_ema: keep an exponential average of the network.
+        ema_decay: its decay per optimiser step, after warm-up.
+        scheduler_config: node of a schedule of learning-rate factors, or None for a constant rate.
+    """
+
+    def __init__(
+        self,
+        unet_config: Mapping,
+        timesteps: int,
+        linear_start: float,
+        linear_end: float,
+        learning_rate: float,
+        parameterization: Parameterization = "eps",
+        weight_decay: float = 0.01,
+        use_ema: bool = True,
+        ema_decay: float = 0.9999,
+        scheduler_config: Mapping | None = None,
+    ) -> None:
+        super().__init__()
+        if parameterization not in ("eps", "x0", "v"):
+            raise ValueError(f"parameterization '{parameterization}' is not one of eps, x0, v.")
+        self.parameterization: Parameterization = parameterization
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.lr_lambda = instantiate_from_config(scheduler_config, "scheduler_config") if scheduler_config else None
+        self.schedule = NoiseSchedule(timesteps, linear_start, linear_end)
+        self.model = DiffusionWrapper(unet_config)
+        self.model_ema = LitEma(self.model, ema_decay) if use_ema else None
+
+    @contextmanager
+    def ema_scope(self) -> Iterator[None]:
+        """Inside, the network has the averaged weights; no copy is made and none is kept."""
+        if self.model_ema is None:
+            yield
+            return
+        self.model_ema.swap(self.model)
+        try:
+            yield
+        finally:
+            self.model_ema.swap(self.model)
+
+    def q_sample(self, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """See NoiseSchedule.q_sample."""
+        return self.schedule.q_sample(x_start, t, eps)
+
+    def apply_model(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """Output of the network, in its own parameterization (B, C, h, w)."""
+        return self.model(x_t, t, cond)
+
+    def predict_eps(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """Noise estimate (B, C, h, w), whatever the parameterization: what guidance and samplers take."""
+        output = self.apply_model(x_t, t, cond).to(x_t.dtype)
+        return self.schedule.eps_from_output(self.parameterization, output, x_t, t)
+
+    def p_losses(self, x_start: Tensor, cond: Conditioning, t: Tensor, eps: Tensor) -> DenoisingLoss:
+        """Mean squared error of the network's output; DDPM eq. 14 for eps."""
+        x_t = self.q_sample(x_start, t, eps)
+        output = self.apply_model(x_t, t, cond)
+        target = self.schedule.training_target(self.parameterization, x_start, t, eps)
+        per_sample = reduce((output.float() - target.float()) ** 2, "b c h w -> b", "mean")
+        loss = per_sample.mean()
+        return DenoisingLoss(loss, per_sample.detach(), t, {"loss_simple": loss})
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the optimiser moves."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def configure_optimizers(self) -> dict:
+        """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
+        optimizer = torch.optim.AdamW(
+            self.trained_parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        if self.lr_lambda is None:
+            return {"optimizer": optimizer}
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_lambda.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def optimizer_step(self, *args: object, **kwargs: object) -> None:
+        """One optimiser step; the average advances with it, once, however many micro-batches it took."""
+        super().optimizer_step(*args, **kwargs)
+        if self.model_ema is not None:
+            self.model_ema.update(self.model)
+
+
+class LatentDiffusion(DDPM):
+    """From the latent of the current frame and an instruction, the latent of the future frame.
+
+    Args:
+        first_stage_config: node of the frozen autoencoder.
+        cond_stage_config: node of the text encoder.
+        scale_factor: brings the first stage's latents to unit variance; 0.18215 for SD v1.
+        cond_stage_trainable: train the text encoder too.
+        conditioning_dropout: probability of each of: no text, no frame, neither (see `drop_conditioning`).
+        predict_change: diffuse the *change* from source to target latent instead of the target latent; then what
+            does not move is copied exactly. For first stages whose latents subtract well.
+        **ddpm: see DDPM.
+    """
+
+    def __init__(
+        self,
+        first_stage_config: Mapping,
+        cond_stage_config: Mapping,
+        scale_factor: float,
+        conditioning_dropout: float,
+        cond_stage_trainable: bool = False,
+        predict_change: bool = False,
+        **ddpm: object,
+    ) -> None:
+        super().__init__(**ddpm)
+        self.scale_factor = scale_factor
+        self.conditioning_dropout = conditioning_dropout
+        self.cond_stage_trainable = cond_stage_trainable
+        self.predict_change = predict_change
+        self.first_stage_model = instantiate_from_config(first_stage_config, "model.params.first_stage_config")
+        self.cond_stage_model = instantiate_from_config(cond_stage_config, "model.params.cond_stage_config")
+        self.first_stage_model.requires_grad_(False)
+        self.cond_stage_model.requires_grad_(cond_stage_trainable)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "LatentDiffusion":
+        """Frozen parts stay in eval mode whatever is asked."""
+        super().train(mode)
+        if hasattr(self, "cond_stage_model"):
+            self.first_stage_model.eval()
+            self.cond_stage_model.train(mode and self.cond_stage_trainable)
+        return self
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the optimiser moves."""
+        text = self.cond_stage_model.parameters() if self.cond_stage_trainable else []
+        return super().trained_parameters() + [p for p in text if p.requires_grad]
+
+    @torch.no_grad()
+    def encode_first_stage(self, frame: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
+        """Latent of a frame, drawn from the posterior and scaled to unit variance.
+
+        Args:
+            frame: (B, 3, H, W) in [-1, 1]; H and W multiples of the first stage's factor.
+            generators: one a sample, for the draw; None takes torch's own.
+
+        Returns:
+            (B, C, h, w), times `scale_factor`. The conditioning frame is *not* scaled; see `encode_context`.
+        """
+        return self.scale_factor * self.first_stage_model.encode(frame).sample(generators)
+
+    @torch.no_grad()
+    def encode_context(self, frame: Tensor) -> Tensor:
+        """Latent of the source frame as the network sees it: posterior mode, not scaled (B, C, h, w)."""
+        return self.first_stage_model.encode(frame).mode()
+
+    @torch.no_grad()
+    def decode_first_stage(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Frame (B, 3, H, W), about [-1, 1], of a diffused latent.
+
+        Args:
+            z: (B, C, h, w), as the sampler returns it.
+            context: the source latent of `encode_context`; needed with `predict_change`.
+        """
+        latent = z / self.scale_factor
+        if self.predict_change:
+            if context is None:
+                raise ValueError("this model predicts the change: decode_first_stage needs the source latent.")
+            latent = latent + context
+        return self.first_stage_model.decode(latent)
+
+    def get_learned_conditioning(self, source_frame: Tensor, instruction: list[str]) -> Conditioning:
+        """Conditions of B samples from frames (B, 3, H, W) in [-1, 1] and B sentences."""
+        return Conditioning(self.encode_context(source_frame), self.encode_instruction(instruction))
+
+    def encode_instruction(self, instruction: list[str]) -> Tensor:
+        """Embedded sentences (B, L, D); with gradients only when the text encoder trains."""
+        with torch.set_grad_enabled(self.cond_stage_trainable and torch.is_grad_enabled()):
+            return self.cond_stage_model(instruction)
+
+    def get_null_conditioning(self, cond: Conditioning) -> Conditioning:
+        """The same batch without frame and text."""
+        return make_null(cond, self.encode_instruction([""]))
+
+    def latent_shape(self, frame: Tensor) -> tuple[int, int, int]:
+        """(C, h, w) of the latent of frames (..., H, W)."""
+        factor = self.first_stage_model.downsampling_factor
+        height, width = frame.shape[-2:]
+        if height % factor or width % factor:
+            raise ValueError(f"frames of {width}x{height}: width and height must be multiples of {factor}.")
+        return self.first_stage_model.latent_channels, height // factor, width // factor
+
+    def get_input(self, batch: FrameBatch, draws: TrainingDraws, dropout: float) -> tuple[Tensor, Conditioning]:
+        """Latent to be noised (B, C, h, w) and conditions, some hidden, of a batch."""
+        cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"])
+        x_start = self.encode_first_stage(batch["target_frame"], draws.generators)
+        if self.predict_change:
+            x_start = x_start - self.scale_factor * cond.concat
+        if dropout > 0.0:
+            cond = drop_conditioning(cond, self.encode_instruction([""]), draws.u, dropout)
+        return x_start, cond
+
+    def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
+        """Denoising loss of a batch; a loss that is not finite stops the run and names the pairs."""
+        seeds = batch["seed"]
+        torch.manual_seed(int(seeds[0]))  # layers that draw by themselves (dropout) repeat after a resume
+        shape = self.latent_shape(batch["target_frame"])
+        draws = draw_training(seeds, shape, self.schedule.timesteps, self.device)
+        x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
+        result = self.p_losses(x_start, cond, draws.t, draws.eps)
+        if not torch.isfinite(result.loss):
+            raise FloatingPointError(f"the loss is {result.loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
+        size = len(seeds)
+        for name, value in result.parts.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size, prog_bar=name == "loss_simple")
+        self.log("train/loss", result.loss.detach(), batch_size=size)
+        self.log("lr_abs", self.optimizers().param_groups[0]["lr"], batch_size=size)
+        return result.loss
+
+    def validation_step(self, batch: FrameBatch, batch_idx: int) -> None:
+        """Loss without dropout, on noise that is the same at every epoch; for the network and for its average."""
+        size = len(batch["pair_id"])
+        seeds = torch.arange(size) + VALIDATION_SEED + 1_000_003 * batch_idx
+        shape = self.latent_shape(batch["target_frame"])
+        draws = draw_training(seeds, shape, self.schedule.timesteps, self.device)
+        x_start, cond = self.get_input(batch, draws, dropout=0.0)
+        loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
+        self.log("val/loss_simple", loss, batch_size=size, sync_dist=True, prog_bar=True)
+        with self.ema_scope():
+            loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
+        self.log("val/loss_simple_ema", loss, batch_size=size, sync_dist=True)
+
+    test_step = validation_step
+
+    @torch.no_grad()
+    def sample_frames(self, batch: FrameBatch, sampler: object, guidance: object, seeds: list[int]) -> Tensor:
+        """Predicted frames (B, 3, H, W) in [-1, 1] of a batch, by a sampler and scales of the caller's.
+
+        Args:
+            batch: source frames and instructions.
+            sampler: has `sample(denoise, noise, generators)`.
+            guidance: makes (denoise, cond, null) into a plain denoiser.
+            seeds: one a sample; a frame depends on its seed and on nothing else.
+        """
+        source = batch["source_frame"]
+        cond = self.get_learned_conditioning(source, batch["instruction"])
+        denoise = guidance(self.predict_eps, cond, self.get_null_conditioning(cond))
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(self.latent_shape(source), generator=g) for g in generators])
+        z = sampler.sample(denoise, noise.to(cond.concat), generators)
+        return self.decode_first_stage(z, cond.concat).clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def log_images(
+        self, batch: FrameBatch, sampler: object, guidance: object, max_images: int = 4
+    ) -> dict[str, Tensor]:
+        """Rows of a picture grid: input, truth, the first stage's reconstruction of the truth, prediction."""
+        few = {name: value[:max_images] for name, value in batch.items()}
+        target = few["target_frame"]
+        reconstruction = self.first_stage_model.decode(self.first_stage_model.encode(target).mode())
+        with self.ema_scope():
+            prediction = self.sample_frames(few, sampler, guidance, list(range(len(target))))
+        return {
+            "input": few["source_frame"],
+            "truth": target,
+            "reconstruction": reconstruction.clamp(-1.0, 1.0),
+            "prediction": prediction,
+        }
+
+
+def describe_parts(model: LatentDiffusion) -> dict[str, int]:
+    """Parameters by part."""
+    parts = {"U-Net": model.model, "first stage": model.first_stage_model, "text encoder": model.cond_stage_model}
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}

@@ -1,0 +1,85 @@
+"""The noise schedule: its tables, and the arithmetic between clean, noisy, noise and velocity.
+
+Source: DDPM (arXiv 2006.11239) for the process, latent-diffusion for the "scaled linear" betas, progressive
+distillation (arXiv 2202.00512) for v. Layer 4: imports torch only; knows no network.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+Parameterization = Literal["eps", "x0", "v"]
+
+
+class NoiseSchedule(nn.Module):
+    """Tables of the forward process x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+
+    The tables are recomputed from the config and never read from a checkpoint (non-persistent buffers).
+
+    Args:
+        timesteps: number of noise levels T; t runs over 0 .. T - 1.
+        linear_start, linear_end: first and last beta; their square roots are spaced evenly.
+    """
+
+    def __init__(self, timesteps: int, linear_start: float, linear_end: float):
+        super().__init__()
+        if not 0.0 < linear_start < linear_end < 1.0:
+            raise ValueError(f"wanted 0 < linear_start < linear_end < 1, got {linear_start} and {linear_end}.")
+        self.timesteps = timesteps
+        betas = np.linspace(linear_start**0.5, linear_end**0.5, timesteps) ** 2
+        alphas_cumprod = np.cumprod(1.0 - betas)
+        table = torch.get_default_dtype()
+        self.register_buffer("alphas_cumprod", torch.tensor(alphas_cumprod, dtype=table), persistent=False)
+        self.register_buffer("signal", torch.tensor(alphas_cumprod**0.5, dtype=table), persistent=False)
+        self.register_buffer("noise", torch.tensor((1.0 - alphas_cumprod) ** 0.5, dtype=table), persistent=False)
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal and noise rate, sqrt(abar_t) and sqrt(1 - abar_t), each (B, 1, 1, 1), of timesteps (B,)."""
+        return rearrange(self.signal[t], "b -> b 1 1 1"), rearrange(self.noise[t], "b -> b 1 1 1")
+
+    def q_sample(self, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Noisy x_t of a clean x_start (B, C, H, W) at timesteps t (B,); DDPM eq. 4."""
+        signal, noise = self.rates(t)
+        return signal * x_start + noise * eps
+
+    def predict_start(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Clean x_0 that x_t came from if its noise was eps."""
+        signal, noise = self.rates(t)
+        return (x_t - noise * eps) / signal
+
+    def predict_eps(self, x_t: Tensor, t: Tensor, x_start: Tensor) -> Tensor:
+        """Noise in x_t if the clean signal was x_start."""
+        signal, noise = self.rates(t)
+        return (x_t - signal * x_start) / noise
+
+    def velocity(self, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0; arXiv 2202.00512, section 4."""
+        signal, noise = self.rates(t)
+        return signal * eps - noise * x_start
+
+    def training_target(self, parameterization: Parameterization, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """What the network is asked for: the noise, the clean signal or the velocity."""
+        if parameterization == "eps":
+            return eps
+        return x_start if parameterization == "x0" else self.velocity(x_start, t, eps)
+
+    def start_from_output(self, parameterization: Parameterization, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Clean x_0 that a network's output stands for."""
+        if parameterization == "x0":
+            return output
+        if parameterization == "eps":
+            return self.predict_start(x_t, t, output)
+        signal, noise = self.rates(t)
+        return signal * x_t - noise * output
+
+    def eps_from_output(self, parameterization: Parameterization, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Noise that a network's output stands for."""
+        if parameterization == "eps":
+            return output
+        if parameterization == "x0":
+            return self.predict_eps(x_t, t, output)
+        signal, noise = self.rates(t)
+        return noise * x_t + signal * output

@@ -1,0 +1,70 @@
+"""Run folders, logs/<time>_<name>/{config.yaml, checkpoints/, images/, metrics.csv}. Layer 1."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ldm.util import ConfigError
+
+RUN_VARIABLE = "FRAME_PREDICTION_RUN"  # tells the name to processes that Lightning starts for further GPUs
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run keeps what it makes."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The composed config; a valid `--base`."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """last.ckpt and best.ckpt."""
+        return self.path / "checkpoints"
+
+    @property
+    def images(self) -> Path:
+        """Picture grids made while training."""
+        return self.path / "images"
+
+
+def new_run(logdir: Path, name: str, postfix: str = "") -> RunFolder:
+    """A folder named by time; the same in every process of the run."""
+    if RUN_VARIABLE not in os.environ:
+        stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        os.environ[RUN_VARIABLE] = str(Path(logdir) / f"{stamp}_{name}{postfix}")
+    return RunFolder(Path(os.environ[RUN_VARIABLE]))
+
+
+def find_run(resume: Path) -> tuple[RunFolder, Path]:
+    """Run folder and checkpoint that `--resume` means: a run folder, or a file in its checkpoints/.
+
+    In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken.
+
+    Raises:
+        ConfigError: if there is nothing to resume.
+    """
+    resume = Path(resume)
+    if resume.is_file():
+        return RunFolder(resume.resolve().parent.parent), resume
+    run = RunFolder(resume)
+    if not resume.is_dir():
+        raise ConfigError(f"--resume {resume}: there is no such run folder or checkpoint.")
+    found = sorted(run.checkpoints.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ConfigError(
+            f"--resume {resume}: {run.checkpoints} holds no last.ckpt; the run saved nothing to go on from."
+        )
+    return run, found[-1]
+
+
+def set_aside_metrics(run: RunFolder) -> None:
+    """Keep the metrics of the part before a resume: metrics.csv => metrics-000.csv, metrics-001.csv, ..."""
+    metrics = run.path / "metrics.csv"
+    if metrics.is_file():
+        number = len(list(run.path.glob("metrics-*.csv")))
+        metrics.rename(run.path / f"metrics-{number:03d}.csv")

@@ -1,0 +1,248 @@
+"""Trains and tests a model from configs: python main.py --base configs/train.yaml --gpus 0,1
+
+The composition root: configs, data, model, weights and callbacks meet here and nowhere else. Nothing imports it.
+"""
+
+import argparse
+import inspect
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from rich.console import Console
+from stable_diffusion.checkpoint import load_pretrained
+from stable_diffusion.weights import resolve
+
+from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
+from ldm.config import compose, merge, save_config
+from ldm.dry_run import describe_run
+from ldm.errors import BAD_INPUT, sentence_for
+from ldm.run_folder import RunFolder, find_run, new_run, set_aside_metrics
+from ldm.util import ConfigError, check_config, instantiate_from_config
+
+log = logging.getLogger("main")
+
+PROJECT = "frame-prediction"  # on W&B
+INTERRUPTED = 130  # exit code, as a shell gives it to a program stopped by Ctrl-C
+NOT_FLAGS = {"self", "logger", "callbacks", "plugins", "accelerator_connector", "model_registry"}
+
+
+def parse_bool(text: str) -> bool:
+    """`--train`, `--train True`, `--train no`."""
+    if text.lower() in ("yes", "true", "t", "y", "1"):
+        return True
+    if text.lower() in ("no", "false", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"wanted true or false, got '{text}'")
+
+
+def parse_gpus(text: str) -> list[int]:
+    """Indices of GPUs: `0`, `0,` and `0,1`."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"wanted GPU indices such as 0 or 0,1, got '{text}'") from None
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All flags; each argument of Lightning's Trainer is one too."""
+    parser = argparse.ArgumentParser(prog="main.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("-b", "--base", nargs="+", default=[], metavar="YAML", help="configs, merged left to right")
+    parser.add_argument("-t", "--train", nargs="?", type=parse_bool, const=True, default=True, help="fit (default)")
+    parser.add_argument("--no-test", nargs="?", type=parse_bool, const=True, default=False, help="only fit")
+    parser.add_argument("-r", "--resume", type=Path, help="run folder, or checkpoint in one, to go on from")
+    parser.add_argument("-n", "--name", default="", help="name of the run; default: the last config's")
+    parser.add_argument("-p", "--postfix", default="", help="appended to the run's name")
+    parser.add_argument("-l", "--logdir", type=Path, default=Path("logs"), help="parent of run folders")
+    parser.add_argument("-s", "--seed", type=int, help="overrides the config's seed")
+    parser.add_argument("--gpus", type=parse_gpus, help="GPUs to train on, such as 0,1; default: the config's devices")
+    parser.add_argument(
+        "--scale_lr",
+        nargs="?",
+        type=parse_bool,
+        const=True,
+        default=False,
+        help="multiply the learning rate by the global batch size",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="build on the meta device, say what is missing, stop")
+    for name in trainer_arguments():
+        flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+        parser.add_argument(*flags, dest=f"trainer.{name}", type=yaml.safe_load, help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", metavar="key.key=value", help="overrides of the config")
+    return parser
+
+
+def trainer_arguments() -> list[str]:
+    """Names that Lightning's Trainer takes and that can be given on a command line."""
+    return [name for name in inspect.signature(pl.Trainer.__init__).parameters if name not in NOT_FLAGS]
+
+
+def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
+    """Config, run folder and checkpoint to resume from, if any."""
+    run, checkpoint = find_run(opt.resume) if opt.resume else (None, None)
+    base = [Path(part) for part in opt.base]
+    overrides = [part for part in base if "=" in part.name and not part.is_file()]  # after --base a.yaml k=v
+    base = [part for part in base if part not in overrides]
+    if run is not None:
+        base = [run.config, *base]
+    if not base:
+        raise ConfigError("which config? Give --base configs/train.yaml, or --resume logs/<run>.")
+    config = compose(base, [*map(str, overrides), *opt.overrides])
+    flags = {k.removeprefix("trainer."): v for k, v in vars(opt).items() if k.startswith("trainer.") and v is not None}
+    config = merge(config, {"lightning": {"trainer": flags}} if flags else {})
+    if opt.seed is not None:
+        config = merge(config, {"seed": opt.seed, "data": {"params": {"seed": opt.seed}}})
+    if run is None:
+        run = new_run(opt.logdir, opt.name or base[-1].stem, opt.postfix)
+    return config, run, checkpoint
+
+
+def choose_devices(config: dict, gpus: list[int] | None) -> dict:
+    """Trainer arguments that say where to run.
+
+    Raises:
+        ConfigError: if GPUs are asked for that are not there.
+    """
+    trainer = dict(config["lightning"].get("trainer") or {})
+    if gpus is None:
+        return trainer
+    found = torch.cuda.device_count()
+    missing = [gpu for gpu in gpus if gpu >= found]
+    if missing or not gpus:
+        wanted = ",".join(map(str, gpus)) or "none"
+        raise ConfigError(
+            f"--gpus {wanted}: this machine has {found or 'no'} CUDA GPU{'s' if found != 1 else ''}; look at the run "
+            "with --dry-run, or try the small one: python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
+        )
+    return trainer | {"accelerator": "gpu", "devices": gpus}
+
+
+def build_model(config: dict, *, resuming: bool) -> Any:
+    """The model with its pretrained weights, which a resumed run takes from its own checkpoint instead."""
+    model = instantiate_from_config(config["model"], "model")
+    pretrained = config.get("pretrained")
+    if pretrained and not resuming:
+        path = Path(pretrained["path"]) if "path" in pretrained else resolve(pretrained["name"])
+        report = load_pretrained(model, path, use_ema=pretrained.get("use_ema", True))
+        log.info("%s", report)
+    return model
+
+
+def missing_weights(config: dict) -> str | None:
+    """What is to be done before the pretrained weights can be loaded; None where nothing is."""
+    pretrained = config.get("pretrained")
+    if not pretrained or Path(pretrained.get("path", "")).is_file():
+        return None
+    try:
+        resolve(pretrained["name"])
+    except FileNotFoundError as error:
+        return str(error)
+    return None
+
+
+def build_callbacks(config: dict, run: RunFolder) -> list:
+    """Checkpoints, progress bar and the callbacks of the config."""
+    saving = config["lightning"]["checkpoint"]
+    bar = RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=0)
+    callbacks = [LearningRateMonitor("step"), bar]
+    for name, node in (config["lightning"].get("callbacks") or {}).items():
+        if node is None:
+            continue
+        given = {"folder": run.images} if name == "image_logger" else {}
+        callbacks.append(instantiate_from_config(node, f"lightning.callbacks.{name}", **given))
+    if saving.get("monitor"):
+        callbacks.append(
+            ModelCheckpoint(run.checkpoints, "best", saving["monitor"], save_top_k=1, enable_version_counter=False)
+        )
+    return [*callbacks, LastCheckpoint(run.checkpoints, saving["every_n_steps"])]
+
+
+def build_loggers(config: dict, run: RunFolder) -> list:
+    """CSV always goes to metrics.csv; W&B is offline unless the user is logged in."""
+    loggers: list = []
+    for name in config["lightning"].get("loggers", ["csv"]):
+        if name == "csv":
+            loggers.append(CSVLogger(run.path.parent, name=run.path.name, version="", flush_logs_every_n_steps=20))
+        elif name == "wandb":
+            import wandb
+
+            offline = not wandb.api.api_key
+            loggers.append(
+                WandbLogger(save_dir=run.path, id=run.path.name, offline=offline, project="frame-prediction")
+            )
+        else:
+            raise ConfigError(f"lightning.loggers: '{name}' is not one of csv, wandb.")
+    return loggers
+
+
+def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: argparse.Namespace) -> None:
+    """Build everything, train, test."""
+    trainer_config = choose_devices(config, opt.gpus)
+    pl.seed_everything(config["seed"], verbose=False)
+    check_config(config["data"], "data")
+    data = instantiate_from_config(config["data"], "data")
+    data.setup()
+    model = build_model(config, resuming=checkpoint is not None)
+    if opt.scale_lr:
+        scale_learning_rate(model, config, trainer_config)
+    run.path.mkdir(parents=True, exist_ok=True)
+    set_aside_metrics(run)
+    save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
+    trainer = pl.Trainer(
+        **trainer_config,
+        callbacks=build_callbacks(config, run),
+        logger=build_loggers(config, run),
+        plugins=[AtomicCheckpointIO()],
+    )
+    log.info("run folder: %s", run.path)
+    if opt.train:
+        trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        log.info("finished; the last checkpoint is %s", run.checkpoints / "last.ckpt")
+    if not opt.no_test and data.configs["test"] is not None:
+        trainer.test(model, data)
+
+
+def scale_learning_rate(model: Any, config: dict, trainer: dict) -> None:
+    """The original's --scale_lr: rate x devices x batch x accumulation, said aloud."""
+    devices = trainer.get("devices", 1)
+    num = len(devices) if isinstance(devices, list) else max(1, int(devices) if str(devices).isdigit() else 1)
+    factor = num * config["data"]["params"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
+    log.info("learning rate %.3g x global batch %d = %.3g", model.learning_rate, factor, model.learning_rate * factor)
+    model.learning_rate *= factor
+
+
+def run_main(argv: list[str]) -> int:
+    """Parse, compose, and train or describe; returns the exit code."""
+    opt = make_parser().parse_intermixed_args(argv)
+    config, run, checkpoint = compose_run(opt)
+    if opt.dry_run:
+        Console(highlight=False).print(describe_run(config, opt.gpus, missing_weights(config)))
+        return 0
+    fit_and_test(config, run, checkpoint, opt)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, and turn what a user can mend into one sentence and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return run_main(sys.argv[1:] if argv is None else argv)
+    except RunInterruptedError as stop:
+        print(f"main.py: {stop}; go on with: python main.py --resume <the run folder above>", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        sentence = sentence_for(error)
+        if sentence is None:
+            raise
+        print(f"main.py: {sentence}", file=sys.stderr)
+        return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""What moved: the mask inside which a prediction has something to predict. Layer 1.
+
+A pixel moved if any of its channels differs between the current frame and the true future frame by more than
+MOTION_THRESHOLD grey levels of 256. JPEG noise of a static table stays below it; an arm, a block or its shadow not.
+"""
+
+import numpy as np
+
+from metrics.pixel import check_same_shape
+
+MOTION_THRESHOLD = 20  # grey levels of 256, largest of the three channels
+
+
+def motion_mask(source: np.ndarray, target: np.ndarray, threshold: int = MOTION_THRESHOLD) -> np.ndarray:
+    """Pixels that differ between two uint8 (H, W, 3) frames by more than `threshold` in any channel: bool (H, W)."""
+    check_same_shape(source, target)
+    difference = np.maximum(source, target) - np.minimum(source, target)
+    return (difference > threshold).any(axis=-1)

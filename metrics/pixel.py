@@ -1,0 +1,60 @@
+"""PSNR on uint8 pictures. Layer 1.
+
+Source: equal to skimage.metrics.peak_signal_noise_ratio over all three channels.
+"""
+
+import math
+
+import numpy as np
+
+from metrics.convention import PROPER, Convention
+
+
+def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
+    """Refuse anything but two uint8 (H, W, 3) pictures of one size.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
+    for pixels in (prediction, truth):
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"wanted a uint8 (H, W, 3) picture, got {pixels.dtype} {pixels.shape}.")
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"pictures of two sizes: {prediction.shape[1]}x{prediction.shape[0]} "
+            f"against {truth.shape[1]}x{truth.shape[0]}; resize both with --size."
+        )
+
+
+def measure_mse(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Mean squared difference over all pixels and channels, in squared grey levels of 256.
+
+    Args:
+        prediction: uint8 (H, W, 3).
+        truth: uint8 (H, W, 3).
+        mask: bool (H, W); only its pixels count. An empty mask gives nan.
+    """
+    check_same_shape(prediction, truth)
+    difference = prediction.astype(np.int32) - truth
+    if mask is not None:
+        difference = difference[mask]
+    if not difference.size:
+        return math.nan
+    return float(np.mean(np.square(difference)))
+
+
+def psnr_of_mse(mse: float, convention: Convention = PROPER) -> float:
+    """PSNR in dB; inf where the pictures are identical, nan where nothing was compared."""
+    if mse == 0.0:
+        return math.inf
+    return 20.0 * math.log10(convention.data_range) - 10.0 * math.log10(mse)
+
+
+def measure_psnr(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    mask: np.ndarray | None = None,
+    convention: Convention = PROPER,
+) -> float:
+    """PSNR in dB of a uint8 (H, W, 3) picture against the truth, inside a bool (H, W) mask if given."""
+    return psnr_of_mse(measure_mse(prediction, truth, mask), convention)

@@ -1,0 +1,163 @@
+"""Anybody's predictions: a folder of pictures, matched to the pairs that they predict. Layer 1.
+
+A picture belongs to a pair, in this order, if
+
+1. predictions.jsonl (written by edit_cli) or a csv with the columns pair_id (or sample) and file says so;
+2. its path without suffix is the pair id: block_handover/7/0-50.png;
+3. its name is that of the InstructPix2Pix sample: 0000007.png, 0000007_pred.jpg, 0000007_000000.png,
+   0000007/000000.png.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ldm.data.manifest import FramePair
+from metrics.picture import PICTURE_SUFFIXES, read_pixels
+
+RECORDS_NAME = "predictions.jsonl"
+NAME_ENDINGS = ("", "_pred", "_prediction", "_1")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Pictures of one system, by pair."""
+
+    name: str
+    folder: Path
+    files: dict[str, Path]  # by pair id
+    missing: tuple[str, ...] = ()  # pair ids without a picture
+    unmatched: tuple[str, ...] = ()  # pictures without a pair, relative to the folder
+    records: dict[str, dict] = field(default_factory=dict)  # lines of predictions.jsonl by pair id
+    size: int | None = None  # pixels a side to resize to; None keeps the picture's own
+
+    def predict_frame(self, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
+        """The system's picture, uint8 (H, W, 3); None where it has none.
+
+        Raises:
+            ValueError: if the picture cannot be read or is not of the size of the current frame.
+        """
+        path = self.files.get(pair.pair_id)
+        if path is None:
+            return None
+        frame = read_pixels(path, self.size)
+        if frame.shape != source.shape:
+            raise ValueError(
+                f"{path} is {frame.shape[1]}x{frame.shape[0]}, the true frame {source.shape[1]}x{source.shape[0]}: "
+                f"resize both with --size {min(*frame.shape[:2], *source.shape[:2])}."
+            )
+        return frame
+
+
+def match_predictions(
+    folder: Path,
+    pairs: Iterable[FramePair],
+    name: str | None = None,
+    match_csv: Path | None = None,
+    size: int | None = None,
+    others: Iterable[FramePair] = (),
+) -> Predictions:
+    """Find the picture of each pair.
+
+    Args:
+        folder: pictures in any depth of folders.
+        pairs: what is to be scored.
+        name: of the system; the folder's by default.
+        match_csv: says which picture is whose; columns pair_id (or sample) and file.
+        size: pixels a side to resize to.
+        others: further pairs of the data whose pictures are no surprise (another split, say).
+
+    Raises:
+        FileNotFoundError: if the folder or the csv is absent, or the folder has no pictures.
+        ValueError: if not one picture matches, or two pairs could claim one by its sample name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no predictions folder {folder}. Make one with: python edit_cli.py --input <data> ...")
+    pictures = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    }
+    if not pictures:
+        raise FileNotFoundError(f"no pictures in {folder}; wanted <pair_id>.png or <sample>.png.")
+    records = _read_records(folder / RECORDS_NAME)
+    said = {pair_id: record["file"] for pair_id, record in records.items() if record.get("file")}
+    if match_csv is not None:
+        said.update(_read_match_csv(Path(match_csv)))
+    pairs = list(pairs)
+    files = _match(pairs, pictures, said, folder)
+    if not files:
+        raise ValueError(
+            f"none of the {len(pictures)} pictures in {folder} matches one of the {len(pairs)} pairs: the first "
+            f"picture is {next(iter(pictures))}, the first pair {pairs[0].pair_id} (sample {pairs[0].sample}); "
+            "name them so, or give --match <csv with the columns pair_id,file>."
+        )
+    used = set(files.values()) | set(_match(list(others), pictures, said, folder).values())
+    return Predictions(
+        name=name or folder.name,
+        folder=folder,
+        files=files,
+        missing=tuple(pair.pair_id for pair in pairs if pair.pair_id not in files),
+        unmatched=tuple(key for key, path in pictures.items() if path not in used),
+        records=records,
+        size=size,
+    )
+
+
+def _match(pairs: list[FramePair], pictures: dict[str, Path], said: dict[str, str], folder: Path) -> dict[str, Path]:
+    by_stem = {key[: -len(path.suffix)]: path for key, path in pictures.items()}
+    seeds_of: dict[str, int] = {}
+    for pair in pairs:
+        seeds_of[pair.sample] = seeds_of.get(pair.sample, 0) + 1
+    files = {}
+    for pair in pairs:
+        name = said.get(pair.pair_id, said.get(pair.sample))
+        path = pictures.get(Path(name).as_posix()) if name else None
+        if name and path is None and (folder / name).is_file():
+            path = folder / name
+        path = path or next(
+            (by_stem[stem] for stem in _stems(pair, seeds_of[pair.sample] == 1) if stem in by_stem), None
+        )
+        if path is not None:
+            files[pair.pair_id] = path
+    return files
+
+
+def _stems(pair: FramePair, only_one: bool) -> list[str]:
+    """Names that a picture of this pair may have; the bare sample name only if the sample has one pair."""
+    bases = [pair.pair_id, f"{pair.sample}/{pair.seed}", f"{pair.sample}_{pair.seed}"]
+    bases += [pair.sample] if only_one else []
+    return [base + ending for base in bases for ending in NAME_ENDINGS]
+
+
+def _read_records(path: Path) -> dict[str, dict]:
+    """Lines of predictions.jsonl by pair id; the last of a pair counts (a resumed run appends)."""
+    if not path.is_file():
+        return {}
+    records = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            records[str(entry["pair_id"])] = entry
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number} is not a prediction record ({error}); delete or mend it."
+            ) from error
+    return records
+
+
+def _read_match_csv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; --match wants a csv with the columns pair_id (or sample) and file.")
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        columns = reader.fieldnames or []
+        key = next((name for name in ("pair_id", "sample") if name in columns), None)
+        if key is None or "file" not in columns:
+            raise ValueError(f"{path} has the columns {', '.join(columns)}; wanted pair_id (or sample) and file.")
+        return {entry[key]: entry["file"] for entry in reader}

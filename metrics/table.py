@@ -1,0 +1,86 @@
+"""The table: a line per group and row, and the mean over all pairs, with n and intervals. Layer 1."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from metrics.bootstrap import Estimate, estimate_mean
+from metrics.scoring import PairScore
+
+ALL = "mean"  # name of the group that holds every pair; weighted by sample count
+IDENTICAL_DB = 100.0  # what an infinite PSNR (identical pictures) counts as in a mean
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of one group."""
+
+    group: str
+    row: str
+    num_pairs: int
+    num_wanted: int
+    estimates: dict[str, Estimate]  # by measure key
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Lines in the order of groups, then rows; notes are sentences that the reader needs to judge them."""
+
+    keys: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+    provenance: dict = field(default_factory=dict)
+
+
+def make_table(
+    scores: Iterable[PairScore],
+    keys: Sequence[str],
+    rows: Sequence[str],
+    wanted: dict[str, int],
+    notes: Iterable[str] = (),
+    provenance: dict | None = None,
+) -> ScoreTable:
+    """Aggregate scores.
+
+    Args:
+        scores: of all rows and pairs, in any order.
+        keys: measures, in the order of the columns.
+        rows: names, in the order of the lines of a group.
+        wanted: number of pairs that each group has, whether predicted or not.
+        notes: sentences under the table.
+        provenance: what was compared, for the json file.
+    """
+    by_row: dict[str, list[PairScore]] = {row: [] for row in rows}
+    for score in scores:
+        by_row[score.row].append(score)
+    lines = []
+    for group in (*sorted(wanted), ALL):
+        for row in rows:
+            members = [score for score in by_row[row] if group in (ALL, score.group)]
+            num_wanted = sum(wanted.values()) if group == ALL else wanted[group]
+            lines.append(Line(group, row, len(members), num_wanted, _estimate(members, keys)))
+    notes = [*notes, *_notes_on_numbers(by_row)]
+    return ScoreTable(tuple(keys), tuple(lines), tuple(notes), provenance or {})
+
+
+def _estimate(members: list[PairScore], keys: Sequence[str]) -> dict[str, Estimate]:
+    if not members:
+        return {key: Estimate(math.nan, math.nan, math.nan, 0, 0) for key in keys}
+    values = np.array([[member.values[key] for key in keys] for member in members], dtype=float)
+    values = np.where(np.isposinf(values), IDENTICAL_DB, values)
+    estimates = estimate_mean(values, [member.group for member in members], [member.episode for member in members])
+    return dict(zip(keys, estimates, strict=True))
+
+
+def _notes_on_numbers(by_row: dict[str, list[PairScore]]) -> list[str]:
+    notes = []
+    for row, scores in by_row.items():
+        identical = sum(any(math.isinf(value) for value in score.values.values()) for score in scores)
+        if identical:
+            notes.append(
+                f"{row}: {identical} pictures equal the truth in what is compared; infinite PSNR counts as "
+                f"{IDENTICAL_DB:.0f} dB."
+            )
+    return notes

@@ -1,0 +1,110 @@
+"""A score table as csv, json, markdown and for the terminal. Layer 1."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from metrics.bootstrap import Estimate
+from metrics.measures import MEASURES
+from metrics.table import Line, ScoreTable
+
+
+def format_estimate(key: str, estimate: Estimate) -> str:
+    """ "17.88 [17.20–18.51]"; without brackets where one episode gives no interval."""
+    digits = MEASURES[key].digits
+    if not estimate.n:
+        return "-"
+    if math.isnan(estimate.low):
+        return f"{estimate.mean:.{digits}f}"
+    return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
+
+
+def _count(line: Line) -> str:
+    return str(line.num_pairs) if line.num_pairs == line.num_wanted else f"{line.num_pairs} of {line.num_wanted}"
+
+
+def to_csv(table: ScoreTable) -> str:
+    """One line a (group, row), three columns a measure (mean, low, high), plain numbers."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    columns = [f"{key}{part}" for key in table.keys for part in ("", "_low", "_high")]
+    writer.writerow(["group", "row", "pairs", "of", "episodes", *columns])
+    for line in table.lines:
+        numbers = [
+            _plain(value)
+            for key in table.keys
+            for value in (line.estimates[key].mean, line.estimates[key].low, line.estimates[key].high)
+        ]
+        num_episodes = max((estimate.num_episodes for estimate in line.estimates.values()), default=0)
+        writer.writerow([line.group, line.row, line.num_pairs, line.num_wanted, num_episodes, *numbers])
+    return stream.getvalue()
+
+
+def _plain(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def to_json(table: ScoreTable) -> str:
+    """The whole table with its notes and provenance; an absent number is null."""
+    return json.dumps(_without_nan(asdict(table)), indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_markdown(table: ScoreTable) -> str:
+    """A table for a README; the best row of each group and measure in bold."""
+    headings = ["", "", *(MEASURES[key].heading for key in table.keys), "n"]
+    out = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    previous = None
+    for line in table.lines:
+        cells = [_bold(format_estimate(key, line.estimates[key]), is_best(table, line, key)) for key in table.keys]
+        group = line.group if line.group != previous else ""
+        out.append("| " + " | ".join([group, line.row, *cells, _count(line)]) + " |")
+        previous = line.group
+    out += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def _bold(text: str, best: bool) -> str:
+    return f"**{text}**" if best else text
+
+
+def is_best(table: ScoreTable, line: Line, key: str) -> bool:
+    """Whether no other row of the group has a better mean."""
+    sign = 1.0 if MEASURES[key].higher_is_better else -1.0
+    rivals = [sign * other.estimates[key].mean for other in table.lines if other.group == line.group]
+    rivals = [rival for rival in rivals if not math.isnan(rival)]
+    return bool(rivals) and sign * line.estimates[key].mean == max(rivals)
+
+
+def to_rich(table: ScoreTable, title: str) -> RichTable:
+    """The table for a terminal; the best row of each group and measure in bold."""
+    rich_table = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    rich_table.add_column("", overflow="fold", min_width=18)
+    for key in table.keys:
+        rich_table.add_column(MEASURES[key].heading, justify="right")
+    rich_table.add_column("n", justify="right")
+    previous = None
+    for line in table.lines:
+        if line.group != previous:
+            rich_table.add_section()
+            rich_table.add_row(Text(line.group.replace("_", " "), style="bold underline"))
+        cells = [
+            Text(format_estimate(key, line.estimates[key]), style="bold" if is_best(table, line, key) else "")
+            for key in table.keys
+        ]
+        rich_table.add_row(line.row, *cells, _count(line))
+        previous = line.group
+    return rich_table

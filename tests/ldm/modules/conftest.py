@@ -1,0 +1,80 @@
+"""Factories for the tests of the networks: reference outputs, small U-Nets, a byte-level CLIP tokenizer."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
+TINY_UNET = {
+    "in_channels": 8,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": 1,
+    "attention_resolutions": (1, 2),
+    "channel_mult": (1, 2),
+    "num_heads": 4,
+    "context_dim": 16,
+}
+
+
+@pytest.fixture
+def reference():
+    """Reads a stored npz: its settings and arrays, and the weights under their original names."""
+
+    def read(name):
+        path = REFERENCE / name
+        if not path.is_file():
+            pytest.skip(f"{path} is absent")
+        stored = np.load(path)
+        arrays = {key: stored[key] for key in stored.files}
+        weights = {key[7:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("weight/")}
+        return arrays, weights
+
+    return read
+
+
+@pytest.fixture
+def make_unet():
+    """Makes a small U-Net with random weights everywhere, the zero-initialised layers included."""
+
+    def make(*, scrambled=True, **changes):
+        torch.manual_seed(0)
+        network = UNetModel(**{**TINY_UNET, **changes})
+        if scrambled:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.add_(0.05 * torch.randn_like(parameter))
+        return network
+
+    return make
+
+
+@pytest.fixture
+def unet_inputs():
+    """Makes (x, timesteps, context) for the small U-Net."""
+
+    def make(batch=2, height=8, width=8, context_dim=16):
+        torch.manual_seed(1)
+        x = torch.randn(batch, 8, height, width)
+        return x, torch.arange(batch) * 100 + 7, torch.randn(batch, 5, context_dim)
+
+    return make
+
+
+@pytest.fixture
+def clip_folder(tmp_path):
+    """Folder with a CLIP tokenizer that knows bytes only: 512 of them and two marks."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,120 @@
+"""Laws of the text encoders."""
+
+import logging
+import sys
+
+import pytest
+import torch
+
+from ldm.modules.encoders.modules import ByteTextEmbedder, FrozenCLIPEmbedder, FrozenOpenCLIPEmbedder
+
+SMALL_CLIP = {"width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514}
+
+
+@pytest.fixture
+def clip(clip_folder):
+    torch.manual_seed(0)
+    return FrozenCLIPEmbedder(version=str(clip_folder), max_length=12, **SMALL_CLIP)
+
+
+@pytest.fixture
+def byte_embedder():
+    torch.manual_seed(0)
+    return ByteTextEmbedder(width=16, layers=2, heads=2, max_length=24)
+
+
+def test_clip_has_the_published_size_and_names():
+    """123,060,480 parameters in 196 tensors, without a download; position_ids are no part of the state."""
+    with torch.device("meta"):
+        encoder = FrozenCLIPEmbedder()
+    state = encoder.state_dict()
+    assert len(state) == 196
+    assert all(name.startswith("transformer.text_model.") for name in state)
+    assert sum(p.numel() for p in encoder.parameters()) == 123_060_480
+    assert any(name.endswith("embeddings.position_ids") for name, _ in encoder.named_buffers())
+
+
+def test_clip_gives_one_vector_a_token(clip):
+    assert clip(["stack the blocks", ""]).shape == (2, 12, 16)
+    assert not any(p.requires_grad for p in clip.parameters())
+    assert not clip.training
+
+
+def test_clip_pads_with_the_end_of_text(clip):
+    tokens = clip.tokenize(["ab", ""])
+    assert tokens[0, 0] == tokens[1, 0] == 512
+    assert (tokens[0, 3:] == 513).all()
+    assert (tokens[1, 1:] == 513).all()
+
+
+def test_clip_is_causal(clip):
+    """A token sees only what precedes it, so sentences with the same beginning agree there."""
+    first, second = clip(["open the door"]), clip(["open the lid"])
+    assert torch.allclose(first[:, :8], second[:, :8], atol=1e-6)
+    assert not torch.allclose(first[:, 9:], second[:, 9:], atol=1e-3)
+
+
+def test_a_long_sentence_is_cut_with_a_warning(clip, byte_embedder, caplog):
+    for encoder in (clip, byte_embedder):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert encoder(["move " * 20]).shape == (1, encoder.max_length, encoder.width)
+        assert f"cut to {encoder.max_length}" in caplog.text
+
+
+def test_a_missing_tokenizer_is_told_in_a_sentence(tmp_path, monkeypatch):
+    """transformers 5 makes an empty tokenizer of an absent folder and says nothing."""
+    monkeypatch.chdir(tmp_path)
+    encoder = FrozenCLIPEmbedder(version=str(tmp_path / "absent"), **SMALL_CLIP)
+    with pytest.raises(FileNotFoundError, match=r"vocab.json and merges.txt are wanted in checkpoints/absent"):
+        encoder(["hello"])
+
+
+def test_a_tokenizer_is_found_in_the_weights_folder(tmp_path, clip_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    clip_folder.rename(tmp_path / "checkpoints" / "clip-vit-large-patch14")
+    assert FrozenCLIPEmbedder(max_length=12, **SMALL_CLIP)(["hello"]).shape == (1, 12, 16)
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(clip_folder):
+    encoder = FrozenCLIPEmbedder(version=str(clip_folder), **{**SMALL_CLIP, "vocabulary": 100})
+    with pytest.raises(ValueError, match="do not belong together"):
+        encoder(["hello"])
+
+
+def test_a_missing_open_clip_is_told_in_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ImportError, match="pip install open-clip-torch"):
+        FrozenOpenCLIPEmbedder()
+
+
+def test_bytes_need_no_file(byte_embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert byte_embedder(["stack the blocks", "", "Würfel stapeln"]).shape == (3, 24, 16)
+
+
+def test_bytes_train(byte_embedder):
+    byte_embedder(["stack", "push"]).square().sum().backward()
+    assert all(p.grad is not None for p in byte_embedder.parameters())
+
+
+def test_bytes_beyond_the_sentence_do_not_matter(byte_embedder):
+    """Other padding positions in the batch or a changed padding vector leave the sentence's bytes as they are."""
+    before = byte_embedder(["abc"])[:, :4]
+    with torch.no_grad():
+        byte_embedder.token_embedding.weight[0] += 1.0
+    assert torch.allclose(byte_embedder(["abc"])[:, :4], before, atol=1e-6)
+
+
+def test_bytes_agree_between_training_and_evaluation(byte_embedder):
+    """torch's fast path for inference must not change the padding."""
+    trained = byte_embedder(["abc", "a longer one"])
+    with torch.no_grad():
+        assert torch.allclose(byte_embedder.eval()(["abc", "a longer one"]), trained, atol=1e-5)
+
+
+def test_bytes_tell_sentences_apart(byte_embedder):
+    out = byte_embedder(["left", "felt"])
+    assert (out[0] - out[1]).abs().max() > 1e-3

@@ -1,0 +1,88 @@
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from metrics import baselines
+from metrics.compute_metrics import main
+from tests.metrics.conftest import moving_square
+
+
+def _rows(output):
+    with (output / "table.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_table_has_baselines_and_the_perfect_model(pair_folder, predict, tmp_path, capsys):
+    data, train = pair_folder(), pair_folder("train", split="train", first=3)
+    output = predict(data, lambda pair: moving_square(pair.episode % 3 + 7))
+    arguments = ["--data", data, "--split", "test", "--predictions", output, "--train-data", train, "--output"]
+    assert main([str(a) for a in (*arguments, tmp_path / "o")]) == 0
+    printed = capsys.readouterr().out
+    rows = _rows(tmp_path / "o")
+    assert [row["row"] for row in rows[:4]] == [baselines.COPY, baselines.MEAN, baselines.NEAREST, "model"]
+    assert {row["group"] for row in rows} == {"block_hammer_beat", "block_handover", "mean"}
+    assert rows[3]["psnr"] == "100" and rows[3]["pairs"] == "3"
+    assert "copy the input" in printed and "resampling episodes" in printed
+    assert len((tmp_path / "o" / "pairs.jsonl").read_text().splitlines()) == 24
+    assert Image.open(tmp_path / "o" / "grid.png").width > 100
+
+
+def test_copy_the_input_stands_even_alone(pair_folder, tmp_path, capsys):
+    assert main(["--data", str(pair_folder()), "--output", str(tmp_path / "o")]) == 0
+    assert {row["row"] for row in _rows(tmp_path / "o")} == {baselines.COPY}
+    assert "omits the two training baselines" in " ".join(capsys.readouterr().out.split())
+
+
+def test_means_file_stands_in_for_training_data(pair_folder, tmp_path, capsys):
+    data = pair_folder()
+    assert (
+        baselines.main(["--train-data", str(data), "--train-split", "test", "--output-means", str(tmp_path / "m.npz")])
+        == 0
+    )
+    assert main(["--data", str(data), "--train-means", str(tmp_path / "m.npz"), "--output", str(tmp_path / "o")]) == 0
+    assert {row["row"] for row in _rows(tmp_path / "o")} == {baselines.COPY, baselines.MEAN}
+
+
+def test_published_convention_stands_beside_the_proper_one(pair_folder, tmp_path, capsys):
+    assert main(["--data", str(pair_folder()), "--convention", "as_published", "--output", str(tmp_path / "o")]) == 0
+    row = _rows(tmp_path / "o")[0]
+    assert float(row["psnr_as_published"]) - float(row["psnr"]) == pytest.approx(48.13, abs=0.01)
+    assert float(row["ssim_as_published"]) > float(row["ssim"])
+
+
+def test_training_on_the_test_episodes_is_called_a_leak(pair_folder, capsys):
+    data = str(pair_folder())
+    assert main(["--data", data, "--train-data", data, "--train-split", "all"]) == 0
+    assert "LEAK: 6 of the episodes" in " ".join(capsys.readouterr().out.split())
+
+
+def test_missing_and_strange_pictures_are_listed(pair_folder, predict, tmp_path, capsys):
+    data = pair_folder()
+    output = predict(data, lambda pair: moving_square(7) if pair.episode else None)
+    Image.fromarray(moving_square(0)).save(output / "stranger.png")
+    assert main(["--data", str(data), "--predictions", f"ours={output}", "--output", str(tmp_path / "o")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "ours: 4 pairs scored, 2 have no picture: block_hammer_beat/0/0-50, block_handover/0/0-50." in printed
+    assert "ours: 1 pictures match no pair: stranger.png." in printed
+    assert "2 of 3" in printed
+    provenance = json.loads((tmp_path / "o" / "table.json").read_text())["provenance"]
+    assert provenance["systems"]["ours"]["unmatched"] == ["stranger.png"]
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(pair_folder, predict, tmp_path, capsys):
+    data = pair_folder()
+    small = predict(data, lambda pair: moving_square(0, 32), "small")
+    cases = {
+        "is 32x32, the true frame 16x16: resize both with --size 16": ["--predictions", str(small)],
+        "no predictions folder": ["--predictions", str(tmp_path / "absent")],
+        "no pairs in split 'val'": ["--split", "val"],
+        "two predictions folders are called 'small'": ["--predictions", str(small), str(small)],
+    }
+    for message, options in cases.items():
+        assert main(["--data", str(data), *options]) == 2
+        error = capsys.readouterr().err
+        assert message in error and "Traceback" not in error
+    assert main(["--data", str(tmp_path / "absent")]) == 2
+    assert main(["--data", str(data), "--predictions", str(small), "--size", "16"]) == 0
