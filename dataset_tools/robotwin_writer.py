@@ -144,7 +144,9 @@ def _check_frames(frames: Frames, states: np.ndarray) -> dict[str, np.ndarray]:
                 f"frames of {name} are {pictures.dtype} {pictures.shape}, wanted uint8 (T, H, W, 3) RGB in 0..255"
             )
         if len(pictures) != len(states):
-            raise ValueError(f"{name} has {len(pictures)} frames, but there are {len(states)} states: give one for each")
+            raise ValueError(
+                f"{name} has {len(pictures)} frames, but there are {len(states)} states: give one for each"
+            )
     return cameras
 
 

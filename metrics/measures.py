@@ -10,8 +10,8 @@ import numpy as np
 
 from metrics.convention import AS_PUBLISHED, PROPER
 from metrics.motion import motion_mask
-from metrics.pixel import measure_mse, psnr_of_mse
-from metrics.ssim import WINDOWS, mean_inside, measure_moments, ssim_map
+from metrics.pixel import mean_error, psnr_of_mse, squared_error
+from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_ssim, ssim_maps
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ def measure_frames(source: np.ndarray, prediction: np.ndarray, truth: np.ndarray
         truth: uint8 (H, W, 3) true future frame.
         keys: of MEASURES.
     """
-    wanted = set(keys)
+    wanted = tuple(keys)
     mask = motion_mask(source, truth)
     values = _measure_error(prediction, truth, mask)
-    values |= _measure_structure(prediction, truth, mask, wanted)
+    values |= _measure_structure(prediction, truth, mask, set(wanted))
     if "iou_motion" in wanted:
         values["iou_motion"] = measure_iou(motion_mask(source, prediction), mask)
-    return {key: values[key] for key in keys}
+    return {key: values[key] for key in wanted}
 
 
 def measure_iou(mask: np.ndarray, other: np.ndarray) -> float:
@@ -81,11 +81,12 @@ def measure_iou(mask: np.ndarray, other: np.ndarray) -> float:
 
 
 def _measure_error(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    mse = measure_mse(prediction, truth)
+    error = squared_error(prediction, truth)
+    mse = mean_error(error)
     return {
         "psnr": psnr_of_mse(mse, PROPER),
         "psnr_as_published": psnr_of_mse(mse, AS_PUBLISHED),
-        "psnr_motion": psnr_of_mse(measure_mse(prediction, truth, mask), PROPER),
+        "psnr_motion": psnr_of_mse(mean_error(error, mask), PROPER),
     }
 
 
@@ -94,13 +95,12 @@ def _measure_structure(
 ) -> dict[str, float]:
     values = {}
     if wanted & {"ssim", "ssim_motion", "ssim_as_published"}:
-        moments = measure_moments(prediction, truth, WINDOWS["gaussian"])
-        proper = ssim_map(moments, PROPER)
+        conventions = (PROPER, AS_PUBLISHED) if "ssim_as_published" in wanted else (PROPER,)
+        proper, *published = ssim_maps(prediction, truth, GAUSSIAN, conventions)
         values["ssim"] = float(proper.mean())
-        values["ssim_motion"] = mean_inside(proper, mask, moments.radius)
-        if "ssim_as_published" in wanted:
-            values["ssim_as_published"] = float(ssim_map(moments, AS_PUBLISHED).mean())
+        values["ssim_motion"] = mean_inside(proper, mask, GAUSSIAN)
+        if published:
+            values["ssim_as_published"] = float(published[0].mean())
     if "ssim_uniform" in wanted:
-        moments = measure_moments(prediction, truth, WINDOWS["uniform"])
-        values["ssim_uniform"] = float(ssim_map(moments, PROPER).mean())
+        values["ssim_uniform"] = measure_ssim(prediction, truth, UNIFORM)
     return values

@@ -26,21 +26,25 @@ def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
         )
 
 
-def measure_mse(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Mean squared difference over all pixels and channels, in squared grey levels of 256.
+def squared_error(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Squared difference of two uint8 (H, W, 3) pictures, summed over the channels: int32 (H, W)."""
+    check_same_shape(prediction, truth)
+    difference = prediction.astype(np.int16) - truth
+    return np.einsum("hwc,hwc->hw", difference, difference, dtype=np.int32)
+
+
+def mean_error(error: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Mean squared difference a channel, in squared grey levels of 256; nan for an empty mask.
 
     Args:
-        prediction: uint8 (H, W, 3).
-        truth: uint8 (H, W, 3).
-        mask: bool (H, W); only its pixels count. An empty mask gives nan.
+        error: int32 (H, W) of `squared_error`.
+        mask: bool (H, W); only its pixels count.
     """
-    check_same_shape(prediction, truth)
-    difference = prediction.astype(np.int32) - truth
-    if mask is not None:
-        difference = difference[mask]
-    if not difference.size:
+    count = error.size if mask is None else np.count_nonzero(mask)
+    if not count:
         return math.nan
-    return float(np.mean(np.square(difference)))
+    total = error.sum(dtype=np.int64, where=True if mask is None else mask)
+    return float(total) / (3 * count)
 
 
 def psnr_of_mse(mse: float, convention: Convention = PROPER) -> float:
@@ -57,4 +61,4 @@ def measure_psnr(
     convention: Convention = PROPER,
 ) -> float:
     """PSNR in dB of a uint8 (H, W, 3) picture against the truth, inside a bool (H, W) mask if given."""
-    return psnr_of_mse(measure_mse(prediction, truth, mask), convention)
+    return psnr_of_mse(mean_error(squared_error(prediction, truth), mask), convention)

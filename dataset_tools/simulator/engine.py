@@ -1,52 +1,44 @@
-"""The one door to MuJoCo: chooses an off-screen OpenGL first, since MuJoCo reads MUJOCO_GL while it is imported.
+"""The one door to MuJoCo; every module of this package that needs it takes it from here.
 
-Every module of this package that needs MuJoCo takes it from here.
+Importing this module sets MUJOCO_GL, unless the user has, since MuJoCo reads it while it is imported.
 """
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-OFFSCREEN_LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}  # in order of preference
-NO_RENDERER = (
-    "no off-screen OpenGL for MuJoCo ({reason}): install it with"
-    " 'apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri', or 'apt-get install libosmesa6' and MUJOCO_GL=osmesa"
+from dataset_tools.simulator.graphics import (
+    NO_BACKEND,
+    OFFSCREEN_LIBRARIES,
+    RendererUnavailable,
+    choose_backend,
+    explain_missing,
 )
 
+if not os.environ.get("MUJOCO_GL"):
+    os.environ["MUJOCO_GL"] = choose_backend()
 
-class RendererUnavailable(RuntimeError):
-    """No picture can be drawn on this machine; the message names the packages to install."""
-
-
-def choose_backend() -> str:
-    """Name of an OpenGL that can draw without a screen, or "" where MuJoCo shall choose (not Linux, or none found)."""
-    if not sys.platform.startswith("linux"):
-        return ""
-    for backend, library in OFFSCREEN_LIBRARIES.items():
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return backend
-    return ""
-
-
-if not os.environ.get("MUJOCO_GL") and (_backend := choose_backend()):
-    os.environ["MUJOCO_GL"] = _backend
-
-import mujoco  # noqa: E402  MUJOCO_GL must be set first
+try:
+    import mujoco
+except (AttributeError, OSError, RuntimeError) as error:  # what a MUJOCO_GL that this machine has not got leads to
+    raise RendererUnavailable(explain_missing(f"MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}")) from error
 
 
 @contextmanager
 def open_renderer(model: mujoco.MjModel, height: int, width: int) -> Iterator[mujoco.Renderer]:
-    """A renderer of (height, width) frames, closed at the end; raises RendererUnavailable where OpenGL is missing."""
+    """A renderer of (height, width) frames, closed at the end.
+
+    Raises:
+        RendererUnavailable: where there is no OpenGL.
+    """
+    if os.environ["MUJOCO_GL"] == NO_BACKEND:
+        libraries = " nor ".join(OFFSCREEN_LIBRARIES.values())
+        raise RendererUnavailable(explain_missing(f"MUJOCO_GL={NO_BACKEND}, or neither {libraries} is there"))
     try:
         renderer = mujoco.Renderer(model, height, width)
-    except Exception as error:  # MuJoCo raises ImportError, AttributeError, RuntimeError or GLError, by backend
+    except Exception as error:  # ImportError, AttributeError, RuntimeError, FatalError or GLError, by backend
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RendererUnavailable(NO_RENDERER.format(reason=reason)) from error
+        raise RendererUnavailable(explain_missing(reason)) from error
     try:
         yield renderer
     finally:

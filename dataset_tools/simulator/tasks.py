@@ -41,6 +41,7 @@ class Task:
     place_objects: Callable[[np.random.Generator], str]  # MJCF text of the objects
     script: Callable[[Operator], bool]  # plays the episode; True where the goal was reached
     instructions: tuple[str, ...]
+    unseen_instructions: tuple[str, ...]  # kept for testing, as RoboTwin 2.0 does
     watched: tuple[str, str] | None = None  # two geoms that must touch
 
 
@@ -204,17 +205,43 @@ def _in_tool(operator: Operator, side: str, point: np.ndarray) -> np.ndarray:
     return tool.rotation.T @ (point - tool.position)
 
 
-TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            "block_hammer_beat",
-            place_hammer_and_block,
-            beat_block,
-            ("beat the block with the hammer",),
-            watched=("hammer_head", "block"),
+_TASK_LIST = (
+    Task(
+        name="block_hammer_beat",
+        place_objects=place_hammer_and_block,
+        script=beat_block,
+        instructions=(
+            "beat the block with the hammer",
+            "pick up the hammer and strike the red block",
+            "grasp the hammer and hit the block",
+            "use the hammer to beat the red block",
         ),
-        Task("block_handover", place_bar, hand_over, ("hand over the block",)),
-        Task("blocks_stack_easy", place_two_blocks, stack_blocks, ("stack the blocks",)),
-    )
-}
+        unseen_instructions=("take the hammer and knock on the red cube", "hammer the block"),
+        watched=("hammer_head", "block"),
+    ),
+    Task(
+        name="block_handover",
+        place_objects=place_bar,
+        script=hand_over,
+        instructions=(
+            "hand over the block",
+            "pass the red block from the left arm to the right arm and place it on the blue pad",
+            "grasp the red block with the left arm, hand it to the right arm and set it on the blue target",
+            "give the block to the other arm and put it on the pad",
+        ),
+        unseen_instructions=("transfer the red bar between the arms onto the blue square", "pass the block across"),
+    ),
+    Task(
+        name="blocks_stack_easy",
+        place_objects=place_two_blocks,
+        script=stack_blocks,
+        instructions=(
+            "stack blocks",
+            "place the black block on top of the red block at the center",
+            "move the red block to the center and stack the black block on it",
+            "put the black block on the red block",
+        ),
+        unseen_instructions=("build a tower with red below and black above", "pile up the two cubes"),
+    ),
+)
+TASKS = {task.name: task for task in _TASK_LIST}

@@ -5,7 +5,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from metrics.convention import AS_PUBLISHED, AS_PUBLISHED_GAIN
-from metrics.pixel import measure_mse, measure_psnr
+from metrics.pixel import mean_error, measure_psnr, squared_error
 from tests.metrics.conftest import noisy_picture
 
 
@@ -47,8 +47,15 @@ def test_mask_limits_the_comparison_to_its_pixels():
     prediction[0, 0] = 10
     mask = np.zeros((4, 4), bool)
     mask[0, :2] = True
-    assert measure_mse(prediction, truth, mask) == pytest.approx(50.0)
-    assert math.isnan(measure_mse(prediction, truth, np.zeros((4, 4), bool)))
+    error = squared_error(prediction, truth)
+    assert mean_error(error, mask) == pytest.approx(50.0)
+    assert math.isnan(mean_error(error, np.zeros((4, 4), bool)))
+
+
+def test_greatest_error_does_not_overflow():
+    """255 squared does not fit 16 bits, nor its sum over a picture."""
+    black, white = (np.full((300, 300, 3), level, np.uint8) for level in (0, 255))
+    assert measure_psnr(black, white) == pytest.approx(0.0)
 
 
 def test_two_sizes_are_refused_by_name():

@@ -3,7 +3,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from metrics.convention import AS_PUBLISHED
-from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_moments, measure_ssim, ssim_map
+from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_ssim, ssim_maps
 from tests.metrics.conftest import noisy_picture
 
 SKIMAGE_OPTIONS = {
@@ -42,13 +42,19 @@ def test_constant_pictures_leave_the_luminance_term():
 
 def test_mean_inside_takes_the_masked_part_of_the_map():
     """A full mask gives the mean; the mask is cut like the map."""
-    moments = measure_moments(noisy_picture(7), noisy_picture(8), UNIFORM)
-    values = ssim_map(moments)
-    assert mean_inside(values, np.ones((16, 16), bool), moments.radius) == pytest.approx(values.mean())
+    (values,) = ssim_maps(noisy_picture(7), noisy_picture(8), UNIFORM)
+    assert mean_inside(values, np.ones((16, 16), bool), UNIFORM) == pytest.approx(values.mean())
     corner = np.zeros((16, 16), bool)
-    corner[3, 3] = True
-    assert mean_inside(values, corner, moments.radius) == values[0, 0]
-    assert np.isnan(mean_inside(values, ~np.ones((16, 16), bool), moments.radius))
+    corner[3, 4] = True
+    assert mean_inside(values, corner, UNIFORM) == values[0, 1]
+    assert np.isnan(mean_inside(values, np.zeros((16, 16), bool), UNIFORM))
+
+
+def test_map_equals_scikit_images_away_from_the_border():
+    a, b = noisy_picture(9, 20)[:, :15], noisy_picture(10, 20)[:, :15]
+    _, full = structural_similarity(a, b, data_range=255, channel_axis=-1, full=True)
+    (values,) = ssim_maps(a, b, UNIFORM)
+    np.testing.assert_allclose(values, full.mean(axis=-1)[3:-3, 3:-3], atol=1e-9)
 
 
 def test_picture_smaller_than_the_window_is_refused():

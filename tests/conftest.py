@@ -1,0 +1,109 @@
+"""Factories that tests share: a tiny model's config, a prepared folder whose pixels tell the frame."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm.data.manifest import FramePair, write_manifest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+torch.set_num_threads(1)  # the tests' tensors are too small to share, and shared cores stall
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data: {SHARED} is absent")
+    return SHARED
+
+
+@pytest.fixture
+def tiny_model_config() -> dict:
+    """Node of a LatentDiffusion of a few thousand parameters on 8 x 8 frames in patches of 2."""
+    return {
+        "target": "ldm.models.diffusion.ddpm.LatentDiffusion",
+        "params": {
+            "learning_rate": 1e-3,
+            "timesteps": 1000,
+            "linear_start": 0.00085,
+            "linear_end": 0.012,
+            "parameterization": "x0",
+            "scale_factor": 1.0,
+            "conditioning_dropout": 0.05,
+            "cond_stage_trainable": True,
+            "ema_decay": 0.99,
+            "unet_config": {
+                "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
+                "params": {
+                    "in_channels": 24,
+                    "out_channels": 12,
+                    "model_channels": 32,
+                    "num_res_blocks": 1,
+                    "attention_resolutions": [2],
+                    "channel_mult": [1, 1],
+                    "num_heads": 2,
+                    "context_dim": 16,
+                },
+            },
+            "first_stage_config": {
+                "target": "ldm.models.autoencoder.PatchFirstStage",
+                "params": {"patch_size": 2},
+            },
+            "cond_stage_config": {
+                "target": "ldm.modules.encoders.modules.ByteTextEmbedder",
+                "params": {"width": 16, "layers": 1, "heads": 2, "max_length": 16},
+            },
+        },
+    }
+
+
+def draw_square(frame: int, size: int = 16) -> np.ndarray:
+    """uint8 (size, size, 3): grey, with a red square of 3 pixels whose left edge is at column `frame`."""
+    pixels = np.full((size, size, 3), 128, np.uint8)
+    pixels[4:7, frame % (size - 2) : frame % (size - 2) + 3] = (255, 0, 0)
+    return pixels
+
+
+@pytest.fixture
+def pair_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Factory of prepared folders of a red square that moves one pixel a frame."""
+
+    def make(num_episodes: int = 4, length: int = 8, horizon: int = 3, size: int = 16, name: str = "prepared") -> Path:
+        folder = tmp_path / name
+        pairs = []
+        for episode in range(num_episodes):
+            split = ("train", "train", "val", "test")[episode % 4]
+            for source in range(length - horizon):
+                sample, seed = f"{len(pairs):07d}", f"{len(pairs):06d}"
+                (folder / sample).mkdir(parents=True)
+                for suffix, frame in (("0", source), ("1", source + horizon)):
+                    Image.fromarray(draw_square(frame, size)).save(folder / sample / f"{seed}_{suffix}.png")
+                (folder / sample / "prompt.json").write_text(json.dumps({"edit": "move the square"}))
+                pairs.append(
+                    FramePair(
+                        f"square/{episode}/{source}-{source + horizon}",
+                        sample,
+                        seed,
+                        "move the square",
+                        suffix=".png",
+                        split=split,
+                        task="square",
+                        episode=episode,
+                        source_index=source,
+                        target_index=source + horizon,
+                        frames_per_second=5.0,
+                    )
+                )
+        write_manifest(folder, pairs, {"made_by": "tests"})
+        return folder
+
+    return make

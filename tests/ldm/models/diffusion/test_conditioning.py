@@ -1,0 +1,39 @@
+"""Laws of conditioning dropout."""
+
+import pytest
+import torch
+
+from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
+
+
+def dropped(num, probability, seed=0):
+    cond = Conditioning(torch.ones(num, 1, 1, 1), torch.ones(num, 2, 3))
+    u = torch.rand(num, generator=torch.Generator().manual_seed(seed))
+    result = drop_conditioning(cond, torch.zeros(1, 2, 3), u, probability)
+    return result.crossattn[:, 0, 0] == 0, result.concat[:, 0, 0, 0] == 0
+
+
+def test_text_both_and_frame_are_each_hidden_with_the_probability():
+    """Three rates of 5% within four standard deviations; joint, not independent (which would give 1% both)."""
+    num, p = 100_000, 0.05
+    no_text, no_frame = dropped(num, p)
+    bound = 4 * (p * (1 - p) / num) ** 0.5
+    for event in (no_text & ~no_frame, no_text & no_frame, ~no_text & no_frame):
+        assert abs(event.float().mean().item() - p) < bound
+
+
+def test_zero_probability_is_the_identity():
+    no_text, no_frame = dropped(1000, 0.0)
+    assert not no_text.any() and not no_frame.any()
+
+
+def test_more_than_a_third_is_refused():
+    with pytest.raises(ValueError, match="1/3"):
+        dropped(3, 0.4)
+
+
+def test_the_arguments_are_not_written_to():
+    cond = Conditioning(torch.ones(4, 1, 1, 1), torch.ones(4, 2, 3))
+    drop_conditioning(cond, torch.zeros(1, 2, 3), torch.zeros(4), 0.05)
+    make_null(cond, torch.zeros(1, 2, 3))
+    assert (cond.concat == 1).all() and (cond.crossattn == 1).all()
