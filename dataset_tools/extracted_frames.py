@@ -42,9 +42,7 @@ def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | N
     Raises:
         EpisodeError: if there are none or a frame number is missing.
     """
-    episodes = [
-        _read(place, number, views, camera, save_freq) for place, number, views in episode_places(Path(folder))
-    ]
+    episodes = [_read(place, number, views, camera, save_freq) for place, number, views in episode_places(Path(folder))]
     if not episodes:
         raise EpisodeError(
             f"no extracted frames under {folder}: wanted episode<i>_frame<k>.jpg or episode<i>/<k>.jpg; check the path."

@@ -5,9 +5,11 @@ before frame 11, which silently pairs the wrong frames.
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_tools.episode import EpisodeError
+from dataset_tools.episode import Episode, EpisodeError
 
 EPISODE_NAME = re.compile(r"^episode_?(\d+)$")  # episode0, episode_12, episode_0000003
 PKL_FOLDER_TAIL = re.compile(r"(_pkl)?(_\d+)?$")  # <task>_D435_pkl, <task>_D435_pkl_100
@@ -48,3 +50,39 @@ def count_numbered(folder: Path, suffix: str) -> int:
                 f"or remove the episode."
             )
     return len(numbers)
+
+
+def name_episodes(episodes: Sequence[Episode]) -> list[str]:
+    """'<task>/<number>' for each episode, with what tells them apart added where several share that.
+
+    The same scene from two cameras, or recorded clean and randomised, has one task and number (and so one split), but
+    needs two names: 'stack_blocks_two/3-demo_clean' and 'stack_blocks_two/3-demo_randomized'.
+
+    Raises:
+        EpisodeError: if an episode is there twice.
+    """
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for position, episode in enumerate(episodes):
+        groups[episode.task, episode.number].append(position)
+    names = [f"{episode.task}/{episode.number}" for episode in episodes]
+    for positions in groups.values():
+        if len(positions) > 1:
+            for position, variant in zip(positions, _variants([episodes[p] for p in positions]), strict=True):
+                names[position] += f"-{variant}"
+    return names
+
+
+def _variants(episodes: Sequence[Episode]) -> list[str]:
+    """The parts of source path and camera in which the episodes differ."""
+    paths = [(*episode.source.parts, episode.camera) for episode in episodes]
+    longest = max(len(path) for path in paths)
+    padded = [(*path[:-1], *[""] * (longest - len(path)), path[-1]) for path in paths]
+    differing = [i for i in range(longest) if len({path[i] for path in padded}) > 1]
+    variants = ["-".join(path[i] for i in differing if path[i]).replace(" ", "_") for path in padded]
+    if len(set(variants)) < len(variants):
+        twice = next(episode for episode, variant in zip(episodes, variants, strict=True) if variants.count(variant) > 1)
+        raise EpisodeError(
+            f"{twice.source} is there twice as {twice.task}/{twice.number}; name each folder in --episodes once, "
+            f"or prepare them into folders of their own."
+        )
+    return variants

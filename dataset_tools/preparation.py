@@ -16,12 +16,14 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from dataset_tools.episode import Episode, EpisodeError
 from dataset_tools.instructions import SentenceRule, make_instruction
+from dataset_tools.naming import name_episodes
 from dataset_tools.pairing import PairingRule, make_pairs
 from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS, check_frame, encode_picture, resize_picture
 from dataset_tools.splits import SplitRule, missing_splits, split_of_pair
@@ -80,22 +82,21 @@ class Plan:
         return [pair for part in self.parts for pair in part.pairs]
 
 
-def plan_folder(episodes: Sequence[Episode], options: Options, root: Path) -> Plan:
+def plan_folder(episodes: Sequence[Episode], options: Options, roots: Sequence[Path]) -> Plan:
     """All pairs of the episodes, numbered, with split and sentence.
 
     Args:
         episodes: as find_episodes returns them.
         options: how to pair, split and write.
-        root: folder that the episodes were found in; origins are told relative to it.
+        roots: folders that the episodes were found in; origins are told relative to them.
 
     Raises:
-        EpisodeError: if two episodes have one name or no pair is left.
+        EpisodeError: if one episode is there twice or no pair is left.
     """
-    _check_unique(episodes)
     planned = []
     skipped = 0
-    for episode in episodes:
-        pairs, lacking = _pairs_of_episode(episode, options, root)
+    for episode, name in zip(episodes, name_episodes(episodes), strict=True):
+        pairs, lacking = _pairs_of_episode(episode, name, options, _origin(episode, roots))
         planned.append((episode, pairs))
         skipped += lacking
     kept = _train_samples(planned, options.max_train_samples)
@@ -180,7 +181,7 @@ def open_folder(plan: Plan, folder: Path) -> bool:
     return False
 
 
-def finish_folder(plan: Plan, folder: Path, options: Options, description: dict) -> dict:
+def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
     """Write the manifest from the part files, then remove them; returns what dataset.json says.
 
     Raises:
@@ -204,7 +205,8 @@ def finish_folder(plan: Plan, folder: Path, options: Options, description: dict)
     if not pairs:
         raise EpisodeError(f"all {dropped} pairs are static; lower --drop-static.")
     whole = {
-        **description,
+        "tool": "dataset_tools.prepare_dataset",
+        "version": _tool_version(),
         "fingerprint": plan.fingerprint,
         "content_sha256": content.hexdigest(),
         "pairs": len(pairs),
@@ -236,26 +238,23 @@ def describe(options: Options) -> dict:
     return table
 
 
-def _check_unique(episodes: Sequence[Episode]) -> None:
-    seen: dict[tuple[str, int], Episode] = {}
-    for episode in episodes:
-        other = seen.setdefault((episode.task, episode.number), episode)
-        if other is not episode:
-            raise EpisodeError(
-                f"two episodes are {episode.task}/{episode.number}: {other.source} and {episode.source}; "
-                f"point --episodes at one of them and prepare them into folders of their own."
-            )
+def _origin(episode: Episode, roots: Sequence[Path]) -> str:
+    """Where an episode was found, without what differs between machines."""
+    for root in roots:
+        if episode.source.is_relative_to(root.absolute()):
+            inside = episode.source.relative_to(root.absolute()).as_posix()
+            return inside if len(roots) == 1 else f"{root.absolute().name}/{inside}"
+    return episode.source.name
 
 
-def _pairs_of_episode(episode: Episode, options: Options, root: Path) -> tuple[list[FramePair], int]:
+def _pairs_of_episode(episode: Episode, name: str, options: Options, origin: str) -> tuple[list[FramePair], int]:
     rate = episode.frames_per_second
     pairs = make_pairs(
         options.pairing, episode.length, task=episode.task, number=episode.number, frames_per_second=rate
     )
-    origin = os.path.relpath(episode.source, root.absolute()) if root.is_dir() else episode.source.name
     planned = []
     for pair in pairs.found:
-        pair_id = f"{episode.task}/{episode.number}/{pair.source_index}-{pair.target_index}"
+        pair_id = f"{name}/{pair.source_index}-{pair.target_index}"
         horizon = pair.target_index - pair.source_index
         planned.append(
             FramePair(
@@ -331,6 +330,13 @@ def _link(existing: Path, other: Path, content: bytes) -> None:
         os.link(existing, other)
     except OSError:  # no hard links on this file system, or too many to one file
         other.write_bytes(content)
+
+
+def _tool_version() -> str:
+    try:
+        return metadata.version("frame-prediction")
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _recorded(path: Path) -> str | None:

@@ -6,21 +6,20 @@ Interrupted at any moment, the same command goes on where it stopped and ends wi
 """
 
 import argparse
+import json
 import logging
 import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dataset_tools.episode import EpisodeError
+from dataset_tools.command_line import add_reading_arguments, exit_code_of, read_episodes
 from dataset_tools.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
 from dataset_tools.pairing import PAIRINGS, PairingRule, parse_numbers
 from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
@@ -34,40 +33,21 @@ from dataset_tools.preparation import (
     pending_parts,
     plan_folder,
 )
-from dataset_tools.robotwin import find_episodes
 from dataset_tools.splits import SPLIT_KINDS, SplitRule
-from ldm.data.manifest import SPLITS
+from ldm.data.atomic import write_text
+from ldm.data.manifest import SPLITS, read_manifest
 
 log = logging.getLogger(__name__)
 
-BAD_INPUT = 2  # exit code
+JSONL = "instructpix2pix_dataset.jsonl"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare a folder; 0 when it is whole (or this shard is done), 2 and one sentence for bad input."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = make_parser().parse_args(argv)
-    console = Console(stderr=True)
-    try:
-        return _prepare(args, console)
-    except (EpisodeError, ValueError) as error:
-        console.print(f"prepare_dataset: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-    except BrokenProcessPool:
-        console.print(
-            "prepare_dataset: a worker was killed, most likely for memory; what is done is kept, so run the same "
-            "command with --workers 1.",
-            style="red",
-            soft_wrap=True,
-        )
-    except OSError as error:
-        console.print(
-            f"prepare_dataset: {error.filename or args.output}: {error.strerror}; choose another --output or free space.",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    return BAD_INPUT
+    with exit_code_of("prepare_dataset", args.output) as status:
+        _prepare(args, Console(stderr=True))
+    return status.code
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -75,11 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dataset_tools.prepare_dataset", description="Robot episodes => prepared folder."
     )
-    add = parser.add_argument
-    add("--episodes", type=Path, required=True, help="folder of episodes: RoboTwin 1.0 pkl or 2.0 hdf5")
-    add("--output", type=Path, required=True, help="prepared folder to write")
-    add("--camera", help="which camera (default: the head camera)")
-    add("--save-freq", type=int, help="physics steps (1/250 s) per saved frame, where the episodes do not say")
+    add_reading_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, help="prepared folder to write")
 
     add = parser.add_argument_group("pairs").add_argument
     add("--pairing", choices=PAIRINGS, default="fixed")
@@ -113,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; the result is the same")
     add("--shard", type=_shard, default=(0, 1), metavar="i/n", help="convert the i-th of n shares, i from 0")
     add("--merge", action="store_true", help="finish the folder after all shards are done")
+    add("--jsonl", action="store_true", help=f"also write {JSONL}, a line a pair, as afp does")
     return parser
 
 
@@ -157,24 +135,33 @@ def make_options(args: argparse.Namespace) -> Options:
     )
 
 
-def _prepare(args: argparse.Namespace, console: Console) -> int:
+def _prepare(args: argparse.Namespace, console: Console) -> None:
     options = make_options(args)
-    episodes = find_episodes(args.episodes, camera=args.camera, save_freq=args.save_freq)
-    plan = plan_folder(episodes, options, args.episodes)
+    plan = plan_folder(read_episodes(args), options, args.episodes)
     if open_folder(plan, args.output):
         log.info("%s is whole already: the same episodes, the same options.", args.output)
-        return 0
+        return
     index, count = args.shard
     if not args.merge:
         share = [part for part in pending_parts(plan, args.output) if part.position % count == index]
         _convert(share, args.output, options, args.workers, console)
         if count > 1:
             log.info("shard %d/%d is done; when all are, run the same command with --merge.", index, count)
-            return 0
-    version = _version()
-    whole = finish_folder(plan, args.output, options, {"tool": "dataset_tools.prepare_dataset", "version": version})
+            return
+    whole = finish_folder(plan, args.output, options)
+    if args.jsonl:
+        write_jsonl(args.output)
     console.print(_report(whole, plan))
-    return 0
+
+
+def write_jsonl(folder: Path) -> None:
+    """A line a pair: both pictures and the sentence."""
+    lines = []
+    for pair in read_manifest(folder):
+        pictures = [path.relative_to(folder).as_posix() for path in (pair.source_path(folder), pair.target_path(folder))]
+        line = {"input_image": pictures[0], "edited_image": pictures[1], "edit": pair.instruction}
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_text(folder / JSONL, "".join(lines))
 
 
 def _convert(parts: list[Part], folder: Path, options: Options, workers: int, console: Console) -> None:
@@ -201,13 +188,6 @@ def _converted(parts: list[Part], folder: Path, options: Options, workers: int) 
                 yield futures[future]
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("frame-prediction")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _report(whole: dict, plan: Plan) -> Table:

@@ -1,6 +1,6 @@
 """Any folder of episodes => episodes: finds out the layout, or says why it cannot. Layer 1."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from dataset_tools import clips, extracted_frames, lerobot, robotwin
@@ -56,13 +56,6 @@ def detect_layout(folder: Path) -> str:
             f"{folder} holds episodes of several layouts ({', '.join(found)}); choose one with --format, or a subfolder."
         )
     return found[0]
-
-
-def variant_of(episode: Episode) -> str:
-    """What tells apart episodes of one task and number: the camera and the folder that they were recorded to."""
-    parents: Sequence[Path] = episode.source.parents
-    folder = parents[1] if parents[0].name == "data" else parents[0]
-    return f"{folder.name}-{episode.camera}"
 
 
 _CHECKS: dict[str, Callable[[Path], bool]] = {

@@ -52,21 +52,41 @@ def get_obj_from_str(target: str, where: str = "target") -> Any:
     )
 
 
-def _check_params(target: Callable, params: Mapping, where: str, given: Mapping) -> None:
+def _parameters(target: Callable) -> tuple[list[inspect.Parameter], bool]:
+    """Named parameters of a callable, and whether it takes any name beside them.
+
+    A class whose constructor hands **others on takes its base's names as well.
+    """
+    if not inspect.isclass(target):
+        signatures = [inspect.signature(target)]
+    else:
+        owners = [cls for cls in target.__mro__ if "__init__" in vars(cls)]
+        signatures = [inspect.signature(cls.__init__) for cls in owners]
+    takes: dict[str, inspect.Parameter] = {}
+    for signature in signatures:
+        for parameter in signature.parameters.values():
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
+                takes.setdefault(parameter.name, parameter)
+        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+            return list(takes.values()), False
+    return list(takes.values()), True
+
+
+def _check_params(target: Callable, params: Mapping, where: str, given: tuple[str, ...]) -> None:
     """Refuse names that `target` does not take and name the required ones that are absent."""
-    signature = inspect.signature(target)
-    takes = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    names = [p.name for p in takes]
+    takes, open_ended = _parameters(target)
+    names = [parameter.name for parameter in takes]
     label = getattr(target, "__name__", str(target))
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
     for name in params:
         if name not in names and not open_ended:
             raise ConfigError(
                 f"{where}: {label} has no parameter '{name}'{nearest_name(name, names)}\nIt takes: {', '.join(names)}."
             )
-    absent = [p.name for p in takes if p.default is p.empty and p.name not in params and p.name not in given]
+    present = {*params, *given}
+    absent = [parameter.name for parameter in takes if parameter.default is parameter.empty]
+    absent = [repr(name) for name in absent if name not in present]
     if absent:
-        raise ConfigError(f"{where}: {label} needs {', '.join(repr(n) for n in absent)}, not given.")
+        raise ConfigError(f"{where}: {label} needs {', '.join(absent)}, not given.")
 
 
 def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] = ()) -> None:
@@ -85,7 +105,7 @@ def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] 
         hint = nearest_name(name, ["target", "params"])
         raise ConfigError(f"{where}: a node has exactly 'target' and 'params', found '{name}'{hint}")
     params = config.get("params") or {}
-    _check_params(get_obj_from_str(config["target"], where), params, f"{where}.params", dict.fromkeys(given))
+    _check_params(get_obj_from_str(config["target"], where), params, f"{where}.params", given)
     for name, value in params.items():
         if isinstance(value, Mapping) and "target" in value:
             check_config(value, f"{where}.params.{name}")

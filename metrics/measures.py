@@ -1,22 +1,14 @@
-"""What is measured on one (current frame, prediction, true future frame). Layer 1.
-
-Every measure has a key (its column in csv and json), a title, and knows which way is better.
-"""
+"""The columns that a table may have: key, title, unit and which way is better. Layer 1."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
-from metrics.convention import AS_PUBLISHED, PROPER
-from metrics.motion import motion_mask
-from metrics.pixel import mean_error, psnr_of_mse, squared_error
-from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_ssim, ssim_maps
+from metrics.blocks import COLOURS
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of a table."""
+    """One column of a table; its key names it in csv and json."""
 
     key: str
     title: str
@@ -26,81 +18,75 @@ class Measure:
 
     @property
     def heading(self) -> str:
-        """Title with unit and direction, "PSNR (dB, higher is better)" in short."""
+        """Title with unit and direction, "PSNR dB ↑"."""
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.title}{unit} {'↑' if self.higher_is_better else '↓'}"
 
 
-MEASURES = {
-    measure.key: measure
-    for measure in (
-        Measure("psnr", "PSNR", 2, unit="dB"),
-        Measure("ssim", "SSIM", 4),
-        Measure("ssim_uniform", "SSIM 7x7", 4),
-        Measure("psnr_motion", "PSNR in motion", 2, unit="dB"),
-        Measure("ssim_motion", "SSIM in motion", 4),
-        Measure("iou_motion", "IoU of motion", 3),
-        Measure("psnr_as_published", "PSNR as published", 2, unit="dB"),
-        Measure("ssim_as_published", "SSIM as published", 4),
-    )
-}
+_PIXEL = (
+    Measure("psnr", "PSNR", 2, unit="dB"),
+    Measure("ssim", "SSIM", 4),
+    Measure("ssim_uniform", "SSIM 7x7", 4),
+    Measure("ms_ssim", "MS-SSIM", 4),
+    Measure("psnr_motion", "PSNR in motion", 2, unit="dB"),
+    Measure("ssim_motion", "SSIM in motion", 4),
+    Measure("iou_motion", "IoU of motion", 3),
+    Measure("copyness", "Copy-ness", 3, higher_is_better=False),
+    Measure("psnr_as_published", "PSNR as published", 2, unit="dB"),
+    Measure("ssim_as_published", "SSIM as published", 4),
+    Measure("ssim_uniform_as_published", "SSIM 7x7 as published", 4),
+)
+_BLOCK = (
+    Measure("block_error", "Block error", 1, higher_is_better=False, unit="px"),
+    Measure("block_lost", "Blocks lost", 3, higher_is_better=False),
+    *(Measure(f"block_error_{c}", f"{c.capitalize()} block error", 1, False, "px") for c in COLOURS),
+)
+_NETWORK = (
+    Measure("lpips_vgg", "LPIPS VGG", 4, higher_is_better=False),
+    Measure("lpips_alex", "LPIPS Alex", 4, higher_is_better=False),
+    Measure("lpips_vgg_random", "LPIPS VGG (random trunk)", 4, higher_is_better=False),
+    Measure("lpips_alex_random", "LPIPS Alex (random trunk)", 4, higher_is_better=False),
+    Measure("clip_text", "CLIP to sentence", 2),
+    Measure("clip_image", "CLIP to truth", 2),
+)
+_DISTRIBUTION = (
+    Measure("fid", "FID", 1, higher_is_better=False),
+    Measure("kid", "KID x 1000", 2, higher_is_better=False),
+)
+_SWAP = (
+    Measure("swap_change", "Change by sentence", 2, unit="levels"),
+    Measure("swap_gain", "PSNR gain of the right sentence", 2, unit="dB"),
+    Measure("swap_better", "Right sentence nearer", 3),
+)
+
+PIXEL_KEYS = tuple(measure.key for measure in (*_PIXEL, *_BLOCK))
+NETWORK_KEYS = tuple(measure.key for measure in _NETWORK)
+DISTRIBUTION_KEYS = tuple(measure.key for measure in _DISTRIBUTION)
+SWAP_KEYS = tuple(measure.key for measure in _SWAP)
+MEASURES = {measure.key: measure for measure in (*_PIXEL, *_BLOCK, *_NETWORK, *_DISTRIBUTION, *_SWAP)}
+CHOOSABLE = (*PIXEL_KEYS, *NETWORK_KEYS, *DISTRIBUTION_KEYS)
 DEFAULT_MEASURES = ("psnr", "ssim", "psnr_motion")
-AS_PUBLISHED_OF = {"psnr": "psnr_as_published", "ssim": "ssim_as_published"}
+AS_PUBLISHED_OF = {key: f"{key}_as_published" for key in ("psnr", "ssim", "ssim_uniform")}
 
 
 def with_as_published(keys: Iterable[str]) -> tuple[str, ...]:
-    """Each proper measure followed by its as-published twin, which so never stands alone."""
-    doubled = []
+    """Each proper measure followed by its as-published twin."""
+    doubled: list[str] = []
     for key in keys:
         doubled += [key, AS_PUBLISHED_OF[key]] if key in AS_PUBLISHED_OF else [key]
-    return tuple(doubled)
+    return tuple(dict.fromkeys(doubled))
 
 
-def measure_frames(source: np.ndarray, prediction: np.ndarray, truth: np.ndarray, keys: Iterable[str]) -> dict:
-    """Values of pixel measures by key; nan where nothing moved and the measure asks for motion.
+def parse_measures(text: str) -> tuple[str, ...]:
+    """ "psnr,ssim" => keys; an as-published one brings its proper twin, so that it never stands alone.
 
-    Args:
-        source: uint8 (H, W, 3) current frame.
-        prediction: uint8 (H, W, 3) predicted future frame.
-        truth: uint8 (H, W, 3) true future frame.
-        keys: of MEASURES.
+    Raises:
+        ValueError: naming the unknown measure and the known ones.
     """
-    wanted = tuple(keys)
-    mask = motion_mask(source, truth)
-    values = _measure_error(prediction, truth, mask)
-    values |= _measure_structure(prediction, truth, mask, set(wanted))
-    if "iou_motion" in wanted:
-        values["iou_motion"] = measure_iou(motion_mask(source, prediction), mask)
-    return {key: values[key] for key in wanted}
-
-
-def measure_iou(mask: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two bool (H, W) masks; nan where both are empty."""
-    union = np.count_nonzero(mask | other)
-    return np.count_nonzero(mask & other) / union if union else float("nan")
-
-
-def _measure_error(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    error = squared_error(prediction, truth)
-    mse = mean_error(error)
-    return {
-        "psnr": psnr_of_mse(mse, PROPER),
-        "psnr_as_published": psnr_of_mse(mse, AS_PUBLISHED),
-        "psnr_motion": psnr_of_mse(mean_error(error, mask), PROPER),
-    }
-
-
-def _measure_structure(
-    prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray, wanted: set[str]
-) -> dict[str, float]:
-    values = {}
-    if wanted & {"ssim", "ssim_motion", "ssim_as_published"}:
-        conventions = (PROPER, AS_PUBLISHED) if "ssim_as_published" in wanted else (PROPER,)
-        proper, *published = ssim_maps(prediction, truth, GAUSSIAN, conventions)
-        values["ssim"] = float(proper.mean())
-        values["ssim_motion"] = mean_inside(proper, mask, GAUSSIAN)
-        if published:
-            values["ssim_as_published"] = float(published[0].mean())
-    if "ssim_uniform" in wanted:
-        values["ssim_uniform"] = measure_ssim(prediction, truth, UNIFORM)
-    return values
+    proper_of = {published: key for key, published in AS_PUBLISHED_OF.items()}
+    keys: list[str] = []
+    for key in text.split(","):
+        if key not in CHOOSABLE:
+            raise ValueError(f"no measure '{key}'; there are {', '.join(CHOOSABLE)}.")
+        keys += [proper_of[key], key] if key in proper_of else [key]
+    return tuple(dict.fromkeys(keys))

@@ -13,10 +13,16 @@ SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclass(frozen=True)
 class Picture:
-    """uint8 (H, W, 3) RGB pixels and what had to be done to get them."""
+    """uint8 (H, W, 3) RGB pixels, what had to be done to get them, and where they came from."""
 
     pixels: np.ndarray
     remarks: tuple[str, ...] = ()
+    path: Path | None = None
+
+    @property
+    def size_text(self) -> str:
+        """Width and height, "256x256"."""
+        return f"{self.pixels.shape[1]}x{self.pixels.shape[0]}"
 
 
 def read_picture(path: Path) -> Picture:
@@ -31,7 +37,7 @@ def read_picture(path: Path) -> Picture:
         with Image.open(path) as image:
             depth = _bits_per_channel(path)
             image.load()
-            return _to_rgb(image, depth)
+            return _to_rgb(image, depth, path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no picture {path}.") from error
     except UnidentifiedImageError as error:
@@ -42,13 +48,14 @@ def read_picture(path: Path) -> Picture:
         ) from error
 
 
-def resize_picture(pixels: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W, 3) => uint8 (size, size, 3): area average where it shrinks, bicubic where it grows."""
-    if pixels.shape[:2] == (size, size):
+def resize_picture(pixels: np.ndarray, size: int, height: int | None = None) -> np.ndarray:
+    """uint8 (H, W, 3) => (size, size, 3), or (height, size, 3): area average where it shrinks, bicubic where it grows."""
+    height = height or size
+    if pixels.shape[:2] == (height, size):
         return pixels
-    shrinks = size <= min(pixels.shape[:2])
+    shrinks = height <= pixels.shape[0] and size <= pixels.shape[1]
     resampling = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(pixels).resize((size, size), resampling))
+    return np.asarray(Image.fromarray(pixels).resize((size, height), resampling))
 
 
 def read_pixels(path: Path, size: int | None = None) -> np.ndarray:
@@ -64,7 +71,7 @@ def _bits_per_channel(path: Path) -> int:
     return head[24] if head.startswith(PNG_SIGNATURE) and len(head) == 25 else 8
 
 
-def _to_rgb(image: Image.Image, depth: int) -> Picture:
+def _to_rgb(image: Image.Image, depth: int, path: Path) -> Picture:
     remarks = []
     if depth == 16 or image.mode in SIXTEEN_BIT_MODES:
         remarks.append("16-bit, rounded to 8")
@@ -77,4 +84,4 @@ def _to_rgb(image: Image.Image, depth: int) -> Picture:
         remarks.append("alpha channel dropped" if opaque else "transparent parts, alpha channel dropped")
     if image.mode in ("L", "1"):
         remarks.append("greyscale")
-    return Picture(np.asarray(image.convert("RGB")), tuple(remarks))
+    return Picture(np.asarray(image.convert("RGB")), tuple(remarks), path)

@@ -67,7 +67,9 @@ def ssim_maps(
         )
     totals: list = [0.0] * len(conventions)
     for channel in range(truth.shape[2]):  # one channel at a time stays in the processor's cache
-        moments = _measure_moments(prediction[..., channel], truth[..., channel], window)
+        # int32 holds the largest sum, 49 * 2 * 255^2, exactly.
+        planes = (picture[..., channel].astype(np.int32) for picture in (prediction, truth))
+        moments = measure_moments(*planes, window)
         totals = [total + _ssim(moments, convention) for total, convention in zip(totals, conventions, strict=True)]
     return [rearrange(total, "w h -> h w") / truth.shape[2] for total in totals]
 
@@ -90,16 +92,8 @@ def measure_ssim(
     return float(values.mean())
 
 
-def _ssim(moments: "_Moments", convention: Convention) -> np.ndarray:
-    """Wang et al., eq. 13, pixel by pixel."""
-    c_1 = (K1 * convention.data_range) ** 2
-    c_2 = (K2 * convention.data_range) ** 2
-    numerator = (2.0 * moments.product_of_means + c_1) * (2.0 * moments.covariance + c_2)
-    return numerator / ((moments.squares_of_means + c_1) * (moments.variances + c_2))
-
-
 @dataclass(frozen=True)
-class _Moments:
+class LocalMoments:
     """Windowed moments of one channel, each (W - 2 r, H - 2 r): transposed, which saves two transpositions."""
 
     product_of_means: np.ndarray  # mu_x mu_y
@@ -108,16 +102,23 @@ class _Moments:
     variances: np.ndarray  # sigma_x^2 + sigma_y^2
 
 
-def _measure_moments(prediction: np.ndarray, truth: np.ndarray, window: Window) -> _Moments:
-    # Notation, Wang et al.: x = prediction, y = truth. int32 holds 49 * 2 * 255^2 exactly.
-    x, y = prediction.astype(np.int32), truth.astype(np.int32)
+def measure_moments(x: np.ndarray, y: np.ndarray, window: Window) -> LocalMoments:
+    """Moments of two (H, W) planes of one channel; x is the prediction and y the truth, as in Wang et al."""
     average = _average_uniform if window is UNIFORM else _average
     mu_x, mu_y, mean_square, mean_product = (average(plane, window) for plane in (x, y, x * x + y * y, x * y))
     product, squares = mu_x * mu_y, mu_x * mu_x + mu_y * mu_y
     covariance, variances = mean_product - product, mean_square - squares
     if window.covariance_norm != 1.0:
         covariance, variances = window.covariance_norm * covariance, window.covariance_norm * variances
-    return _Moments(product, squares, covariance, variances)
+    return LocalMoments(product, squares, covariance, variances)
+
+
+def _ssim(moments: LocalMoments, convention: Convention) -> np.ndarray:
+    """Wang et al., eq. 13, pixel by pixel."""
+    c_1 = (K1 * convention.data_range) ** 2
+    c_2 = (K2 * convention.data_range) ** 2
+    numerator = (2.0 * moments.product_of_means + c_1) * (2.0 * moments.covariance + c_2)
+    return numerator / ((moments.squares_of_means + c_1) * (moments.variances + c_2))
 
 
 def _average(plane: np.ndarray, window: Window) -> np.ndarray:

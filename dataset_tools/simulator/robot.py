@@ -63,7 +63,7 @@ _ARM = """
       <body name="{side}_link6" pos=".0253 0 0" gravcomp="1">
        <joint name="{side}_joint6" axis="1 0 0" range="-177.6 177.6"/>
        <site name="{side}_tool" size=".005" rgba="0 0 0 0"/>
-       <camera name="{side}_camera" pos=".03 0 .075" xyaxes="0 -1 0 .5 0 .866" fovy="{fovy}"/>
+       <camera name="{side}_camera" pos=".065 0 .09" xyaxes="0 -1 0 .6428 0 .7660" fovy="{fovy}"/>
        <geom class="visual" type="cylinder" size=".028 .02" pos=".02 0 0" euler="0 90 0" material="arm"/>
        <geom class="palm" type="box" size=".022 .055 .02" pos=".062 0 0" material="arm"/>
        <geom class="visual" type="box" size=".004 .05 .021" pos=".085 0 0" material="metal"/>

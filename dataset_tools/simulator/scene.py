@@ -29,7 +29,7 @@ _SCENE = """
  <option timestep="{timestep}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
  <visual>
   <global offwidth="{width}" offheight="{height}"/>
-  <quality shadowsize="{shadow_map}" offsamples="{samples}"/>
+  <quality shadowsize="{shadow_map}" offsamples="0"/>
   <headlight ambient=".32 .32 .32" diffuse=".25 .25 .25" specular="0 0 0"/>
   <map znear=".02" zfar="20" shadowclip=".9"/>
  </visual>
@@ -122,7 +122,6 @@ def make_scene_xml(objects: str, look: Look) -> str:
         width=FRAME_WIDTH,
         height=FRAME_HEIGHT,
         shadow_map=SHADOW_MAP,
-        samples=0,
         defaults=DEFAULTS,
         wood_file=WOOD_FILE,
         table_rgb=_text(look.table_rgb),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ldm.data.batch import FrameBatch
 from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
+from ldm.models.diffusion.ddim import spaced_timesteps
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.modules.ema import LitEma
 from ldm.util import instantiate_from_config
@@ -46,7 +47,7 @@ class TrainingDraws:
     generators: list[torch.Generator]  # B, for what is drawn later: the first stage's posterior
 
 
-def draw_training(seeds: Tensor, shape: tuple[int, ...], timesteps: int, device: torch.device) -> TrainingDraws:
+def draw_training(seeds: Tensor, shape: tuple[int, ...], levels: Tensor, device: torch.device) -> TrainingDraws:
     """Draws of a batch, each sample from a generator of its own.
 
     A sample's noise depends on its seed alone: not on batch size, number of devices, accumulation or device type.
@@ -54,11 +55,11 @@ def draw_training(seeds: Tensor, shape: tuple[int, ...], timesteps: int, device:
     Args:
         seeds: (B,) int64.
         shape: (C, h, w) of one latent.
-        timesteps: T.
+        levels: (n,) timesteps to draw from, each as likely.
         device: where the draws are wanted.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
-    t = torch.stack([torch.randint(timesteps, (), generator=g) for g in generators])
+    t = torch.stack([levels[torch.randint(len(levels), (), generator=g)] for g in generators])
     u = torch.stack([torch.rand((), generator=g) for g in generators])
     eps = torch.stack([torch.randn(shape, generator=g) for g in generators])
     return TrainingDraws(*(draws.to(device, non_blocking=True) for draws in (t, eps, u)), generators)
@@ -88,6 +89,8 @@ class DDPM(pl.LightningModule):
         use_ema: keep an exponential average of the network.
         ema_decay: its decay per optimiser step, after warm-up.
         scheduler_config: node of a schedule of learning-rate factors, or None for a constant rate.
+        training_steps: train only at the noise levels that a sampler of so many trailing steps visits; None trains
+            at all of them. For models that predict in a few steps (arXiv 2409.11355).
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class DDPM(pl.LightningModule):
         use_ema: bool = True,
         ema_decay: float = 0.9999,
         scheduler_config: Mapping | None = None,
+        training_steps: int | None = None,
     ) -> None:
         super().__init__()
         if parameterization not in ("eps", "x0", "v"):
@@ -111,6 +115,7 @@ class DDPM(pl.LightningModule):
         self.weight_decay = weight_decay
         self.lr_lambda = instantiate_from_config(scheduler_config, "scheduler_config") if scheduler_config else None
         self.schedule = NoiseSchedule(timesteps, linear_start, linear_end)
+        self.levels = spaced_timesteps(timesteps, training_steps or timesteps, "trailing")
         self.model = DiffusionWrapper(unet_config)
         self.model_ema = LitEma(self.model, ema_decay) if use_ema else None
 
@@ -286,7 +291,7 @@ class LatentDiffusion(DDPM):
         seeds = batch["seed"]
         torch.manual_seed(int(seeds[0]))  # layers that draw by themselves (dropout) repeat after a resume
         shape = self.latent_shape(batch["target_frame"])
-        draws = draw_training(seeds, shape, self.schedule.timesteps, self.device)
+        draws = draw_training(seeds, shape, torch.tensor(self.levels), self.device)
         x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
         result = self.p_losses(x_start, cond, draws.t, draws.eps)
         if not torch.isfinite(result.loss):
@@ -303,7 +308,7 @@ class LatentDiffusion(DDPM):
         size = len(batch["pair_id"])
         seeds = torch.arange(size) + VALIDATION_SEED + 1_000_003 * batch_idx
         shape = self.latent_shape(batch["target_frame"])
-        draws = draw_training(seeds, shape, self.schedule.timesteps, self.device)
+        draws = draw_training(seeds, shape, torch.tensor(self.levels), self.device)
         x_start, cond = self.get_input(batch, draws, dropout=0.0)
         loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
         self.log("val/loss_simple", loss, batch_size=size, sync_dist=True, prog_bar=True)

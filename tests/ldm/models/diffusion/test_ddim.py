@@ -19,7 +19,7 @@ def test_every_step_count_is_honoured(schedule, spacing):
         timesteps = spaced_timesteps(schedule.timesteps, steps, spacing)
         assert len(timesteps) == steps
         assert all(a > b for a, b in zip(timesteps, timesteps[1:], strict=False))
-        assert 0 <= timesteps[-1] and timesteps[0] < schedule.timesteps
+        assert timesteps[-1] >= 0 and timesteps[0] < schedule.timesteps
 
 
 def test_trailing_begins_at_pure_noise():
@@ -77,8 +77,12 @@ def test_equal_to_diffusers(schedule, steps, eta):
     """
     diffusers = pytest.importorskip("diffusers")
     theirs = diffusers.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=True, timestep_spacing="trailing",
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",
     )
     theirs.set_timesteps(steps)
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))

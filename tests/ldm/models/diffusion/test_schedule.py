@@ -45,9 +45,7 @@ def test_a_perfect_network_is_read_back_in_every_parameterization(schedule, samp
     output = schedule.training_target(parameterization, x_start, t, eps)
     start = schedule.start_from_output(parameterization, output, x_t, t)
     torch.testing.assert_close(start, x_start, atol=2e-5, rtol=1e-4)
-    torch.testing.assert_close(
-        schedule.eps_from_output(parameterization, output, x_t, t), eps, atol=2e-4, rtol=1e-3
-    )
+    torch.testing.assert_close(schedule.eps_from_output(parameterization, output, x_t, t), eps, atol=2e-4, rtol=1e-3)
 
 
 def test_the_tables_never_enter_a_checkpoint(schedule):

@@ -1,0 +1,76 @@
+"""Command line: any episodes => a LeRobot data set of version 3.0. Layer 1.
+
+python -m dataset_tools.export_lerobot --episodes data/sim --output data/sim_lerobot --camera head_camera left_camera
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from dataset_tools.command_line import add_reading_arguments, exit_code_of, read_episodes
+from dataset_tools.episode import Episode, EpisodeError
+from dataset_tools.instructions import SOURCES as SENTENCE_SOURCES
+from dataset_tools.instructions import SentenceRule, make_instruction
+from dataset_tools.lerobot_writer import PICTURES, Recording, write_lerobot
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export; 0 when it is written, 2 and one sentence for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m dataset_tools.export_lerobot", description=__doc__.split("\n")[0])
+    add_reading_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the data set; must be absent or empty")
+    parser.add_argument("--pictures", choices=PICTURES, default="video", help="image: PNG in the rows, exact but large")
+    parser.add_argument("--fps", type=float, help="frames per second, where the episodes do not say")
+    parser.add_argument("--instruction", help="one sentence for all episodes")
+    parser.add_argument("--instructions", choices=SENTENCE_SOURCES, default="auto")
+    args = parser.parse_args(argv)
+    with exit_code_of("export_lerobot", args.output) as status:
+        episodes = read_episodes(args)
+        recordings = group_views(episodes, SentenceRule(args.instructions, args.instruction))
+        rate = args.fps or common_rate(episodes)
+        console = Console(stderr=True)
+        shown = track(recordings, "episodes", total=len(recordings), console=console)
+        count = write_lerobot(shown, args.output, rate=rate, pictures=args.pictures)
+        log.info("wrote %d episodes to %s at %g frames per second.", count, args.output, rate)
+    return status.code
+
+
+def group_views(episodes: Sequence[Episode], rule: SentenceRule) -> list[Recording]:
+    """Episodes of one source, task and number but several cameras => one recording each, in order."""
+    groups: dict[tuple, dict[str, Episode]] = {}
+    for episode in episodes:
+        groups.setdefault((episode.task, episode.number, str(episode.source)), {})[episode.camera] = episode
+    return list(_recordings(groups.values(), rule))
+
+
+def common_rate(episodes: Sequence[Episode]) -> float:
+    """Frames per second of all the episodes.
+
+    Raises:
+        EpisodeError: if it is unknown or they differ.
+    """
+    rates = {episode.frames_per_second for episode in episodes}
+    if None in rates:
+        raise EpisodeError("the frame rate of the episodes is unknown; give --fps, or RoboTwin's --save-freq.")
+    if len(rates) > 1:
+        raise EpisodeError(
+            f"the episodes differ in frame rate ({sorted(rates)}); a LeRobot data set has one: export apart."
+        )
+    return float(rates.pop())
+
+
+def _recordings(groups: Iterator[dict[str, Episode]], rule: SentenceRule) -> Iterator[Recording]:
+    for views in groups:
+        main = next(iter(views.values()))
+        yield Recording(views, make_instruction(rule, main, f"{main.task}/{main.number}", horizon=0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The JSON files of a diffusers folder, made from the parameters of our networks, and read back.
+
+Layer 1: imports the standard library only. Values that no weight decides are Stable Diffusion v1's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PIPELINE = "StableDiffusionInstructPix2PixPipeline"
+TEXT_TO_IMAGE = "StableDiffusionPipeline"
+SOURCE_CHANNELS = 8  # input channels of a U-Net that sees the source frame
+CLIP_MARKS = {"bos_token_id": 49406, "eos_token_id": 49407}  # of CLIP's vocabulary of 49,408
+
+
+def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
+    """unet/config.json for parameters of UNetModel."""
+    widths = [params["model_channels"] * mult for mult in params["channel_mult"]]
+    attends = [2**level in params["attention_resolutions"] for level in range(len(widths))]
+    # diffusers calls the number of heads attention_head_dim (its issue 2011).
+    heads: int | list[int] = params.get("num_heads", -1)
+    if heads == -1:
+        heads = [width // params["num_head_channels"] for width in widths]
+    return {
+        "_class_name": "UNet2DConditionModel",
+        "act_fn": "silu",
+        "attention_head_dim": heads,
+        "block_out_channels": widths,
+        "center_input_sample": False,
+        "cross_attention_dim": params["context_dim"],
+        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
+        "downsample_padding": 1,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "in_channels": params["in_channels"],
+        "layers_per_block": params["num_res_blocks"],
+        "mid_block_scale_factor": 1,
+        "norm_eps": 1e-05,
+        "norm_num_groups": 32,
+        "out_channels": params["out_channels"],
+        "sample_size": 64,
+        "transformer_layers_per_block": params["transformer_depth"],
+        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+        "use_linear_projection": params["use_linear_in_transformer"],
+    }
+
+
+def vae_config(params: Mapping[str, Any], scale_factor: float) -> dict[str, Any]:
+    """vae/config.json for parameters of AutoencoderKL."""
+    shape = params["ddconfig"]
+    if "n_embed" in params or shape["attn_resolutions"] or params["embed_dim"] != shape["z_channels"]:
+        raise ValueError(
+            "this first stage has no counterpart in diffusers' AutoencoderKL (a codebook, attention at other levels, "
+            "or another latent width than the decoder's): keep the model in the ldm layout."
+        )
+    num_levels = len(shape["ch_mult"])
+    return {
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "block_out_channels": [shape["ch"] * mult for mult in shape["ch_mult"]],
+        "down_block_types": ["DownEncoderBlock2D"] * num_levels,
+        "in_channels": shape["in_channels"],
+        "latent_channels": params["embed_dim"],
+        "layers_per_block": shape["num_res_blocks"],
+        "norm_num_groups": 32,
+        "out_channels": shape["out_ch"],
+        "sample_size": 512,
+        "scaling_factor": scale_factor,
+        "up_block_types": ["UpDecoderBlock2D"] * num_levels,
+    }
+
+
+def text_config(params: Mapping[str, Any]) -> dict[str, Any]:
+    """text_encoder/config.json for parameters of FrozenCLIPEmbedder."""
+    vocabulary = params["vocabulary"]
+    return {
+        "architectures": ["CLIPTextModel"],
+        "attention_dropout": 0.0,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "hidden_act": "quick_gelu",
+        "hidden_size": params["width"],
+        "intermediate_size": params["intermediate"],
+        "layer_norm_eps": 1e-05,
+        "max_position_embeddings": params["max_length"],
+        "model_type": "clip_text_model",
+        "num_attention_heads": params["heads"],
+        "num_hidden_layers": params["layers"],
+        "pad_token_id": vocabulary - 1,
+        "projection_dim": params["width"],
+        "vocab_size": vocabulary,
+    }
+
+
+def scheduler_config(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """scheduler/scheduler_config.json: Euler ancestral, as InstructPix2Pix samples."""
+    predicted = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+    return {
+        "_class_name": "EulerAncestralDiscreteScheduler",
+        "beta_end": schedule["linear_end"],
+        "beta_schedule": "scaled_linear",
+        "beta_start": schedule["linear_start"],
+        "num_train_timesteps": schedule["timesteps"],
+        "prediction_type": predicted[schedule["parameterization"]],
+        "steps_offset": 1,
+        "timestep_spacing": "linspace",
+        "trained_betas": None,
+    }
+
+
+def model_index(in_channels: int) -> dict[str, Any]:
+    """model_index.json; without safety checker."""
+    scheduler = "EulerAncestralDiscreteScheduler"
+    return {
+        "_class_name": PIPELINE if in_channels == SOURCE_CHANNELS else TEXT_TO_IMAGE,
+        "_diffusers_version": "0.32.0",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", scheduler],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def heads_of_unet(config: Mapping[str, Any]) -> int | None:
+    """Number of heads that a unet/config.json means, if it is the same at every level."""
+    heads: int | Sequence[int] | None = config.get("num_attention_heads") or config.get("attention_head_dim")
+    return heads if isinstance(heads, int) else None
+
+
+def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of our NoiseSchedule for a scheduler_config.json.
+
+    Raises:
+        ValueError: if its betas follow another law.
+    """
+    law = config.get("beta_schedule", "scaled_linear")
+    if law != "scaled_linear":
+        raise ValueError(f"the scheduler's betas are '{law}'; only 'scaled_linear', Stable Diffusion's, is supported.")
+    ours = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+    return {
+        "timesteps": config.get("num_train_timesteps", 1000),
+        "linear_start": config.get("beta_start", 0.00085),
+        "linear_end": config.get("beta_end", 0.012),
+        "parameterization": ours[config.get("prediction_type", "epsilon")],
+    }

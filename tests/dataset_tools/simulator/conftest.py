@@ -1,0 +1,29 @@
+"""What the simulator's tests share: one played episode, and pictures where OpenGL can draw."""
+
+from dataclasses import replace
+
+import pytest
+
+from dataset_tools.simulator.engine import RendererUnavailable, require_renderer
+from dataset_tools.simulator.recorder import Footage, Trajectory, render, simulate
+
+
+@pytest.fixture(scope="session")
+def hammer() -> Trajectory:
+    """block_hammer_beat, seed 0, 5 frames a second."""
+    return simulate("block_hammer_beat", 0, save_freq=50)
+
+
+@pytest.fixture(scope="session")
+def can_draw() -> None:
+    """Skips where no picture can be drawn."""
+    try:
+        require_renderer()
+    except RendererUnavailable as error:
+        pytest.skip(f"no pictures: {error}")
+
+
+@pytest.fixture(scope="session")
+def first_frame(hammer: Trajectory, can_draw: None) -> Footage:
+    """Frame 0 of `hammer`, of the head and the left wrist camera."""
+    return render(replace(hammer, qpos=hammer.qpos[:1]), ("head", "left"))

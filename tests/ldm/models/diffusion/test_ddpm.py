@@ -1,0 +1,156 @@
+"""Laws of the models."""
+
+import pytest
+import torch
+
+from ldm.data.batch import FrameBatch
+from ldm.models.diffusion.ddpm import describe_parts, draw_training
+from ldm.util import instantiate_from_config
+
+
+@pytest.fixture
+def make_model(tiny_model_config):
+    def make(**params):
+        torch.manual_seed(0)
+        return instantiate_from_config({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
+
+    return make
+
+
+def make_batch(num=4, size=8) -> FrameBatch:
+    generator = torch.Generator().manual_seed(3)
+    source, target = torch.rand(2, num, 3, size, size, generator=generator) * 2 - 1
+    return {
+        "source_frame": source,
+        "target_frame": target,
+        "instruction": ["stack blocks", "handover the blocks"] * (num // 2),
+        "pair_id": [f"task/0/{i}" for i in range(num)],
+        "seed": torch.arange(num) + 100,
+    }
+
+
+def loss_of(model, batch):
+    draws = draw_training(
+        batch["seed"], model.latent_shape(batch["target_frame"]), torch.tensor(model.levels), model.device
+    )
+    x_start, cond = model.get_input(batch, draws, model.conditioning_dropout)
+    return model.p_losses(x_start, cond, draws.t, draws.eps)
+
+
+def test_draws_depend_on_the_samples_seed_alone():
+    """Not on the batch: accumulation and devices do not change the noise."""
+    shape, levels, device = (4, 2, 2), torch.arange(1000), torch.device("cpu")
+    together = draw_training(torch.tensor([5, 6, 7]), shape, levels, device)
+    alone = draw_training(torch.tensor([6]), shape, levels, device)
+    assert together.t[1] == alone.t[0] and together.u[1] == alone.u[0]
+    assert torch.equal(together.eps[1], alone.eps[0])
+
+
+def test_accumulated_micro_batches_give_the_whole_batch_gradient(make_model):
+    model, batch = make_model(), make_batch(4)
+    loss_of(model, batch).loss.backward()
+    whole = [p.grad.clone() for p in model.trained_parameters()]
+    model.zero_grad()
+    for part in (slice(0, 2), slice(2, 4)):
+        (loss_of(model, {name: value[part] for name, value in batch.items()}).loss / 2).backward()
+    for a, p in zip(whole, model.trained_parameters(), strict=True):
+        torch.testing.assert_close(p.grad, a, atol=1e-6, rtol=1e-5)
+
+
+def test_a_few_step_model_trains_where_its_sampler_goes(make_model):
+    model = make_model(training_steps=2)
+    draws = draw_training(torch.arange(64), (1, 1, 1), torch.tensor(model.levels), model.device)
+    assert set(draws.t.tolist()) == {999, 499}
+    assert sorted(make_model().levels) == list(range(1000))
+
+
+@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
+def test_a_zero_network_loses_the_targets_power(make_model, parameterization):
+    """The output layer starts at zero, so the first loss is the mean square of what is asked for."""
+    model, batch = make_model(parameterization=parameterization), make_batch(4)
+    draws = draw_training(
+        batch["seed"], model.latent_shape(batch["target_frame"]), torch.tensor(model.levels), model.device
+    )
+    x_start, cond = model.get_input(batch, draws, 0.0)
+    target = model.schedule.training_target(parameterization, x_start, draws.t, draws.eps)
+    result = model.p_losses(x_start, cond, draws.t, draws.eps)
+    torch.testing.assert_close(result.loss, (target**2).mean())
+    assert result.per_sample.shape == (4,)
+
+
+def test_one_batch_is_learnt(make_model):
+    """Loss on one repeated batch with fixed noise falls tenfold."""
+    model, batch = make_model(), make_batch(2)
+    optimizer = torch.optim.AdamW(model.trained_parameters(), lr=5e-3)
+    first = loss_of(model, batch).loss.item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss_of(model, batch).loss.backward()
+        optimizer.step()
+    assert loss_of(model, batch).loss.item() < first / 10
+
+
+def test_context_is_the_unscaled_mode_and_target_is_scaled(make_model):
+    model, batch = make_model(scale_factor=0.5), make_batch()
+    frame = batch["source_frame"]
+    torch.testing.assert_close(model.encode_first_stage(frame), 0.5 * model.encode_context(frame))
+    torch.testing.assert_close(model.decode_first_stage(model.encode_first_stage(frame)), frame)
+
+
+def test_predicting_no_change_copies_the_source(make_model):
+    """With predict_change a network that says zero returns the input frame exactly."""
+    model, batch = make_model(predict_change=True, scale_factor=3.0), make_batch()
+    context = model.encode_context(batch["source_frame"])
+    assert torch.equal(model.decode_first_stage(torch.zeros_like(context), context), batch["source_frame"])
+    with pytest.raises(ValueError, match="needs the source latent"):
+        model.decode_first_stage(context)
+
+
+def test_ema_scope_shows_the_average_and_puts_the_network_back(make_model):
+    model, batch = make_model(), make_batch()
+    with torch.no_grad():
+        for parameter in model.model.parameters():
+            parameter.add_(1.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(KeyError), model.ema_scope():
+        shown = model.model.diffusion_model.out[-1].bias
+        assert torch.equal(shown, before["model_ema.average.diffusion_model.out.2.bias"])
+        raise KeyError
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_frozen_parts_stay_in_eval_and_out_of_the_optimiser(make_model):
+    model = make_model(cond_stage_trainable=False).train()
+    assert model.model.training and not model.cond_stage_model.training and not model.first_stage_model.training
+    trained = {id(p) for p in model.trained_parameters()}
+    assert not any(id(p) in trained for p in model.cond_stage_model.parameters())
+    assert not any(p.requires_grad for p in model.cond_stage_model.parameters())
+
+
+def test_a_loss_that_is_not_finite_names_the_pairs(make_model):
+    model, batch = make_model(), make_batch()
+    batch["target_frame"][1] = float("nan")
+    with pytest.raises(FloatingPointError, match="task/0/0, task/0/1"):
+        model.training_step(batch, 0)
+
+
+def test_frames_that_do_not_divide_are_refused(make_model):
+    with pytest.raises(ValueError, match="multiples of 2"):
+        make_model().latent_shape(torch.zeros(1, 3, 8, 9))
+
+
+def test_an_unknown_parameterization_is_refused(make_model):
+    with pytest.raises(ValueError, match="eps, x0, v"):
+        make_model(parameterization="noise")
+
+
+def test_the_full_size_model_has_the_published_parameter_counts():
+    """U-Net 859,532,484 with the four extra input channels; VAE and CLIP as in SD v1.5."""
+    from pathlib import Path
+
+    from ldm.config import compose
+
+    config = compose([Path(__file__).resolve().parents[4] / "configs" / "train.yaml"])
+    with torch.device("meta"):
+        model = instantiate_from_config(config["model"], "model")
+    assert describe_parts(model) == {"U-Net": 859_532_484, "first stage": 83_653_863, "text encoder": 123_060_480}

@@ -1,0 +1,44 @@
+"""Laws of run folders."""
+
+import os
+
+import pytest
+
+from ldm.run_folder import RUN_VARIABLE, RunFolder, find_run, new_run, set_aside_metrics
+from ldm.util import ConfigError
+
+
+def test_all_processes_of_a_run_share_one_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    run = new_run(tmp_path, "train", "_x")
+    assert run.path.name.endswith("_train_x")
+    assert new_run(tmp_path, "other") == run, "a child process reads the name from its environment"
+
+
+def test_resume_takes_the_newest_last_checkpoint(tmp_path):
+    """Lightning leaves last-v1.ckpt beside an older last.ckpt."""
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    for age, name in ((100, "last.ckpt"), (10, "last-v1.ckpt"), (50, "last-v2.ckpt"), (1, "best.ckpt")):
+        path = run.checkpoints / name
+        path.write_bytes(b"x")
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    assert find_run(run.path) == (run, run.checkpoints / "last-v1.ckpt")
+    assert find_run(run.checkpoints / "best.ckpt")[1].name == "best.ckpt"
+    assert find_run(run.checkpoints / "best.ckpt")[0].path == run.path
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="no such run folder"):
+        find_run(tmp_path / "absent")
+    with pytest.raises(ConfigError, match="holds no last.ckpt"):
+        find_run(tmp_path)
+
+
+def test_metrics_of_earlier_parts_are_kept(tmp_path):
+    run = RunFolder(tmp_path)
+    for text in ("one", "two"):
+        (tmp_path / "metrics.csv").write_text(text)
+        set_aside_metrics(run)
+    assert (tmp_path / "metrics-000.csv").read_text() == "one"
+    assert (tmp_path / "metrics-001.csv").read_text() == "two"

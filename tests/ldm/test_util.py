@@ -1,0 +1,57 @@
+"""Laws of building from configs: what cannot be built is refused before construction, by name."""
+
+import pytest
+
+from ldm.util import ConfigError, check_config, instantiate_from_config
+
+SCHEDULER = "ldm.lr_scheduler.LambdaLinearScheduler"
+PARAMS = {"warm_up_steps": [10], "f_min": [0.1], "f_max": [1.0], "f_start": [0.0], "cycle_lengths": [100]}
+
+
+def test_a_node_becomes_an_object():
+    scheduler = instantiate_from_config({"target": SCHEDULER, "params": PARAMS})
+    assert scheduler.schedule(10) == 1.0
+
+
+def test_arguments_from_code_count_as_given():
+    params = {name: value for name, value in PARAMS.items() if name != "f_min"}
+    assert instantiate_from_config({"target": SCHEDULER, "params": params}, f_min=[0.0]).schedule(0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"target": SCHEDULER, "params": PARAMS | {"f_minn": [0]}},
+            r"x.params: .* no parameter 'f_minn'; did you mean 'f_min'",
+        ),
+        ({"target": SCHEDULER, "params": {}}, "needs 'warm_up_steps'"),
+        ({"target": "ldm.lr_scheduler.LambdaLinearSchedule"}, "did you mean 'LambdaLinearScheduler'"),
+        ({"target": "ldm.lr_schedule.X"}, "no module 'ldm.lr_schedule'"),
+        ({"target": "X"}, "not a dotted path"),
+        ({"params": {}}, "wanted a node with 'target'"),
+        ({"target": SCHEDULER, "parms": {}}, "found 'parms'; did you mean 'params'"),
+        ([1], "wanted a node"),
+    ],
+)
+def test_a_bad_node_names_the_place_and_the_nearest_right_name(config, message):
+    with pytest.raises(ConfigError, match=message):
+        check_config(config, "x")
+
+
+def test_nodes_below_are_checked_before_anything_is_built(tiny_model_config):
+    """A misspelt parameter three levels down is named with its path."""
+    unet = tiny_model_config["params"]["unet_config"]["params"]
+    unet["num_head"] = unet.pop("num_heads")
+    with pytest.raises(ConfigError) as error:
+        check_config(tiny_model_config, "model")
+    assert "model.params.unet_config.params: UNetModel has no parameter 'num_head'; did you mean 'num_heads'?" in str(
+        error.value
+    )
+
+
+def test_a_class_that_takes_any_parameter_is_checked_through_its_bases(tiny_model_config):
+    """LatentDiffusion hands **ddpm on; a misspelt name of DDPM's is refused all the same."""
+    tiny_model_config["params"]["learning_rat"] = tiny_model_config["params"].pop("learning_rate")
+    with pytest.raises(ConfigError, match="'learning_rat'; did you mean 'learning_rate'"):
+        check_config(tiny_model_config, "model")
