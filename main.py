@@ -86,14 +86,13 @@ def trainer_arguments() -> list[str]:
 def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
     """Config, run folder and checkpoint to resume from, if any."""
     run, checkpoint = find_run(opt.resume) if opt.resume else (None, None)
-    base = [Path(part) for part in opt.base]
-    overrides = [part for part in base if "=" in part.name and not part.is_file()]  # after --base a.yaml k=v
-    base = [part for part in base if part not in overrides]
+    overrides = [part for part in opt.base if "=" in part and not Path(part).is_file()]  # as in --base a.yaml key=value
+    base = [Path(part) for part in opt.base if part not in overrides]
     if run is not None:
         base = [run.config, *base]
     if not base:
         raise ConfigError("which config? Give --base configs/train.yaml, or --resume logs/<run>.")
-    config = compose(base, [*map(str, overrides), *opt.overrides])
+    config = compose(base, [*overrides, *opt.overrides])
     flags = {k.removeprefix("trainer."): v for k, v in vars(opt).items() if k.startswith("trainer.") and v is not None}
     config = merge(config, {"lightning": {"trainer": flags}} if flags else {})
     if opt.seed is not None:

@@ -83,7 +83,8 @@ def read_annotation(path: Path) -> dict:
         return content
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EpisodeError(
-            f"{path} is no clip annotation ({type(error).__name__}: {error}); wanted UTF-8 JSON with 'texts' and 'videos'."
+            f"{path} is no clip annotation ({type(error).__name__}: {error}); wanted JSON in UTF-8 with 'texts' and "
+            f"'videos'; mend or remove it."
         ) from error
 
 
@@ -95,8 +96,8 @@ def _read(path: Path, camera: str | None, save_freq: int | None) -> Episode:
     camera = choose_camera(camera, cameras, path)
     video = videos[cameras.index(camera)]
     decoder = open_video(video)
-    length = int(content.get("video_length", decoder.length))
-    if length != decoder.length or not length:
+    length = int(content.get("video_length", decoder.length))  # published DROID clips have a frame more than they say
+    if not 0 < length <= decoder.length:
         raise EpisodeError(f"{video} has {decoder.length} frames, {path} says {length}; copy or remove the clip.")
     texts = content.get("texts") or []
     return Episode(

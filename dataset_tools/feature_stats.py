@@ -1,4 +1,4 @@
-"""Minimum, maximum, mean and standard deviation of features, per episode and merged, as LeRobot stores them. Layer 1."""
+"""Minimum, maximum, mean, standard deviation of features, per episode and merged, as LeRobot stores them. Layer 1."""
 
 from collections.abc import Sequence
 

@@ -41,7 +41,7 @@ class SentenceRule:
     shipped: tuple[tuple[str, tuple[str, ...]], ...] = ()
     template: str = NO_TEMPLATE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise ValueError(f"instruction source '{self.source}' is not one of {', '.join(SOURCES)}.")
         fill_template(self.template, "a sentence", horizon=1, seconds=1.0)
@@ -70,10 +70,8 @@ def fill_template(template: str, instruction: str, *, horizon: int, seconds: flo
             "the template says {seconds} but the frame rate is unknown; give --save-freq or use {horizon}."
         )
     try:
-        # Two decimals at most, no trailing zeros: 3.0 s and 0.96 s.
-        text = template.format(
-            instruction=instruction, horizon=horizon, seconds=f"{seconds or 0:.2f}".rstrip("0").rstrip(".")
-        )
+        spoken = f"{seconds or 0:.2f}".rstrip("0").rstrip(".")  # 3 and 0.96, not 3.00
+        text = template.format(instruction=instruction, horizon=horizon, seconds=spoken)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise ValueError(
             f"template '{template}' is malformed ({error}); it may say {{instruction}}, {{horizon}} and {{seconds}}."
@@ -118,7 +116,7 @@ def _sentences(rule: SentenceRule, episode: Episode) -> tuple[str, ...]:
         return own
     if rule.source in ("episode", "unseen"):
         raise EpisodeError(
-            f"{episode.source} comes without {rule.source} instructions; use --instructions task or --instruction '...'."
+            f"{episode.source} comes without {rule.source} instructions; use --instructions task, or --instruction."
         )
     return (TASK_TO_INSTRUCTION.get(episode.task) or words_of_task(episode.task),)
 

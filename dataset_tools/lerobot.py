@@ -1,10 +1,9 @@
 """LeRobot data sets on disk, versions 2.0, 2.1 and 3.0 => episodes, without the lerobot package. Layer 1: pyarrow.
 
-|                | 2.x                                              | 3.0                                               |
-|----------------|--------------------------------------------------|---------------------------------------------------|
-| episodes       | meta/episodes.jsonl                              | meta/episodes/chunk-*/file-*.parquet              |
-| sentences      | meta/tasks.jsonl                                 | meta/tasks.parquet                                |
-| rows, pictures | one parquet, one mp4 per camera for each episode | many episodes a file; from_timestamp says where   |
+|                | 2.x                                        | 3.0                                              |
+|----------------|--------------------------------------------|--------------------------------------------------|
+| episodes       | meta/episodes.jsonl, with their sentences  | meta/episodes/chunk-*/file-*.parquet, the same   |
+| rows, pictures | a parquet, and an mp4 a camera, an episode | many episodes a file; from_timestamp says where  |
 
 Source: lerobot 0.4.4, lerobot/datasets. A LeRobot "task" is a sentence; the episode's task is named by its words,
 unless meta/episode_sources.jsonl (written by export_lerobot) says which task and number it was.
@@ -67,7 +66,7 @@ class LeRobotSet:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise EpisodeError(
-                f"{self.root / INFO} does not say where episode {index} is ({template}: {error}); mend or download again."
+                f"{self.root / INFO} does not say where episode {index} is ({template}: {error}); download it again."
             ) from error
 
 
@@ -151,7 +150,7 @@ def read_dataset(root: Path) -> LeRobotSet:
     version = info.get("codebase_version") if isinstance(info, dict) else None
     if version not in VERSIONS:
         raise EpisodeError(
-            f"{root} is a LeRobot data set of version {version}, we read {', '.join(VERSIONS)}; convert it with lerobot."
+            f"{root} is a LeRobot data set of version {version}, we read {', '.join(VERSIONS)}; convert it by lerobot."
         )
     if not isinstance(info.get("features"), dict):
         raise EpisodeError(f"{root / INFO} lists no features; download the data set again.")
@@ -213,8 +212,8 @@ def _video_frames(dataset: LeRobotSet, entry: dict, feature: str, length: int) -
     start = video.frame_at(entry.get(f"videos/{feature}/from_timestamp") or 0.0)
     if start + length > video.length:
         raise EpisodeError(
-            f"{path} has {video.length} frames, episode {entry['episode_index']} needs {start} to {start + length - 1}; "
-            f"download the data set again."
+            f"{path} has {video.length} frames, but episode {entry['episode_index']} needs those up to "
+            f"{start + length - 1}; download the data set again."
         )
     return VideoFrames(path, start)
 

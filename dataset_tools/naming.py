@@ -73,14 +73,15 @@ def name_episodes(episodes: Sequence[Episode]) -> list[str]:
 
 
 def _variants(episodes: Sequence[Episode]) -> list[str]:
-    """The parts of source path and camera in which the episodes differ."""
-    paths = [(*episode.source.parts, episode.camera) for episode in episodes]
+    """The first part of camera or source path that tells all the episodes apart; all such parts where none does."""
+    paths = [(episode.camera, *episode.source.parts) for episode in episodes]
     longest = max(len(path) for path in paths)
-    padded = [(*path[:-1], *[""] * (longest - len(path)), path[-1]) for path in paths]
-    differing = [i for i in range(longest) if len({path[i] for path in padded}) > 1]
-    variants = ["-".join(path[i] for i in differing if path[i]).replace(" ", "_") for path in padded]
-    if len(set(variants)) < len(variants):
-        twice = next(episode for episode, variant in zip(episodes, variants, strict=True) if variants.count(variant) > 1)
+    columns = list(zip(*((*path, *[""] * (longest - len(path))) for path in paths), strict=True))
+    differing = [column for column in columns if len(set(column)) > 1]
+    telling = next(([column] for column in differing if len(set(column)) == len(episodes)), differing)
+    variants = ["-".join(part for part in parts if part).replace(" ", "_") for parts in zip(*telling, strict=True)]
+    if len(set(variants)) < len(episodes):
+        twice = episodes[0]
         raise EpisodeError(
             f"{twice.source} is there twice as {twice.task}/{twice.number}; name each folder in --episodes once, "
             f"or prepare them into folders of their own."

@@ -1,11 +1,11 @@
 """Which frames of an episode make a pair: (t, t + horizon). Pure functions of lengths and numbers. Layer 1.
 
-| pairing       | pairs of an episode of T frames                                              | paper                     |
-|---------------|------------------------------------------------------------------------------|---------------------------|
-| fixed         | i -> i + h for i = 0, k, 2k, ... (stride k)                                  | acp; light_future stage 2 |
-| first_last    | random frame of the first n -> random frame of the last n                    | afp                       |
-| chained       | 0 -> h -> 2h -> ...                                                          | morpheus                  |
-| multi_horizon | fixed, for several h; every pair knows its horizon                           | light_future figure 3     |
+| pairing       | pairs of an episode of T frames                           | paper                     |
+|---------------|-----------------------------------------------------------|---------------------------|
+| fixed         | i -> i + h for i = 0, k, 2k, ... (stride k)               | acp; light_future stage 2 |
+| first_last    | random frame of the first n -> random frame of the last n | afp                       |
+| chained       | 0 -> h -> 2h -> ...                                       | morpheus                  |
+| multi_horizon | fixed, for several h; every pair knows its horizon        | light_future figure 3     |
 
 A pair whose target lies beyond the last frame is skipped and counted; it is never clamped to the last frame, which
 would teach the model that motion stops.
@@ -46,7 +46,7 @@ class PairingRule:
     pairs_per_episode: int = 1  # first_last
     seed: int = 0  # first_last
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in PAIRINGS:
             raise ValueError(f"pairing '{self.kind}' is not one of {', '.join(PAIRINGS)}.")
         if min(self.stride, self.window, self.pairs_per_episode) < 1:

@@ -20,19 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dataset_tools.command_line import add_reading_arguments, exit_code_of, read_episodes
+from dataset_tools.conversion import convert_part, finish_folder, open_folder, pending_parts
 from dataset_tools.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
 from dataset_tools.pairing import PAIRINGS, PairingRule, parse_numbers
 from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
-from dataset_tools.preparation import (
-    Options,
-    Part,
-    Plan,
-    convert_part,
-    finish_folder,
-    open_folder,
-    pending_parts,
-    plan_folder,
-)
+from dataset_tools.planning import Options, Part, Plan, plan_folder
 from dataset_tools.splits import SPLIT_KINDS, SplitRule
 from ldm.data.atomic import write_text
 from ldm.data.manifest import SPLITS, read_manifest
@@ -152,13 +144,21 @@ def _prepare(args: argparse.Namespace, console: Console) -> None:
     if args.jsonl:
         write_jsonl(args.output)
     console.print(_report(whole, plan))
+    log.info(
+        "no target frame: %d skipped; static: %d dropped; split by %s.",
+        whole["skipped_without_target"],
+        whole["dropped_static"],
+        "episode" if options.split.kind == "episode" else "pair (leaky)",
+    )
 
 
 def write_jsonl(folder: Path) -> None:
     """A line a pair: both pictures and the sentence."""
     lines = []
     for pair in read_manifest(folder):
-        pictures = [path.relative_to(folder).as_posix() for path in (pair.source_path(folder), pair.target_path(folder))]
+        pictures = [
+            path.relative_to(folder).as_posix() for path in (pair.source_path(folder), pair.target_path(folder))
+        ]
         line = {"input_image": pictures[0], "edited_image": pictures[1], "edit": pair.instruction}
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(folder / JSONL, "".join(lines))
@@ -191,17 +191,9 @@ def _converted(parts: list[Part], folder: Path, options: Options, workers: int) 
 
 
 def _report(whole: dict, plan: Plan) -> Table:
-    counts = whole["counts"]
-    table = Table(title=f"{whole['pairs']} pairs of {len(plan.parts)} episodes", title_justify="left")
-    table.add_column("task")
-    for split in SPLITS:
-        table.add_column(split, justify="right")
-    for task, row in counts.items():
+    table = Table("task", *SPLITS, title=f"{whole['pairs']} pairs of {len(plan.parts)} episodes", title_justify="left")
+    for task, row in whole["counts"].items():
         table.add_row(task, *(str(row.get(split, 0)) for split in SPLITS))
-    skipped, dropped = whole["skipped_without_target"], whole["dropped_static"]
-    table.caption = (
-        f"skipped for want of a target frame: {skipped}; dropped as static: {dropped}; split: {whole['split']}"
-    )
     return table
 
 

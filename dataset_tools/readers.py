@@ -53,7 +53,7 @@ def detect_layout(folder: Path) -> str:
         )
     if len(found) > 1:
         raise EpisodeError(
-            f"{folder} holds episodes of several layouts ({', '.join(found)}); choose one with --format, or a subfolder."
+            f"{folder} holds episodes of several layouts ({', '.join(found)}); choose one by --format, or a subfolder."
         )
     return found[0]
 

@@ -1,10 +1,10 @@
 """RoboTwin episodes in one hdf5 file: 2.0, XPolicyLab v1.0, and 1.0's conversions for RDT and pi0. Layer 1.
 
-| layout        | pictures                  | colour of the JPEG bytes                          | joints               |
-|---------------|---------------------------|---------------------------------------------------|----------------------|
-| 2.0           | observation/<camera>/rgb  | red and blue swapped, unless marked XPL-RGB1      | joint_action/vector  |
-| XPolicyLab    | vision/<camera>/colors    | the same rule                                     | state/*, action/*    |
-| RDT, pi0      | observations/images/<cam> | true RGB (they swap before OpenCV encodes)        | observations/qpos, action |
+| layout     | pictures                  | colour of the JPEG bytes                     | joints                    |
+|------------|---------------------------|----------------------------------------------|---------------------------|
+| 2.0        | observation/<camera>/rgb  | red and blue swapped, unless marked XPL-RGB1 | joint_action/vector       |
+| XPolicyLab | vision/<camera>/colors    | the same rule                                | state/*, action/*         |
+| RDT, pi0   | observations/images/<cam> | true RGB (they swap before OpenCV encodes)   | observations/qpos, action |
 
 Sources: RoboTwin stable_2.0 envs/utils/pkl2hdf5.py, issue 473, pull request 500; RoboTwin-1.0 script/pkl2hdf5_rdt.py.
 """
@@ -169,8 +169,8 @@ def _find_pictures(file: h5py.File, path: Path) -> tuple[str, dict[str, str]]:
         if found:
             return layout, found
     raise EpisodeError(
-        f"{path} holds no pictures: wanted observation/<camera>/rgb (RoboTwin 2.0), vision/<camera>/colors (XPolicyLab) "
-        f"or observations/images/<camera>; it has {', '.join(file) or 'nothing'}. Choose another folder."
+        f"{path} holds no pictures: wanted observation/<camera>/rgb (RoboTwin 2.0), vision/<camera>/colors "
+        f"(XPolicyLab) or observations/images/<camera>; it has {', '.join(file) or 'nothing'}. Choose another folder."
     )
 
 
@@ -181,7 +181,8 @@ def _count_frames(file: h5py.File, pictures: dict[str, str], camera: str, path: 
     table = file.get("joint_action/vector")
     if table is not None and len(table) != length:
         raise EpisodeError(
-            f"{path} is cut short: {camera} has {length} frames, joint_action/vector {len(table)} rows; record it again."
+            f"{path} is cut short: {camera} has {length} frames, joint_action/vector {len(table)} rows; "
+            f"record it again."
         )
     return length
 

@@ -98,5 +98,5 @@ def _cameras(content: Any, path: Path) -> dict[str, Any]:
         return {name: view["rgb"] for name, view in observation.items() if isinstance(view, dict) and "rgb" in view}
     except (KeyError, TypeError, AttributeError) as error:
         raise EpisodeError(
-            f"{path} is no RoboTwin frame: it has no observation/<camera>/rgb; remove the file or choose another folder."
+            f"{path} is no RoboTwin frame: it has no observation/<camera>/rgb; remove it or choose another folder."
         ) from error

@@ -5,7 +5,6 @@ swapped, and `cv2.imdecode` gives RGB. Files collected since September 2026 are 
 """
 
 import io
-import json
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ import h5py
 import numpy as np
 from einops import rearrange
 from PIL import Image
+
+from ldm.data.atomic import write_json
 
 HEAD_CAMERA = "head_camera"
 TRUE_RGB_COMMENT = b"XPL-RGB1"
@@ -83,7 +84,7 @@ def write_hdf5_episode(
     attributes: Mapping[str, str | int | float] | None = None,
     true_rgb: bool = False,
 ) -> None:
-    """Write one RoboTwin 2.0 file; it appears when it is whole.
+    """Write one RoboTwin 2.0 file; it appears when it is whole, and a half-written one is overwritten next time.
 
     Args:
         path: `<data>/<task>/<config>/data/episode<i>.hdf5`; what stood there is replaced.
@@ -114,14 +115,6 @@ def write_hdf5_episode(
 def write_instructions(path: Path, seen: list[str], unseen: list[str]) -> None:
     """Write RoboTwin 2.0's `instructions/episode<i>.json`."""
     write_json(path, {"seen": seen, "unseen": unseen})
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".partial")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 def encode_jpeg(picture: np.ndarray, *, true_rgb: bool) -> bytes:

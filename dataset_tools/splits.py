@@ -31,7 +31,7 @@ class SplitRule:
     holdout: frozenset[int] = frozenset()  # episode numbers that are test whatever the hash says
     kind: str = "episode"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in SPLIT_KINDS:
             raise ValueError(f"split '{self.kind}' is not one of {', '.join(SPLIT_KINDS)}.")
         if min(self.val, self.test) < 0 or self.val + self.test > 1:

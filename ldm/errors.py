@@ -35,6 +35,7 @@ def sentence_for(error: BaseException) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return (
             "the GPU is out of memory; lower data.params.batch_size and raise "
-            "lightning.trainer.accumulate_grad_batches, set model.params.unet_config.params.use_checkpoint=true, or lower resolution."
+            "lightning.trainer.accumulate_grad_batches, set model.params.unet_config.params.use_checkpoint=true, "
+            "or lower resolution."
         )
     return None

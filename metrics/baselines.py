@@ -15,127 +15,30 @@ reconstruction is a predictions folder like any other: edit_cli writes it.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange, reduce
 from PIL import Image
 
 from ldm.data.atomic import atomic_path, write_text
 from ldm.data.manifest import FramePair
+from metrics.baseline_predictors import Baseline, CopyInput, NearestTarget, TrainMean, average_targets, make_train_mean
 from metrics.pairs import GROUPINGS, Grouping, data_root, group_by_task, parse_episodes, read_pairs
-from metrics.picture import read_pixels
-
-COPY, MEAN, NEAREST = "copy the input", "mean of training targets", "target of the nearest training input"
-NEAREST_SIZE = 64  # pixels a side on which current frames are compared
+from metrics.picture import read_pixels, resize_picture
 
 
-@dataclass(frozen=True)
-class CopyInput:
-    """Predicts that nothing moves."""
-
-    name: str = COPY
-
-    def predict_frame(self, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
-        """The current frame, uint8 (H, W, 3)."""
-        return source
-
-
-@dataclass(frozen=True)
-class TrainMean:
-    """Predicts the mean training target of the group; None for a group that was not trained."""
-
-    means: dict[str, np.ndarray]  # uint8 (H, W, 3) by group
-    grouping: Grouping = group_by_task
-    name: str = MEAN
-
-    def predict_frame(self, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
-        """Mean target of the pair's group.
-
-        Raises:
-            ValueError: if the means were made at another size.
-        """
-        mean = self.means.get(self.grouping(pair))
-        if mean is not None and mean.shape != source.shape:
-            raise ValueError(
-                f"the mean training targets are {mean.shape[1]}x{mean.shape[0]}, the frames {source.shape[1]}x"
-                f"{source.shape[0]}: make them again with python -m metrics.baselines --size {source.shape[0]}."
-            )
-        return mean
-
-
-@dataclass(frozen=True)
-class NearestTarget:
-    """Predicts the target of the training pair of the same group whose current frame is nearest."""
-
-    folder: Path
-    pairs: dict[str, list[FramePair]]  # training pairs by group
-    descriptors: dict[str, np.ndarray]  # float32 (N, D) current frames by group
-    size: int | None
-    grouping: Grouping = group_by_task
-    name: str = NEAREST
-
-    def nearest_pair(self, pair: FramePair, source: np.ndarray) -> FramePair | None:
-        """Training pair with the nearest current frame; None for a group that was not trained."""
-        group = self.grouping(pair)
-        if group not in self.pairs:
-            return None
-        distance = reduce((self.descriptors[group] - _descriptor(source)) ** 2, "n d -> n", "sum")
-        return self.pairs[group][int(distance.argmin())]
-
-    def predict_frame(self, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
-        """Target of the nearest training pair, at the size of the comparison."""
-        nearest = self.nearest_pair(pair, source)
-        return None if nearest is None else read_pixels(nearest.target_path(self.folder), self.size)
-
-
-Baseline = CopyInput | TrainMean | NearestTarget
-
-
-def make_train_mean(
-    folder: Path, pairs: Iterable[FramePair], size: int | None, grouping: Grouping = group_by_task
-) -> TrainMean:
-    """Average the targets of each group: one pass, one picture a group in memory."""
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
-    for pair in pairs:
-        group = grouping(pair)
-        target = read_pixels(pair.target_path(folder), size).astype(np.int64)
-        sums[group] = sums[group] + target if group in sums else target
-        counts[group] = counts.get(group, 0) + 1
-    return TrainMean({g: np.rint(total / counts[g]).astype(np.uint8) for g, total in sums.items()}, grouping)
-
-
-def make_nearest(
-    folder: Path, pairs: Iterable[FramePair], size: int | None, grouping: Grouping = group_by_task
-) -> NearestTarget:
-    """Keep a 64 x 64 picture of each training input, by group."""
-    by_group: dict[str, list[FramePair]] = {}
-    for pair in pairs:
-        by_group.setdefault(grouping(pair), []).append(pair)
-    descriptors = {
-        group: np.stack([_descriptor(read_pixels(pair.source_path(folder), size)) for pair in members])
-        for group, members in by_group.items()
-    }
-    return NearestTarget(folder, by_group, descriptors, size, grouping)
-
-
-def _descriptor(source: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(source).resize((NEAREST_SIZE, NEAREST_SIZE), Image.Resampling.BOX)
-    return rearrange(np.asarray(image, dtype=np.float32), "h w c -> (h w c)")
-
-
-def write_means(path: Path, baseline: TrainMean) -> None:
+def write_means(path: Path, means: dict[str, np.ndarray]) -> None:
     """Keep mean pictures in one compressed npz file, a key a group."""
     with atomic_path(path) as draft:
-        np.savez_compressed(draft, **baseline.means)
+        np.savez_compressed(draft, **means)
 
 
-def read_means(path: Path, grouping: Grouping = group_by_task) -> TrainMean:
+def read_means(path: Path) -> dict[str, np.ndarray]:
     """Mean pictures that `write_means` kept.
 
     Raises:
@@ -144,7 +47,7 @@ def read_means(path: Path, grouping: Grouping = group_by_task) -> TrainMean:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            means = {group: archive[group] for group in archive.files}
+            return {group: archive[group] for group in archive.files}
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no file {path}. Make it with: python -m metrics.baselines --train-data <folder> --size 64 "
@@ -152,7 +55,6 @@ def read_means(path: Path, grouping: Grouping = group_by_task) -> TrainMean:
         ) from error
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} holds no mean pictures; metrics.baselines --output-means writes them.") from error
-    return TrainMean(means, grouping)
 
 
 def make_baselines(
@@ -165,11 +67,12 @@ def make_baselines(
     """Copy the input always; the other two as far as training data or a means file is given."""
     baselines: list[Baseline] = [CopyInput()]
     if means_file is not None:
-        baselines.append(read_means(means_file, grouping))
+        signature = hashlib.sha256(means_file.read_bytes()).hexdigest() if means_file.is_file() else "absent"
+        baselines.append(TrainMean(partial(read_means, means_file), signature, grouping))
     elif train_pairs:
         baselines.append(make_train_mean(train_folder, train_pairs, size, grouping))
     if train_pairs:
-        baselines.append(make_nearest(train_folder, train_pairs, size, grouping))
+        baselines.append(NearestTarget(train_folder, tuple(train_pairs), size, grouping))
     return baselines
 
 
@@ -177,9 +80,10 @@ def write_baseline(baseline: Baseline, folder: Path, pairs: Iterable[FramePair],
     """Write a baseline as a predictions folder; returns the number of pictures."""
     lines = []
     for pair in pairs:
-        frame = baseline.predict_frame(pair, read_pixels(pair.source_path(folder), size))
-        if frame is None:
+        picture = baseline.predict_picture(pair, read_pixels(pair.source_path(folder), size))
+        if picture is None:
             continue
+        frame = picture.pixels if size is None else resize_picture(picture.pixels, size)
         file = f"{pair.pair_id}.png"
         with atomic_path(output / file) as draft:
             Image.fromarray(frame).save(draft)
@@ -213,7 +117,7 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
         split = None if options.train_split == "all" else options.train_split
         train_pairs = read_pairs(train_folder, split, parse_episodes(options.train_episodes))
     if options.output_means:
-        write_means(options.output_means, make_train_mean(train_folder, train_pairs, options.size, grouping))
+        write_means(options.output_means, average_targets(train_folder, train_pairs, options.size, grouping))
         yield f"mean of {len(train_pairs)} training targets: {options.output_means}"
     if options.output:
         pairs = read_pairs(options.data, options.split, parse_episodes(options.episodes))

@@ -48,8 +48,17 @@ def read_picture(path: Path) -> Picture:
         ) from error
 
 
+def file_stamp(path: Path) -> tuple[str, int, int]:
+    """Path, bytes and time of change of a file: what a cached result depends on; -1 where it is absent."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
 def resize_picture(pixels: np.ndarray, size: int, height: int | None = None) -> np.ndarray:
-    """uint8 (H, W, 3) => (size, size, 3), or (height, size, 3): area average where it shrinks, bicubic where it grows."""
+    """uint8 (H, W, 3) => (height or size, size, 3): area average where it shrinks, bicubic where it grows."""
     height = height or size
     if pixels.shape[:2] == (height, size):
         return pixels

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ldm.data.manifest import FramePair
-from metrics.picture import PICTURE_SUFFIXES, read_pixels
+from metrics.picture import PICTURE_SUFFIXES, Picture, file_stamp, read_picture
 
 RECORDS_NAME = "predictions.jsonl"
 NAME_ENDINGS = ("", "_pred", "_prediction", "_1")
@@ -33,24 +33,23 @@ class Predictions:
     missing: tuple[str, ...] = ()  # pair ids without a picture
     unmatched: tuple[str, ...] = ()  # pictures without a pair, relative to the folder
     records: dict[str, dict] = field(default_factory=dict)  # lines of predictions.jsonl by pair id
-    size: int | None = None  # pixels a side to resize to; None keeps the picture's own
 
-    def predict_frame(self, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
-        """The system's picture, uint8 (H, W, 3); None where it has none.
+    def prepare(self) -> None:
+        """Nothing to learn."""
+
+    def identity(self, pair: FramePair) -> str | None:
+        """The picture's path, bytes and time; None where there is no picture."""
+        path = self.files.get(pair.pair_id)
+        return None if path is None else str(file_stamp(path))
+
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+        """The system's picture; None where it has none.
 
         Raises:
-            ValueError: if the picture cannot be read or is not of the size of the current frame.
+            ValueError: if the picture cannot be read.
         """
         path = self.files.get(pair.pair_id)
-        if path is None:
-            return None
-        frame = read_pixels(path, self.size)
-        if frame.shape != source.shape:
-            raise ValueError(
-                f"{path} is {frame.shape[1]}x{frame.shape[0]}, the true frame {source.shape[1]}x{source.shape[0]}: "
-                f"resize both with --size {min(*frame.shape[:2], *source.shape[:2])}."
-            )
-        return frame
+        return None if path is None else read_picture(path)
 
 
 def match_predictions(
@@ -58,7 +57,6 @@ def match_predictions(
     pairs: Iterable[FramePair],
     name: str | None = None,
     match_csv: Path | None = None,
-    size: int | None = None,
     others: Iterable[FramePair] = (),
 ) -> Predictions:
     """Find the picture of each pair.
@@ -68,7 +66,6 @@ def match_predictions(
         pairs: what is to be scored.
         name: of the system; the folder's by default.
         match_csv: says which picture is whose; columns pair_id (or sample) and file.
-        size: pixels a side to resize to.
         others: further pairs of the data whose pictures are no surprise (another split, say).
 
     Raises:
@@ -105,7 +102,6 @@ def match_predictions(
         missing=tuple(pair.pair_id for pair in pairs if pair.pair_id not in files),
         unmatched=tuple(key for key, path in pictures.items() if path not in used),
         records=records,
-        size=size,
     )
 
 

@@ -1,6 +1,6 @@
-"""Scores every row on every pair: one pair in memory at a time. Layer 1."""
+"""Scores every row of the table on a pair. Layer 1."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from ldm.data.manifest import FramePair
-from metrics.measures import measure_frames
+from metrics.frame_measures import measure_frames
+from metrics.inspection import WRAPPED, looks_wrapped
 from metrics.pairs import Grouping, episode_of
-from metrics.picture import read_pixels
+from metrics.picture import Picture, read_pixels, resize_picture
 
 
 class Candidate(Protocol):
@@ -20,8 +21,29 @@ class Candidate(Protocol):
     def name(self) -> str:
         """Name of the row."""
 
-    def predict_frame(self, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
-        """uint8 (H, W, 3) prediction of the size of the current frame; None where there is none."""
+    def prepare(self) -> None:
+        """Read what all predictions need."""
+
+    def identity(self, pair: FramePair) -> str | None:
+        """What the prediction depends on; None where there is none."""
+
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+        """The prediction; None where there is none. `source` is uint8 (H, W, 3)."""
+
+
+class Meter(Protocol):
+    """Measures that need more than pixels: a network."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Measures."""
+
+    @property
+    def version(self) -> str:
+        """What the values depend on besides the pictures: the weights."""
+
+    def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """Values by key of a uint8 (H, W, 3) prediction."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,7 @@ class PairScore:
     group: str
     episode: tuple
     values: dict[str, float]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,25 +65,70 @@ class Scorer:
     folder: Path
     candidates: tuple[Candidate, ...]
     grouping: Grouping
-    keys: tuple[str, ...]
+    pixel_keys: tuple[str, ...]
+    meters: tuple[Meter, ...] = ()
     size: int | None = None
 
-    def score_pair(self, pair: FramePair) -> list[PairScore]:
-        """Scores of all candidates that predict this pair.
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All measures of a pair."""
+        return self.pixel_keys + tuple(key for meter in self.meters for key in meter.keys)
+
+    def read_frames(self, pair: FramePair) -> tuple[np.ndarray, np.ndarray]:
+        """Current and true future frame at the size of the comparison."""
+        source, truth = (
+            read_pixels(path, self.size) for path in (pair.source_path(self.folder), pair.target_path(self.folder))
+        )
+        return source, truth
+
+    def predict_frame(self, candidate: Candidate, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
+        """A candidate's prediction at the size of the comparison; None where there is none.
+
+        Raises:
+            ValueError: if it is of another size and no size was set.
+        """
+        picture = candidate.predict_picture(pair, source)
+        return None if picture is None else self._fit(picture, source)
+
+    def score_pair(self, pair: FramePair, names: Sequence[str] | None = None) -> list[PairScore]:
+        """Scores of the named candidates (None: all) that predict this pair.
 
         Raises:
             ValueError: if a picture cannot be read or sizes differ.
         """
-        source = read_pixels(pair.source_path(self.folder), self.size)
-        truth = read_pixels(pair.target_path(self.folder), self.size)
+        source, truth = self.read_frames(pair)
         scores = []
         for candidate in self.candidates:
-            frame = candidate.predict_frame(pair, source)
-            if frame is not None:
-                values = measure_frames(source, frame, truth, self.keys)
-                scores.append(PairScore(candidate.name, pair.pair_id, self.grouping(pair), episode_of(pair), values))
+            if names is not None and candidate.name not in names:
+                continue
+            picture = candidate.predict_picture(pair, source)
+            if picture is None:
+                continue
+            frame = self._fit(picture, source)
+            values = measure_frames(source, frame, truth, self.pixel_keys)
+            for meter in self.meters:
+                values |= meter.measure(pair, frame, truth)
+            remarks = picture.remarks + self._inspect(picture, truth)
+            scores.append(self.make_score(candidate, pair, values, remarks))
         return scores
 
-    def score_pairs(self, pairs: Iterable[FramePair]) -> Iterator[list[PairScore]]:
-        """Scores pair by pair, in order."""
-        return (self.score_pair(pair) for pair in pairs)
+    def make_score(self, candidate: Candidate, pair: FramePair, values: dict, remarks: tuple[str, ...]) -> PairScore:
+        """A score with its place in the table."""
+        return PairScore(candidate.name, pair.pair_id, self.grouping(pair), episode_of(pair), values, remarks)
+
+    def _fit(self, picture: Picture, source: np.ndarray) -> np.ndarray:
+        frame = picture.pixels if self.size is None else resize_picture(picture.pixels, self.size)
+        if frame.shape != source.shape:
+            raise ValueError(
+                f"{picture.path or 'a prediction'} is {picture.size_text}, the true frame "
+                f"{source.shape[1]}x{source.shape[0]}: resize both with --size "
+                f"{min(*frame.shape[:2], *source.shape[:2])}."
+            )
+        return frame
+
+    def _inspect(self, picture: Picture, truth: np.ndarray) -> tuple[str, ...]:
+        """Faults of a picture that came from a file, at its own size."""
+        if picture.path is None:
+            return ()
+        height, width = picture.pixels.shape[:2]
+        return (WRAPPED,) if looks_wrapped(picture.pixels, resize_picture(truth, width, height)) else ()

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metrics.bootstrap import Estimate, estimate_mean
+from metrics.measures import DISTRIBUTION_KEYS
 from metrics.scoring import PairScore
 
 ALL = "mean"  # name of the group that holds every pair; weighted by sample count
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0, 0)
 IDENTICAL_DB = 100.0  # what an infinite PSNR (identical pictures) counts as in a mean
 
 
@@ -41,6 +43,7 @@ def make_table(
     wanted: dict[str, int],
     notes: Iterable[str] = (),
     provenance: dict | None = None,
+    distributions: dict[tuple[str, str], dict[str, Estimate]] | None = None,
 ) -> ScoreTable:
     """Aggregate scores.
 
@@ -51,6 +54,7 @@ def make_table(
         wanted: number of pairs that each group has, whether predicted or not.
         notes: sentences under the table.
         provenance: what was compared, for the json file.
+        distributions: measures of a whole set of pictures, by (group, row).
     """
     by_row: dict[str, list[PairScore]] = {row: [] for row in rows}
     for score in scores:
@@ -60,14 +64,17 @@ def make_table(
         for row in rows:
             members = [score for score in by_row[row] if group in (ALL, score.group)]
             num_wanted = sum(wanted.values()) if group == ALL else wanted[group]
-            lines.append(Line(group, row, len(members), num_wanted, _estimate(members, keys)))
+            estimates = _estimate(members, [key for key in keys if key not in DISTRIBUTION_KEYS])
+            estimates |= (distributions or {}).get((group, row), {})
+            estimates = {key: estimates.get(key, UNKNOWN) for key in keys}
+            lines.append(Line(group, row, len(members), num_wanted, estimates))
     notes = [*notes, *_notes_on_numbers(by_row)]
     return ScoreTable(tuple(keys), tuple(lines), tuple(notes), provenance or {})
 
 
 def _estimate(members: list[PairScore], keys: Sequence[str]) -> dict[str, Estimate]:
     if not members:
-        return {key: Estimate(math.nan, math.nan, math.nan, 0, 0) for key in keys}
+        return {}
     values = np.array([[member.values[key] for key in keys] for member in members], dtype=float)
     values = np.where(np.isposinf(values), IDENTICAL_DB, values)
     estimates = estimate_mean(values, [member.group for member in members], [member.episode for member in members])

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_tools.robotwin_writer import write_hdf5_episode, write_instructions, write_json, write_pkl_episode
+from dataset_tools.robotwin_writer import write_hdf5_episode, write_instructions, write_pkl_episode
 from dataset_tools.simulator.engine import require_renderer
 from dataset_tools.simulator.recorder import render, simulate
 from dataset_tools.simulator.tasks import TASKS
+from ldm.data.atomic import write_json, write_text
 
 SEEDS_PER_EPISODE = 1000
 MOST_ATTEMPTS = 50  # measured: one attempt nearly always does, so fifty failures mean that something is broken
@@ -154,10 +155,7 @@ def record_episode(report: EpisodeReport, settings: Settings) -> None:
     records = dict(sorted(records.items(), key=lambda item: int(item[0].removeprefix("episode_"))))
     write_json(path, records)
     if settings.layout == "hdf5":
-        seeds = path.with_name("seed.txt")
-        draft = seeds.with_name("seed.txt.partial")
-        draft.write_text(" ".join(str(entry["seed"]) for entry in records.values()) + "\n", encoding="utf-8")
-        draft.replace(seeds)
+        write_text(path.with_name("seed.txt"), " ".join(str(entry["seed"]) for entry in records.values()) + "\n")
 
 
 def task_folder(settings: Settings, task: str) -> Path:

@@ -29,6 +29,11 @@ def make_batch(num=4, size=8) -> FrameBatch:
     }
 
 
+def draws_of(model, batch):
+    shape = model.latent_shape(batch["target_frame"])
+    return draw_training(batch["seed"], shape, torch.tensor(model.levels), model.device)
+
+
 def loss_of(model, batch):
     draws = draw_training(
         batch["seed"], model.latent_shape(batch["target_frame"]), torch.tensor(model.levels), model.device
@@ -107,7 +112,7 @@ def test_predicting_no_change_copies_the_source(make_model):
 
 
 def test_ema_scope_shows_the_average_and_puts_the_network_back(make_model):
-    model, batch = make_model(), make_batch()
+    model = make_model()
     with torch.no_grad():
         for parameter in model.model.parameters():
             parameter.add_(1.0)

@@ -1,119 +1,32 @@
-"""Episodes => prepared folder: plan everything, convert episode by episode, finish. Layer 1.
+"""Episodes => prepared folder: convert episode by episode, then finish. Layer 1.
 
-    plan_folder(episodes, options) -> Plan             pure but for the listing: every pair, its name and split
+    plan = plan_folder(episodes, options, roots)       pure: dataset_tools.planning
     convert_part(plan.parts[k], folder, options)       stateless per episode: pictures, then .parts/<k>.json
-    finish_folder(plan, folder, ...)                   all parts there => seeds.json, dataset.json, index.jsonl
+    finish_folder(plan, folder, options)               all parts there => seeds.json, dataset.json, index.jsonl
 
-Sample numbers are fixed by the plan, so any number of workers, machines or restarts writes the same bytes. A part
-file is written last: an episode that has one is whole, any other is begun anew. That is all that resuming needs.
+A part file is written last: an episode that has one is whole, any other is begun anew. That is all that resuming
+needs, after a kill at any moment, with any number of workers, on one machine or on many.
 """
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from dataset_tools.episode import Episode, EpisodeError
-from dataset_tools.instructions import SentenceRule, make_instruction
-from dataset_tools.naming import name_episodes
-from dataset_tools.pairing import PairingRule, make_pairs
-from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS, check_frame, encode_picture, resize_picture
-from dataset_tools.splits import SplitRule, missing_splits, split_of_pair
-from dataset_tools.stable_hash import stable_number
+from dataset_tools.pictures import check_frame, encode_picture, resize_picture
+from dataset_tools.planning import Options, Part, Plan, describe
 from ldm.data.atomic import write_json
 from ldm.data.manifest import FramePair, write_manifest
 
-log = logging.getLogger(__name__)
-
 PARTS = ".parts"  # folder of what is done so far; removed when the prepared folder is whole
-LAYOUT_VERSION = 1  # raise it when the same options would give other bytes
-
-
-@dataclass(frozen=True)
-class Options:
-    """All that decides the bytes of a prepared folder, beside the episodes."""
-
-    pairing: PairingRule
-    split: SplitRule = field(default_factory=SplitRule)
-    sentences: SentenceRule = field(default_factory=SentenceRule)
-    size: int | None = None  # pictures of size x size; None keeps the recording's
-    picture_format: str = "jpg"
-    quality: int = JPEG_QUALITY
-    drop_static: float = 0.0  # drop pairs whose frames differ by less than this mean of |difference|, of 255
-    max_train_samples: int | None = None
-
-    def __post_init__(self):
-        if self.picture_format not in PICTURE_FORMATS:
-            raise ValueError(f"picture format '{self.picture_format}' is not one of {', '.join(PICTURE_FORMATS)}.")
-        if self.size is not None and self.size < 8:
-            raise ValueError(f"--size {self.size} is too small for a picture; give at least 8, or keep.")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"--quality {self.quality} is not a JPEG quality; give 1 to 100.")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One episode and its pairs: the unit of work."""
-
-    position: int  # in the plan
-    episode: Episode
-    pairs: tuple[FramePair, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be in the prepared folder."""
-
-    parts: tuple[Part, ...]
-    skipped: int  # pairs without a target frame
-    fingerprint: str  # of episodes and options; two plans with one fingerprint give the same bytes
-
-    @property
-    def pairs(self) -> list[FramePair]:
-        """Pairs of all parts, in order."""
-        return [pair for part in self.parts for pair in part.pairs]
-
-
-def plan_folder(episodes: Sequence[Episode], options: Options, roots: Sequence[Path]) -> Plan:
-    """All pairs of the episodes, numbered, with split and sentence.
-
-    Args:
-        episodes: as find_episodes returns them.
-        options: how to pair, split and write.
-        roots: folders that the episodes were found in; origins are told relative to them.
-
-    Raises:
-        EpisodeError: if one episode is there twice or no pair is left.
-    """
-    planned = []
-    skipped = 0
-    for episode, name in zip(episodes, name_episodes(episodes), strict=True):
-        pairs, lacking = _pairs_of_episode(episode, name, options, _origin(episode, roots))
-        planned.append((episode, pairs))
-        skipped += lacking
-    kept = _train_samples(planned, options.max_train_samples)
-    parts = []
-    count = 0
-    for position, (episode, pairs) in enumerate(planned):
-        chosen = [pair for pair in pairs if kept is None or pair.split != "train" or pair.pair_id in kept]
-        numbered = (_number(pair, count + offset) for offset, pair in enumerate(chosen))
-        parts.append(Part(position, episode, tuple(numbered)))
-        count += len(chosen)
-    if not count:
-        longest = max((episode.length for episode in episodes), default=0)
-        raise EpisodeError(
-            f"no pair fits: the longest of {len(episodes)} episodes has {longest} frames; give a shorter horizon."
-        )
-    _warn_of_missing_splits(parts, options.split)
-    return Plan(tuple(parts), skipped, _fingerprint(parts, options))
 
 
 def convert_part(part: Part, folder: Path, options: Options) -> None:
@@ -229,79 +142,6 @@ def count_pairs(pairs: Sequence[FramePair]) -> dict[str, dict[str, int]]:
     for (task, split), number in sorted(counts.items()):
         table.setdefault(task, {})[split] = number
     return table
-
-
-def describe(options: Options) -> dict:
-    """The options as plain values for JSON."""
-    table = asdict(options)
-    table["split"]["holdout"] = sorted(options.split.holdout)
-    return table
-
-
-def _origin(episode: Episode, roots: Sequence[Path]) -> str:
-    """Where an episode was found, without what differs between machines."""
-    for root in roots:
-        if episode.source.is_relative_to(root.absolute()):
-            inside = episode.source.relative_to(root.absolute()).as_posix()
-            return inside if len(roots) == 1 else f"{root.absolute().name}/{inside}"
-    return episode.source.name
-
-
-def _pairs_of_episode(episode: Episode, name: str, options: Options, origin: str) -> tuple[list[FramePair], int]:
-    rate = episode.frames_per_second
-    pairs = make_pairs(
-        options.pairing, episode.length, task=episode.task, number=episode.number, frames_per_second=rate
-    )
-    planned = []
-    for pair in pairs.found:
-        pair_id = f"{name}/{pair.source_index}-{pair.target_index}"
-        horizon = pair.target_index - pair.source_index
-        planned.append(
-            FramePair(
-                pair_id=pair_id,
-                sample="",
-                seed="",
-                instruction=make_instruction(options.sentences, episode, pair_id, horizon),
-                suffix=f".{options.picture_format}",
-                split=split_of_pair(options.split, episode.task, episode.number, pair_id),
-                task=episode.task,
-                episode=episode.number,
-                source_index=pair.source_index,
-                target_index=pair.target_index,
-                frames_per_second=rate,
-                origin=origin,
-            )
-        )
-    return planned, pairs.skipped
-
-
-def _train_samples(planned: Sequence[tuple[Episode, list[FramePair]]], limit: int | None) -> set[str] | None:
-    """Names of the training pairs to keep: those with the smallest hashes; None keeps all."""
-    if limit is None:
-        return None
-    names = [pair.pair_id for _, pairs in planned for pair in pairs if pair.split == "train"]
-    return set(sorted(names, key=lambda name: stable_number("sample", name))[:limit])
-
-
-def _number(pair: FramePair, number: int) -> FramePair:
-    return replace(pair, sample=f"{number:07d}", seed=f"{number:06d}")
-
-
-def _warn_of_missing_splits(parts: Sequence[Part], rule: SplitRule) -> None:
-    missing = missing_splits(rule, ((pair.task, pair.split) for part in parts for pair in part.pairs))
-    for task, splits in missing.items():
-        log.warning(
-            "%s has no pairs in %s: too few episodes. Record more, or name test episodes with --holdout.",
-            task,
-            " and ".join(splits),
-        )
-
-
-def _fingerprint(parts: Sequence[Part], options: Options) -> str:
-    pairs = [asdict(pair) for part in parts for pair in part.pairs]
-    cameras = [(part.episode.task, part.episode.number, part.episode.camera, part.episode.length) for part in parts]
-    text = json.dumps([LAYOUT_VERSION, describe(options), cameras, pairs], sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _write_frames(episode: Episode, wanted: dict[int, list[Path]], options: Options) -> dict[int, str]:

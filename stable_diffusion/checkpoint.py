@@ -1,0 +1,289 @@
+"""Checkpoints of every kind, opened under our model's names and loaded with a report.
+
+Layer 1: imports the other modules of stable_diffusion. Kinds: .ckpt of Stable Diffusion, InstructPix2Pix and our runs,
+.safetensors, sharded sets, diffusers folders, and single parts (an autoencoder, a U-Net, a text encoder). Loading is
+an act and all or nothing: what does not fit is said before the first weight is touched.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stable_diffusion import diffusers_layout as layout
+from stable_diffusion import network_shapes
+from stable_diffusion.diffusers_configs import SOURCE_CHANNELS, heads_of_unet, schedule_of
+from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, open_folder
+from stable_diffusion.published_names import NAMED_BUFFERS, PARTS, TRAINING_ONLY, average_names, part_of
+from stable_diffusion.surgery import FIRST_CONVOLUTION, widen_first_convolution
+from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, open_tensor_file, read_finite
+
+log = logging.getLogger(__name__)
+
+Weights = Literal["average", "raw"]
+SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
+SAMPLING = {"steps": 100, "text_scale": 7.5, "image_scale": 1.5}  # edit_cli.py of InstructPix2Pix
+RESOLUTION = 512
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint under our names; the values are still in the file."""
+
+    path: Path
+    tensors: LazyTensors  # with averages and whatever else the file holds, under its own names
+    unet_heads: int | None = None  # where the file says it
+    text_heads: int | None = None
+    schedule: dict[str, Any] = field(default_factory=lambda: dict(SD_SCHEDULE))
+
+    def part(self, prefix: str) -> LazyTensors:
+        """Tensors of one part, without its prefix."""
+        return {name[len(prefix) :]: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded from where; names are our model's."""
+
+    path: Path
+    weights: Weights  # which weights of the U-Net: the moving average or those of the last step
+    loaded: tuple[str, ...]
+    widened: tuple[str, ...]
+    missing: tuple[str, ...]  # named buffers only; anything else raises
+    unexpected: tuple[str, ...]
+
+    def by_part(self) -> dict[str, dict[str, int]]:
+        """Counts of loaded, widened, missing and unexpected names in each part."""
+        groups = ("loaded", "widened", "missing", "unexpected")
+        counts = {group: Counter(part_of(name) for name in getattr(self, group)) for group in groups}
+        return {label: {group: counts[group][prefix] for group in groups} for prefix, label in PARTS.items()}
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{label} {counts['loaded']}" for label, counts in self.by_part().items())
+        return (
+            f"{self.path}: loaded {len(self.loaded)} tensors ({parts}; {self.weights} weights), "
+            f"widened {len(self.widened)}, missing {len(self.missing)}, unexpected {len(self.unexpected)}"
+        )
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A file or folder of any known kind.
+
+    Raises:
+        FileNotFoundError: if it, or a part of it, is absent.
+        ValueError: if it is damaged, holds code, or is something else.
+    """
+    path = Path(path)
+    last = path / "checkpoints" / "last.ckpt"
+    if path.is_dir() and last.is_file():
+        return open_checkpoint(last)
+    if path.is_dir():
+        folder = open_folder(path)
+        scheduler = folder.configs.get("scheduler")
+        return Checkpoint(
+            path,
+            folder.tensors,
+            heads_of_unet(folder.configs.get("unet", {})),
+            folder.configs.get("text_encoder", {}).get("num_attention_heads"),
+            schedule_of(scheduler) if scheduler else dict(SD_SCHEDULE),
+        )
+    file = open_tensor_file(path)
+    heads = {key: int(file.metadata[key]) for key in ("unet_heads", "text_heads") if key in file.metadata}
+    return Checkpoint(path, _under_our_names(path, file.tensors), **heads)
+
+
+def _under_our_names(path: Path, tensors: LazyTensors) -> LazyTensors:
+    """Names of a single file as our model has them, whatever part or dialect the file holds."""
+    named = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}  # of torch.compile
+    if any(part_of(name) for name in named):
+        return _with_whole_text_names(named)
+    prefix, convert = _single_part(named)
+    if convert is None:
+        stranger = network_shapes.recognise(named)
+        what, mend = stranger or (
+            "no network that this project knows",
+            "give a checkpoint of Stable Diffusion v1.5, InstructPix2Pix or one of this project's runs",
+        )
+        first = ", ".join(list(named)[:3])
+        raise ValueError(f"{path} is {what}; it begins with {first}. Mend: {mend}.")
+    kept = {name: tensor for name, tensor in named.items() if not name.startswith(TRAINING_ONLY)}
+    return {prefix + name: tensor for name, tensor in convert(kept).items()}
+
+
+def _single_part(names: Mapping[str, Any]) -> tuple[str, Callable[[LazyTensors], LazyTensors] | None]:
+    """Prefix and translation of a file that holds one part alone."""
+    if network_shapes.recognise(names):
+        return "", None
+    if "input_blocks.0.0.weight" in names:
+        return UNET, dict
+    if "conv_in.weight" in names and "conv_norm_out.weight" in names:
+        return UNET, layout.unet_from_diffusers
+    if "encoder.down_blocks.0.resnets.0.conv1.weight" in names:
+        return FIRST_STAGE, layout.first_stage_from_diffusers
+    if "encoder.down.0.block.0.conv1.weight" in names:
+        return FIRST_STAGE, dict
+    if any(name.endswith("embeddings.token_embedding.weight") for name in names):
+        return TEXT, layout.text_from_transformers
+    return "", None
+
+
+def _with_whole_text_names(tensors: LazyTensors) -> LazyTensors:
+    """Restores the `text_model.` that transformers >= 5.6 leaves out of CLIP's names."""
+    clip = f"{TEXT}transformer."
+    whole = {}
+    for name, tensor in tensors.items():
+        short = name.removeprefix(clip)
+        bare = name.startswith(clip) and short.startswith(("embeddings.", "encoder.layers.", "final_layer_norm."))
+        whole[f"{clip}{layout.TEXT_PREFIX}{short}" if bare else name] = tensor
+    return whole
+
+
+def select_weights(checkpoint: Checkpoint, *, use_ema: bool) -> tuple[LazyTensors, Weights]:
+    """The weights of the three parts, the U-Net's from the moving average where it is wanted and there.
+
+    Raises:
+        ValueError: if some averages are missing.
+    """
+    parts = {name: t for name, t in checkpoint.tensors.items() if part_of(name)}
+    if not use_ema:
+        return parts, "raw"
+    averaged = average_names((name for name in parts if name.startswith("model.")), checkpoint.tensors)
+    if not averaged:
+        return parts, "raw"
+    return {name: checkpoint.tensors[averaged.get(name, name)] for name in parts}, "average"
+
+
+def load_pretrained(
+    model: nn.Module,
+    path: Path | str,
+    *,
+    use_ema: bool,
+    widen: bool = True,
+    parts: Iterable[str] | None = None,
+    progress: Callable[[Iterable], Iterable] = keep_all,
+) -> LoadReport:
+    """Load a checkpoint into a LatentDiffusion; its own moving average starts again at the loaded weights.
+
+    Args:
+        model: has `model`, `first_stage_model`, `cond_stage_model`, `model_ema` (or None).
+        path: file or folder.
+        use_ema: take the checkpoint's moving average for the U-Net where it has one.
+        widen: give the first convolution zero channels where the model has more (see `surgery`).
+        parts: which of model, first_stage_model, cond_stage_model to load; None loads all.
+        progress: wraps the names, to show a bar.
+
+    Raises:
+        ValueError: if the checkpoint does not fit, before any weight is touched, or holds NaN or Inf.
+    """
+    checkpoint = open_checkpoint(Path(path))
+    source, weights = select_weights(checkpoint, use_ema=use_ema)
+    prefixes = tuple(PARTS) if parts is None else tuple(f"{name}." for name in parts)
+    source = {name: tensor for name, tensor in source.items() if name.startswith(prefixes)}
+    state = model.state_dict(keep_vars=True)
+    targets = {name: value for name, value in state.items() if name.startswith(prefixes)}
+    fitted, widened = _widen(source, targets) if widen else (source, ())
+    missing = _check_fit(checkpoint, fitted, targets)
+    loaded = [name for name in targets if name in fitted]
+    for name in progress(loaded):
+        _copy(targets[name], read_finite(name, fitted[name], checkpoint.path))
+    if getattr(model, "model_ema", None) is not None:
+        model.model_ema.reset(model.model)
+    strange = [n for n in source if n not in targets and n not in NAMED_BUFFERS and not n.startswith(TRAINING_ONLY)]
+    report = LoadReport(checkpoint.path, weights, tuple(loaded), widened, missing, tuple(strange))
+    if strange:
+        log.warning("%s holds %d tensors that the model has not, first %s", path, len(strange), strange[0])
+    return report
+
+
+@torch.no_grad()
+def _copy(target: Tensor, value: Tensor) -> None:
+    target.copy_(value)
+
+
+def _widen(source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[LazyTensors, tuple[str, ...]]:
+    """The source with room for the source frame in the first convolution, where the model has it."""
+    name = FIRST_CONVOLUTION
+    if name not in source or name not in targets or len(source[name].shape) != 4:
+        return source, ()
+    wanted = targets[name].shape[1]
+    if source[name].shape[1] == wanted:
+        return source, ()
+    wide: LazyTensor = source[name].map(lambda weight: widen_first_convolution(weight, wanted))
+    return {**source, name: wide}, (name,)
+
+
+def _check_fit(checkpoint: Checkpoint, source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Names of buffers that the source lacks.
+
+    Raises:
+        ValueError: if a weight is missing or has another shape.
+    """
+    lost = [name for name in targets if name not in source]
+    missing = tuple(name for name in lost if name in NAMED_BUFFERS)
+    wanted = [name for name in lost if name not in NAMED_BUFFERS]
+    wrong = [name for name in targets if name in source and tuple(targets[name].shape) != source[name].shape]
+    if not wanted and not wrong:
+        return missing
+    if wrong:
+        first, num = wrong[0], len(wrong)
+        found = f"{first} is {source[first].shape} in the file and {tuple(targets[first].shape)} in the model"
+        trouble = f"{num} of {len(targets)} tensors have another shape: {found}"
+    else:
+        trouble = f"{len(wanted)} of {len(targets)} tensors are missing, first {wanted[0]}"
+    raise ValueError(f"{checkpoint.path} does not fit this model: {trouble}. {_looks_like(checkpoint)}")
+
+
+def _looks_like(checkpoint: Checkpoint) -> str:
+    """What to tell a user whose checkpoint does not fit."""
+    stranger = network_shapes.recognise(checkpoint.tensors)
+    if stranger:
+        return f"The file looks like {stranger[0]}: {stranger[1]}."
+    unet = checkpoint.part(UNET)
+    if not unet:
+        held = sorted({PARTS[p] for p in map(part_of, checkpoint.tensors) if p})
+        return f"The file holds only: {', '.join(held) or 'none of the parts'}; give a whole model, or load this part."
+    described = network_shapes.describe_unet(unet) if "input_blocks.0.0.weight" in unet else "a U-Net of another kind"
+    return f"The file looks like {described}: use the config that it was made with, or another checkpoint."
+
+
+def suggest_config(path: Path) -> dict[str, Any]:
+    """A config for predicting with a checkpoint that comes without one, from its names and shapes.
+
+    Raises:
+        ValueError: if the checkpoint cannot predict from a frame, or is not Stable Diffusion v1.
+    """
+    checkpoint = open_checkpoint(Path(path))
+    stranger = network_shapes.recognise(checkpoint.tensors)
+    absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
+    if stranger or absent:
+        what = f"looks like {stranger[0]}: {stranger[1]}" if stranger else f"holds no {' and no '.join(absent)}"
+        raise ValueError(f"{path} {what}. Give --config, or a checkpoint of InstructPix2Pix.")
+    unet = network_shapes.unet_params(checkpoint.part(UNET), checkpoint.unet_heads)
+    if unet["in_channels"] < SOURCE_CHANNELS:
+        raise ValueError(
+            f"{path} does not see a frame (its U-Net has {unet['in_channels']} input channels): it makes pictures from "
+            f"words alone. Fine-tune it first: python main.py --base configs/train.yaml pretrained.path={path}"
+        )
+    tower = network_shapes.text_params(checkpoint.part(TEXT), checkpoint.text_heads)
+    tokenizer = checkpoint.path / "tokenizer"
+    if has_tokenizer(tokenizer):
+        tower["version"] = str(tokenizer)
+    first_stage = network_shapes.first_stage_params(checkpoint.part(FIRST_STAGE))
+    kind = "VQModel" if "n_embed" in first_stage else "AutoencoderKL"
+    params = {
+        **checkpoint.schedule,
+        "learning_rate": 1e-4,
+        "scale_factor": network_shapes.LATENT_SCALE,
+        "conditioning_dropout": 0.05,
+        "use_ema": False,
+        "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": unet},
+        "first_stage_config": {"target": f"ldm.models.autoencoder.{kind}", "params": first_stage},
+        "cond_stage_config": {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", "params": tower},
+    }
+    model = {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params}
+    return {"model": model, "sampling": dict(SAMPLING), "resolution": RESOLUTION}

@@ -1,0 +1,205 @@
+"""Any checkpoint into one file under latent-diffusion's names, or into a folder that diffusers opens.
+
+    python -m stable_diffusion.convert --input X --output Y --layout ldm|diffusers [--dtype float16] [--ema]
+
+Layer 1: imports the other modules of stable_diffusion. Streams: one tensor is in memory at a time (a .ckpt output
+needs all of them once).
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from ldm.errors import BAD_INPUT, sentence_for
+from stable_diffusion import diffusers_configs, network_shapes
+from stable_diffusion.checkpoint import Checkpoint, open_checkpoint, select_weights
+from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, write_folder
+from stable_diffusion.published_names import (
+    PARTS,
+    POSITION_IDS,
+    RUN_AVERAGE,
+    average_names,
+    part_of,
+    published_average_name,
+    schedule_tables,
+)
+from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, write_tensor_file
+from stable_diffusion.weights import resolve, resolve_tokenizer
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+EMA_DECAY = 0.9999  # of InstructPix2Pix and configs/train.yaml; written where the input does not say it
+Progress = Callable[[Iterable], Iterable]
+
+
+def convert(
+    source: Path,
+    output: Path,
+    layout: str,
+    *,
+    dtype: torch.dtype | None = None,
+    use_ema: bool = False,
+    num_heads: int | None = None,
+    tokenizer: Path | None = None,
+    progress: Progress = keep_all,
+) -> None:
+    """Convert one checkpoint.
+
+    Args:
+        source: file or folder of any known kind.
+        output: a .safetensors or .ckpt file for `ldm`, a new folder for `diffusers`.
+        layout: `ldm` or `diffusers`.
+        dtype: of floating-point weights; None keeps them. Schedule tables stay as they are.
+        use_ema: write the moving average as the network, and the average itself no more.
+        num_heads: attention heads of the U-Net, where they cannot be known (see network_shapes).
+        tokenizer: folder with CLIP's tokenizer, for `diffusers`; looked up if None.
+        progress: wraps the names, to show a bar.
+
+    Raises:
+        ValueError, FileNotFoundError: if the input is bad; before anything is written.
+        OSError: if the disk has no room; nothing half-written is kept.
+    """
+    if layout == "ldm" and output.suffix not in (".safetensors", ".ckpt"):
+        raise ValueError(f"--output {output}: the ldm layout is one file, name it .safetensors or .ckpt.")
+    checkpoint = open_checkpoint(source)
+    _check_whole(checkpoint)
+    tensors = _with_averages(checkpoint, use_ema)
+    if dtype is not None:
+        tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
+    heads = num_heads or checkpoint.unet_heads or _heads_of_run(checkpoint.path)
+    if layout == "ldm":
+        published = _published(checkpoint, tensors)
+        known = {"unet_heads": heads, "text_heads": checkpoint.text_heads}
+        metadata = {name: str(value) for name, value in known.items() if value is not None}
+        write_tensor_file(output, published, metadata, progress)
+        return
+    configs = _diffusers_configs(checkpoint, heads)
+    beside = checkpoint.path / "tokenizer"
+    folder = tokenizer or (beside if has_tokenizer(beside) else resolve_tokenizer())
+    if not has_tokenizer(folder):
+        raise FileNotFoundError(f"--tokenizer {folder} holds neither vocab.json and merges.txt nor tokenizer.json.")
+    write_folder(output, tensors, configs, folder, progress)
+
+
+def _check_whole(checkpoint: Checkpoint) -> None:
+    """Refuse what is no whole Stable Diffusion v1."""
+    stranger = network_shapes.recognise(checkpoint.tensors)
+    if stranger:
+        raise ValueError(f"{checkpoint.path} looks like {stranger[0]}: {stranger[1]}.")
+    absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
+    if absent:
+        raise ValueError(f"{checkpoint.path} holds no {' and no '.join(absent)}: give a whole checkpoint.")
+
+
+def _with_averages(checkpoint: Checkpoint, use_ema: bool) -> LazyTensors:
+    """The three parts; unless the average is taken for the network, the average too, under our runs' names."""
+    weights, kind = select_weights(checkpoint, use_ema=use_ema)
+    if use_ema:
+        if kind == "raw":
+            log.warning("%s holds no moving average (or is it already); its weights are written.", checkpoint.path)
+        return weights
+    averaged = average_names((name for name in weights if name.startswith("model.")), checkpoint.tensors)
+    averages = {RUN_AVERAGE + name.removeprefix("model."): checkpoint.tensors[a] for name, a in averaged.items()}
+    return weights | averages
+
+
+def _cast(tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
+    return tensor.map(lambda value: value.to(dtype)) if tensor.dtype.is_floating_point else tensor
+
+
+def _published(checkpoint: Checkpoint, tensors: LazyTensors) -> LazyTensors:
+    """Tensors under the names of published checkpoints, with the tables and buffers that those hold."""
+    averages = {name for name in tensors if name.startswith(RUN_AVERAGE)}
+    made = {name: tensor for name, tensor in tensors.items() if part_of(name)}
+    for name in averages:
+        made[published_average_name("model." + name.removeprefix(RUN_AVERAGE))] = tensors[name]
+    schedule = {key: checkpoint.schedule[key] for key in ("timesteps", "linear_start", "linear_end")}
+    tables = {name: LazyTensor.of(value) for name, value in schedule_tables(**schedule).items()}
+    length = tensors[f"{TEXT}transformer.text_model.embeddings.position_embedding.weight"].shape[0]
+    tables[POSITION_IDS] = LazyTensor.of(torch.arange(length)[None])
+    if averages:
+        tables["model_ema.decay"] = LazyTensor.of(torch.tensor(EMA_DECAY))
+        tables["model_ema.num_updates"] = LazyTensor.of(torch.tensor(0, dtype=torch.int32))
+    own = {name: checkpoint.tensors[name] for name in tables if name in checkpoint.tensors}
+    return {**made, **tables, **own}
+
+
+def _diffusers_configs(checkpoint: Checkpoint, heads: int | None) -> dict[str, dict]:
+    unet = network_shapes.unet_params(checkpoint.part(UNET), heads)
+    first_stage = network_shapes.first_stage_params(checkpoint.part(FIRST_STAGE))
+    text = network_shapes.text_params(checkpoint.part(TEXT), checkpoint.text_heads)
+    return {
+        "model_index": diffusers_configs.model_index(unet["in_channels"]),
+        "scheduler": diffusers_configs.scheduler_config(checkpoint.schedule),
+        "unet": diffusers_configs.unet_config(unet),
+        "vae": diffusers_configs.vae_config(first_stage, network_shapes.LATENT_SCALE),
+        "text_encoder": diffusers_configs.text_config(text),
+    }
+
+
+def _heads_of_run(path: Path) -> int | None:
+    """Heads of the U-Net by the config.yaml of the run that a checkpoint lies in."""
+    for folder in (path.parent, path.parent.parent):
+        config = folder / "config.yaml"
+        if config.is_file():
+            content = yaml.safe_load(config.read_text(encoding="utf-8"))
+            try:
+                return content["model"]["params"]["unet_config"]["params"].get("num_heads")
+            except (KeyError, TypeError, AttributeError):
+                return None
+    return None
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Flags of the command."""
+    parser = argparse.ArgumentParser(prog="python -m stable_diffusion.convert", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--input", required=True, help="checkpoint file, diffusers folder, run folder, or a known name")
+    parser.add_argument("--output", required=True, type=Path, help="file (.safetensors, .ckpt) or new folder")
+    parser.add_argument("--layout", required=True, choices=("ldm", "diffusers"))
+    parser.add_argument("--dtype", choices=tuple(DTYPES), help="of the weights; kept as they are by default")
+    parser.add_argument("--ema", action="store_true", help="write the moving average as the network")
+    parser.add_argument("--num-heads", type=int, help="attention heads of the U-Net, where they cannot be known")
+    parser.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocab.json and merges.txt")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 2 after bad input."""
+    opt = make_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    def bar(names: Iterable) -> Iterable:
+        names = list(names)
+        return track(names, description=f"{len(names)} tensors", console=Console(stderr=True), transient=True)
+
+    try:
+        convert(
+            resolve(opt.input),
+            opt.output,
+            opt.layout,
+            dtype=DTYPES[opt.dtype] if opt.dtype else None,
+            use_ema=opt.ema,
+            num_heads=opt.num_heads,
+            tokenizer=opt.tokenizer,
+            progress=bar,
+        )
+    except (ValueError, OSError) as error:
+        sentence = sentence_for(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)  # noqa: T201 - what the user reads
+        return BAD_INPUT
+    print(opt.output)  # noqa: T201 - the command's product
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

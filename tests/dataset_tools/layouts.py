@@ -1,0 +1,197 @@
+"""Writes the moving-square episode in every layout that the readers take.
+
+A red square on dark grey moves one pixel to the right per frame: `read_index` tells the frame number from the pixels,
+and a reader that swaps red and blue finds no square at all. A second camera sees the same square on green ground.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from dataset_tools.pictures import encode_picture
+from dataset_tools.robotwin_writer import encode_jpeg, write_hdf5_episode, write_pkl_episode
+
+HEIGHT, WIDTH, SQUARE = 48, 64, 8
+LONGEST = WIDTH - SQUARE + 1
+RED, GREY, GREEN = (220, 30, 30), (40, 40, 40), (40, 120, 40)
+
+
+def square_frames(length: int, *, ground: tuple[int, int, int] = GREY, first: int = 0) -> np.ndarray:
+    """uint8 (length, 48, 64, 3): the square's left edge is at column first + frame number."""
+    assert first + length <= LONGEST
+    frames = np.empty((length, HEIGHT, WIDTH, 3), np.uint8)
+    frames[:] = ground
+    for index in range(length):
+        frames[index, 20 : 20 + SQUARE, first + index : first + index + SQUARE] = RED
+    return frames
+
+
+def read_index(pixels: np.ndarray) -> int:
+    """Column of the square's left edge, in a picture of any size."""
+    redness = pixels[..., 0].astype(int) - pixels[..., 2].astype(int)
+    columns = np.flatnonzero((redness > 90).any(axis=0))
+    assert len(columns), "no red square: red and blue are swapped"
+    return round((columns.mean() + 0.5) * WIDTH / pixels.shape[1] - SQUARE / 2)
+
+
+def make_states(length: int, joints: int = 14) -> np.ndarray:
+    """Joint j of frame t is t + j / 100, exact in float32 after rounding to 1 / 1024."""
+    table = np.arange(length)[:, None] + np.arange(joints)[None, :] / 100
+    return np.round(table * 1024) / 1024
+
+
+def write_pkl(root: Path, task: str, number: int, length: int, **options) -> Path:
+    """RoboTwin 1.0."""
+    folder = root / f"{task}_D435_pkl" / f"episode{number}"
+    write_pkl_episode(folder, _two_cameras(length), make_states(length))
+    (root / f"{task}_D435_pkl" / "scene_info.json").write_text("{}")
+    return folder
+
+
+def write_hdf5(root: Path, task: str, number: int, length: int, *, true_rgb: bool = False) -> Path:
+    """RoboTwin 2.0."""
+    path = root / task / "demo_clean" / "data" / f"episode{number}.hdf5"
+    write_hdf5_episode(path, _two_cameras(length), make_states(length), true_rgb=true_rgb, attributes={"save_freq": 50})
+    return path
+
+
+def write_hdf5_true_rgb(root: Path, task: str, number: int, length: int) -> Path:
+    """RoboTwin 2.0 since September 2026."""
+    return write_hdf5(root, task, number, length, true_rgb=True)
+
+
+def write_xpolicylab(root: Path, task: str, number: int, length: int) -> Path:
+    """XPolicyLab v1.0, with a 7-joint and a 6-joint arm."""
+    path = root / "demo_clean" / task / "aloha" / "data" / f"episode_{number:07d}.hdf5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    states = make_states(length, 15)
+    with h5py.File(path, "w") as file:
+        file.attrs["data_format_version"] = "v1.0"
+        file["instructions"] = json.dumps(["move the square", "push the square"])
+        file["additional_info/frequency"] = 50 / 3
+        file["vision/cam_head/colors"] = np.array([encode_jpeg(f, true_rgb=True) for f in square_frames(length)])
+        for group in ("state", "action"):
+            file[f"{group}/left_arm"], file[f"{group}/left_gripper"] = states[:, :7], states[:, 7]
+            file[f"{group}/right_arm"], file[f"{group}/right_gripper"] = states[:, 8:14], states[:, 14]
+    return path
+
+
+def write_rdt(root: Path, task: str, number: int, length: int) -> Path:
+    """RoboTwin 1.0's own conversion for RDT and pi0: true RGB without a mark."""
+    path = root / f"{task}_D435_pkl_100" / f"episode_{number}.hdf5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["action"] = file["observations/qpos"] = make_states(length)
+        file["observations/images/cam_high"] = np.array([encode_picture(f) for f in square_frames(length)])
+    return path
+
+
+def write_flat_frames(root: Path, task: str, number: int, length: int) -> Path:
+    """episode{i}_frame{j}.jpg"""
+    folder = root / task
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(square_frames(length)):
+        (folder / f"episode{number}_frame{index}.jpg").write_bytes(encode_picture(frame))
+    return folder
+
+
+def write_frame_folders(root: Path, task: str, number: int, length: int) -> Path:
+    """episode12/36.jpg, the task with hyphens as seen in the wild."""
+    folder = root / task.replace("_", "-") / f"episode{number}"
+    folder.mkdir(parents=True)
+    for index, frame in enumerate(square_frames(length)):
+        (folder / f"{index}.jpg").write_bytes(encode_picture(frame))
+    return folder
+
+
+def write_raw_frames(root: Path, task: str, number: int, length: int) -> Path:
+    """RoboTwin 1.0 with save_type raw_data."""
+    folder = root / task / f"episode{number}" / "camera" / "color" / "head"
+    folder.mkdir(parents=True)
+    for index, frame in enumerate(square_frames(length)):
+        (folder / f"{index}.png").write_bytes(encode_picture(frame, "png"))
+    return folder
+
+
+def write_clip(root: Path, task: str, number: int, length: int) -> Path:
+    """mp4 + annotation JSON; one action fewer than frames."""
+    video = root / task / "videos" / str(number) / "rgb.mp4"
+    write_video(video, square_frames(length))
+    annotation = root / task / "annotation" / f"{number}.json"
+    annotation.parent.mkdir(parents=True, exist_ok=True)
+    states = make_states(length).tolist()
+    stated = f"videos/val/{number}/rgb.mp4"
+    content = {"texts": ["move the square"], "videos": [{"video_path": stated}], "state": states, "action": states[:-1]}
+    annotation.write_text(json.dumps(content))
+    return annotation
+
+
+def write_lerobot_2(root: Path, task: str, number: int, length: int) -> Path:
+    """LeRobot v2.1; call it once per data set."""
+    key = "observation.images.head_camera"
+    features = {key: {"dtype": "video", "shape": [HEIGHT, WIDTH, 3]}, "action": {"dtype": "float32", "shape": [14]}}
+    info = {
+        "codebase_version": "v2.1",
+        "fps": 10,
+        "chunks_size": 1000,
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+        "features": features,
+    }
+    meta = root / "meta"
+    meta.mkdir(parents=True)
+    (meta / "info.json").write_text(json.dumps(info))
+    line = {"episode_index": number, "tasks": [task.replace("_", " ")], "length": length}
+    (meta / "episodes.jsonl").write_text(json.dumps(line) + "\n")
+    write_video(root / f"videos/chunk-000/{key}/episode_{number:06d}.mp4", square_frames(length))
+    rows = {"action": make_states(length).tolist(), "frame_index": range(length), "episode_index": [number] * length}
+    path = root / f"data/chunk-000/episode_{number:06d}.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({name: list(values) for name, values in rows.items()}), path)
+    return root
+
+
+LAYOUTS: dict[str, Callable[..., Path]] = {
+    "pkl": write_pkl,
+    "hdf5": write_hdf5,
+    "hdf5_true_rgb": write_hdf5_true_rgb,
+    "xpolicylab": write_xpolicylab,
+    "rdt": write_rdt,
+    "flat_frames": write_flat_frames,
+    "frame_folders": write_frame_folders,
+    "raw_frames": write_raw_frames,
+    "clip": write_clip,
+    "lerobot_2": write_lerobot_2,
+}
+
+
+def write_video(path: Path, frames: np.ndarray, *, rate: int = 10, key_frame_every: int = 12, b_frames: int = 2) -> None:
+    """An mp4 as common encoders write it: B-frames, few key frames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"g": str(key_frame_every), "bf": str(b_frames), "crf": "12"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate), options=options)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def picture_bytes(pixels: np.ndarray) -> bytes:
+    """PNG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _two_cameras(length: int) -> dict[str, np.ndarray]:
+    return {"head_camera": square_frames(length), "left_camera": square_frames(length, ground=GREEN)}

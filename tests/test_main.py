@@ -1,0 +1,236 @@
+"""Laws of the training command, from a prepared folder to checkpoints."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import main as command
+from ldm.run_folder import RUN_VARIABLE
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def base(tmp_path, pair_folder, tiny_model_config) -> Path:
+    """A complete config of a run of a few seconds."""
+    folder = str(pair_folder())
+
+    def node(split):
+        params = {"folder": folder, "split": split, "resolution": 16}
+        return {"target": "ldm.data.frame_pairs.FramePairDataset", "params": params}
+
+    config = {
+        "seed": 3,
+        "resolution": 16,
+        "horizon": 3,
+        "pretrained": None,
+        "model": tiny_model_config,
+        "data": {
+            "target": "ldm.data.base.DataModuleFromConfig",
+            "params": {"batch_size": 2, "seed": 3, "num_workers": 0, "train": node("train"), "validation": node("val")},
+        },
+        "sampling": {"steps": 2, "text_scale": 1.0, "image_scale": 1.0},
+        "lightning": {
+            "trainer": {"accelerator": "cpu", "max_steps": 12, "max_epochs": -1, "log_every_n_steps": 1},
+            "checkpoint": {"every_n_steps": 2, "monitor": "val/loss_simple_ema"},
+            "loggers": ["csv"],
+            "callbacks": {
+                "image_logger": {
+                    "target": "ldm.callbacks.image_logger.ImageLogger",
+                    "params": {"every_n_steps": 6, "max_images": 2, "steps": 2, "text_scale": 1.0, "image_scale": 1.0},
+                },
+                "throughput": {"target": "ldm.callbacks.throughput.Throughput", "params": {"every_n_steps": 5}},
+            },
+        },
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the command in this process; returns exit code and newest run folder."""
+
+    def call(*argv):
+        monkeypatch.delenv(RUN_VARIABLE, raising=False)
+        code = command.main([*map(str, argv), "--logdir", str(tmp_path / "logs")])
+        folders = sorted((tmp_path / "logs").glob("*"), key=lambda path: path.stat().st_mtime)
+        return code, folders[-1] if folders else None
+
+    return call
+
+
+def weights(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same_weights(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different, different
+
+
+def test_a_run_leaves_a_whole_run_folder(run, base):
+    code, folder = run("--base", base, "-n", "name", "-p", "_postfix", "--max_steps", "6")
+    assert code == 0
+    assert folder.name.endswith("_name_postfix")
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert (folder / "images" / "train" / "step-000006.png").is_file()
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    losses = [float(row["train/loss"]) for row in rows if row.get("train/loss")]
+    assert len(losses) == 6
+    assert any(row.get("val/loss_simple_ema") for row in rows)
+    assert not list(folder.rglob("*.partial*"))
+
+
+def test_the_saved_config_runs_again_to_the_same_weights(run, base):
+    _, first = run("--base", base, "model.params.learning_rate=0.002", "-n", "first", "--max_steps", "3")
+    _, second = run("--base", first / "config.yaml", "-n", "second")
+    assert yaml.safe_load((second / "config.yaml").read_text())["model"]["params"]["learning_rate"] == 0.002
+    assert_same_weights(weights(first), weights(second))
+
+
+def test_resuming_goes_on_exactly(run, base):
+    """Stopped at step 5, in the middle of an epoch, and taken up: the weights of the uninterrupted run."""
+    _, whole = run("--base", base, "-n", "whole")
+    _, part = run("--base", base, "-n", "part", "--max_steps", "5")
+    code, resumed = run("--resume", part, "--max_steps", "12")
+    assert code == 0 and resumed == part
+    assert (part / "metrics-000.csv").is_file(), "the first part's metrics are kept"
+    assert_same_weights(weights(whole), weights(part))
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_an_exception_leaves_the_last_finished_step(run, base, monkeypatch, step):
+    """An error inside a step, accumulating: last.ckpt is as the step before left it, and resuming repeats exactly."""
+    flags = ("--accumulate_grad_batches", "2")
+    _, whole = run("--base", base, "-n", "whole", *flags)
+    from ldm.models.diffusion.ddpm import LatentDiffusion
+
+    original = LatentDiffusion.training_step
+
+    def failing(self, batch, batch_idx):
+        if self.trainer.global_step == step and self.trainer.fit_loop.epoch_loop.batch_idx % 2 == 1:
+            raise RuntimeError("planted")
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LatentDiffusion, "training_step", failing)
+        with pytest.raises(RuntimeError, match="planted"):
+            run("--base", base, "-n", "part", *flags)
+    part = next(whole.parent.glob("*_part"))
+    assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+    run("--resume", part)
+    assert_same_weights(weights(whole), weights(part))
+
+
+def start(base: Path, logdir: Path, *flags: str) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if k != RUN_VARIABLE} | {"OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "main.py", "--base", str(base), "-n", "killed", "-l", str(logdir), *flags]
+    return subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen, seconds: float = 300) -> Path:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := list(folder.glob(pattern)):
+            return found[0]
+        time.sleep(0.02)
+    raise AssertionError(f"{pattern} did not appear: {process.communicate()[1]}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base, tmp_path, number):
+    """kill -TERM saves at the end of the step; after kill -9 the last periodic checkpoint is taken up."""
+    steps = ("--max_steps", "120")
+    logdir = tmp_path / "killed"
+    process = start(base, logdir, *steps)
+    last = wait_for("*/checkpoints/last.ckpt", logdir, process)
+    time.sleep(0.3 * torch.rand(()).item())
+    process.send_signal(number)
+    message = process.communicate(timeout=300)[1]
+    stopped = torch.load(last, weights_only=True)["global_step"]
+    assert 0 < stopped < 120
+    if number == signal.SIGTERM:
+        assert process.returncode == 130 and f"stopped by SIGTERM after step {stopped}" in message
+        assert "Traceback" not in message
+    run("--resume", last.parents[1])
+    _, whole = run("--base", base, "-n", "whole", *steps)
+    assert_same_weights(weights(whole), weights(last.parents[1]))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--gpus", "0,1"], "--gpus 0,1: this machine has no CUDA GPUs"),
+        (["model.params.unet_config.params.num_head=3"], "has no parameter 'num_head'; did you mean 'num_heads'"),
+        (["data.params.train.params.folder=/nowhere"], "no folder /nowhere"),
+        (["--resume", "/nowhere"], "no such run folder"),
+        (["lightning.loggers=[mlflow]"], "'mlflow' is not one of csv, wandb"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(run, base, capsys, argv, message):
+    code, _ = run("--base", base, *argv)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert message in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 1, reason="this machine has the GPUs that the test says are missing")
+@pytest.mark.parametrize(("text", "devices"), [("0", [0]), ("0,", [0]), ("0,1", [0, 1]), ("1", [1])])
+def test_gpus_are_indices(text, devices):
+    assert command.make_parser().parse_args(["--gpus", text]).gpus == devices
+
+
+def test_an_unknown_flag_is_an_error_and_never_an_override(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--base", "configs/train.yaml", "--max_epoch", "3"])
+    assert stop.value.code == 2
+    assert "--max_epoch" in capsys.readouterr().err
+
+
+def test_an_empty_data_folder_is_said_with_the_command(run, base, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    code, _ = run("--base", base, f"data.params.train.params.folder={tmp_path / 'empty'}")
+    assert code == 2
+    assert "python -m dataset_tools.prepare_dataset" in capsys.readouterr().err
+
+
+def test_no_config_is_said(run, capsys):
+    assert run()[0] == 2
+    assert "--base configs/train.yaml" in capsys.readouterr().err
+
+
+def test_the_dry_run_says_what_is_missing(capsys):
+    assert command.main(["--base", str(ROOT / "configs" / "train.yaml"), "--gpus", "0,1", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "859.53 M" in printed and "2 x 8 accumulated x 2 device(s) = 32" in printed
+    assert "Missing to train" in printed and "dataset_tools.prepare_dataset" in printed
+
+
+def test_scale_lr_multiplies_by_the_global_batch(run, base, caplog):
+    with caplog.at_level("INFO"):
+        run("--base", base, "--scale_lr", "--max_steps", "1", "--accumulate_grad_batches", "2")
+    assert "0.001 x global batch 4 = 0.004" in caplog.text
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(run, base, monkeypatch, capsys):
+    import errno
+
+    def full(value, path, *args, **kwargs):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(torch, "save", full)
+    code, folder = run("--base", base)
+    assert code == 2 and "disk is full" in capsys.readouterr().err
+    assert not list((folder / "checkpoints").glob("*"))
