@@ -7,6 +7,7 @@ import argparse
 import inspect
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,29 @@ import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from rich.console import Console
-from stable_diffusion.checkpoint import load_pretrained
-from stable_diffusion.weights import resolve
 
 from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
+from ldm.callbacks.run_facts import RunFacts
 from ldm.config import compose, merge, save_config
 from ldm.dry_run import describe_run
 from ldm.errors import BAD_INPUT, sentence_for
+from ldm.models.diffusion.ddpm import describe_parts
 from ldm.run_folder import RunFolder, find_run, new_run, set_aside_metrics
 from ldm.util import ConfigError, check_config, instantiate_from_config
+from stable_diffusion.checkpoint import load_pretrained
+from stable_diffusion.weights import resolve
 
 log = logging.getLogger("main")
 
 PROJECT = "frame-prediction"  # on W&B
+LIGHTNING_NOISE = (  # true, and of no use to the reader of a run's output
+    r".*module\(s\) in eval mode at the start of training",  # the frozen parts
+    r".*is not empty",  # the run folder holds its config already
+    r".*treespec, LeafSpec",
+    r".*does not have many workers",
+    r".*could not find the monitored key",  # before the first validation
+    r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",
+)
 INTERRUPTED = 130  # exit code, as a shell gives it to a program stopped by Ctrl-C
 NOT_FLAGS = {"self", "logger", "callbacks", "plugins", "accelerator_connector", "model_registry"}
 
@@ -60,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", "--name", default="", help="name of the run; default: the last config's")
     parser.add_argument("-p", "--postfix", default="", help="appended to the run's name")
     parser.add_argument("-l", "--logdir", type=Path, default=Path("logs"), help="parent of run folders")
+    parser.add_argument("--folder", type=Path, help="exact run folder, instead of <logdir>/<time>_<name>")
     parser.add_argument("-s", "--seed", type=int, help="overrides the config's seed")
     parser.add_argument("--gpus", type=parse_gpus, help="GPUs to train on, such as 0,1; default: the config's devices")
     parser.add_argument(
@@ -98,7 +110,7 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
     if opt.seed is not None:
         config = merge(config, {"seed": opt.seed, "data": {"params": {"seed": opt.seed}}})
     if run is None:
-        run = new_run(opt.logdir, opt.name or base[-1].stem, opt.postfix)
+        run = RunFolder(opt.folder) if opt.folder else new_run(opt.logdir, opt.name or base[-1].stem, opt.postfix)
     return config, run, checkpoint
 
 
@@ -149,7 +161,7 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
     """Checkpoints, progress bar and the callbacks of the config."""
     saving = config["lightning"]["checkpoint"]
     bar = RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=0)
-    callbacks = [LearningRateMonitor("step"), bar]
+    callbacks = [LearningRateMonitor("step"), bar, RunFacts(run.path)]
     for name, node in (config["lightning"].get("callbacks") or {}).items():
         if node is None:
             continue
@@ -193,8 +205,12 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     run.path.mkdir(parents=True, exist_ok=True)
     set_aside_metrics(run)
     save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
+    for name, count in describe_parts(model).items():
+        log.info("%-12s %10.2f M parameters", name, count / 1e6)
+    for message in LIGHTNING_NOISE:
+        warnings.filterwarnings("ignore", message)
     trainer = pl.Trainer(
-        **trainer_config,
+        **{"enable_model_summary": False, **trainer_config},
         callbacks=build_callbacks(config, run),
         logger=build_loggers(config, run),
         plugins=[AtomicCheckpointIO()],

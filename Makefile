@@ -1,0 +1,49 @@
+# The commands of the README. Each prints what it runs, so that a reader learns the programs behind it.
+#
+#   make demo        a predicted future frame and a table, from nothing, on a laptop
+#   make test        the test suite
+#   make demo-model  makes the bundled model anew: hours on a CPU, minutes on a GPU; interrupt and repeat at will
+#   make lint        ruff
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+PY := .venv/bin/python
+
+# Large allocations stay in the process instead of being returned and faulted in again at every step.
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 17179869184
+export MALLOC_TOP_PAD_ := 67108864
+export WANDB_MODE ?= offline
+
+DEMO := demo
+BUNDLED := bundled_model
+TRAIN := configs/train.yaml configs/cpu_tiny.yaml
+EPISODES := 120
+HORIZON := 20
+UNSEEN := 1000
+
+.PHONY: demo test lint demo-model demo-clean install
+
+install: .venv/.installed
+
+.venv/.installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --disable-pip-version-check --quiet -r requirements.txt
+	touch $@
+
+demo: install
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} bash scripts/demo.sh $(DEMO) $(BUNDLED) $(UNSEEN) $(HORIZON)
+
+test: install
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not slow and not gpu and not weights"
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+demo-model: install
+	@bash scripts/demo_model.sh $(BUNDLED) $(EPISODES) $(HORIZON)
+
+demo-clean:
+	rm -rf $(DEMO)

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# make demo: the real programs one after another, on two unseen simulated episodes a task.
+# Usage: scripts/demo.sh <folder> <bundled model> <first unseen episode> <horizon in frames>
+set -euo pipefail
+demo=$1 bundled=$2 unseen=$3 horizon=$4
+PATH="$PWD/.venv/bin:$PATH"
+
+step() {
+    printf '\n\033[1m%s\033[0m\n$ %s\n' "$1" "${*:2}"
+    "${@:2}"
+}
+
+episodes=$demo/sim
+status=0
+step "1/6  Two arms at a table: simulate two episodes of each task that no training has seen" \
+    python -m dataset_tools.simulator --task all --episodes 2 --first-episode "$unseen" --output "$episodes" \
+    --workers 2 || status=$?
+if [ "$status" -eq 3 ]; then
+    echo "No OpenGL here: taking the episodes in bundled_episodes/, which the same simulator made."
+    episodes=bundled_episodes
+elif [ "$status" -ne 0 ]; then
+    exit "$status"
+fi
+
+step "2/6  Episodes to pairs: a frame, the sentence, the frame $horizon steps (4 s) later" \
+    python -m dataset_tools.prepare_dataset --episodes "$episodes" --output "$demo/prepared" --horizon "$horizon" \
+    --stride 2 --size 128 --all-test
+
+step "3/6  Predict the later frames with the bundled small model" \
+    python edit_cli.py --input "$demo/prepared" --split test --output "$demo/predictions"
+
+step "4/6  Measure: how near are they, and would copying the input have done?" \
+    python -m metrics.compute_metrics --data "$demo/prepared" --split test --predictions "model=$demo/predictions" \
+    --train-means "$bundled/train_means.npz" --size 128 --output "$demo/metrics"
+
+run=$demo/logs/train
+if [ ! -d "$run" ]; then
+    step "5/6  The training loop: six steps from the bundled model" \
+        python main.py --base configs/train.yaml configs/cpu_tiny.yaml configs/demo.yaml --folder "$run"
+fi
+step "6/6  And its resume: two steps more, from the saved checkpoint" python main.py --resume "$run" --max_steps 8
+
+first=$(find "$demo/prepared" -name '*_0.jpg' | sort | head -n 1)
+cat <<EOF
+
+Done.
+  picture   $demo/metrics/grid.png          rows: input, prediction, truth; unseen episodes
+  table     $demo/metrics/table.md
+  training  $run/images
+
+Try next:
+  .venv/bin/python edit_cli.py --input $first --edit "beat the block with the hammer" --output future.png
+EOF
