@@ -91,7 +91,8 @@ def read_annotation(path: Path) -> dict:
 def _read(path: Path, camera: str | None, save_freq: int | None) -> Episode:
     content = read_annotation(path)
     root = next(parent.parent for parent in path.parents if parent.name == "annotation")
-    videos = [_find_video(root, path, entry) for entry in content["videos"]]
+    named = [_find_video(root, path, entry) for entry in content["videos"]]
+    videos = sorted({*named, *named[0].parent.glob("*.mp4")})  # xhand's annotations name two of three cameras
     cameras = tuple(video.stem for video in videos)
     camera = choose_camera(camera, cameras, path)
     video = videos[cameras.index(camera)]

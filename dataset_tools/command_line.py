@@ -15,6 +15,8 @@ from dataset_tools.episode import Episode, EpisodeError
 from dataset_tools.readers import LAYOUTS, find_episodes
 from ldm.errors import BAD_INPUT, sentence_for
 
+INTERRUPTED = 130  # exit code that shells give for Ctrl-C
+
 
 @dataclass
 class Status:
@@ -26,21 +28,32 @@ class Status:
 @contextmanager
 def exit_code_of(command: str, output: Path) -> Iterator[Status]:
     """Run a command's body with its log lines on stderr; bad input becomes one sentence there and the code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     status = Status()
+    code = BAD_INPUT
+    handler = logging.StreamHandler(sys.stderr)
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
     try:
         yield status
         return
     except EpisodeError as error:
         sentence = str(error)
+    except KeyboardInterrupt:
+        sentence, code = "interrupted; run the same command again to go on.", INTERRUPTED
     except BrokenProcessPool:
         sentence = "a worker was killed, most likely for memory; what is done is kept, so go on with --workers 1."
     except OSError as error:
-        sentence = f"{error.filename or output}: {error.strerror or error}; choose another --output or free space."
+        # Ours carry their sentence and no number; the system's carry a number and no mend.
+        mend = f"{error.filename or output}: {error.strerror}; choose another --output or free space."
+        sentence = str(error) if error.errno is None else mend
     except Exception as error:
         if (sentence := sentence_for(error)) is None:
             raise  # a fault of ours: its traceback is wanted
-    status.code = BAD_INPUT
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    status.code = code
     Console(stderr=True).print(f"{command}: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -14,7 +14,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import numpy as np
 from dataset_tools.episode import Episode, EpisodeError
 from dataset_tools.pictures import check_frame, encode_picture, resize_picture
 from dataset_tools.planning import Options, Part, Plan, describe
-from ldm.data.atomic import write_json
+from ldm.data.atomic import write_json, write_text
 from ldm.data.manifest import FramePair, write_manifest
 
 PARTS = ".parts"  # folder of what is done so far; removed when the prepared folder is whole
@@ -37,7 +36,8 @@ def convert_part(part: Part, folder: Path, options: Options) -> None:
     """
     pairs = part.pairs
     if options.drop_static:
-        pairs = tuple(pair for pair in pairs if measure_motion(part.episode, pair) >= options.drop_static)
+        motions = measure_motions(part.episode, pairs)
+        pairs = tuple(pair for pair, motion in zip(pairs, motions, strict=True) if motion >= options.drop_static)
     wanted: dict[int, list[Path]] = {}
     for pair in part.pairs:
         shutil.rmtree(folder / pair.sample, ignore_errors=True)
@@ -50,16 +50,24 @@ def convert_part(part: Part, folder: Path, options: Options) -> None:
         wanted.setdefault(pair.source_index, []).append(pair.source_path(folder))
         wanted.setdefault(pair.target_index, []).append(pair.target_path(folder))
     digests = _write_frames(part.episode, wanted, options)
-    lines = [
-        {"pair": asdict(pair), "digest": [digests[pair.source_index], digests[pair.target_index]]} for pair in pairs
-    ]
-    write_json(part_file(folder, part), {"pairs": lines, "dropped": len(part.pairs) - len(pairs)})
+    lines = [{"pair": vars(pair), "digest": [digests[pair.source_index], digests[pair.target_index]]} for pair in pairs]
+    write_text(part_file(folder, part), json.dumps({"pairs": lines, "dropped": len(part.pairs) - len(pairs)}))
 
 
-def measure_motion(episode: Episode, pair: FramePair) -> float:
-    """Mean of |target - source| over pixels and channels, in 0..255."""
-    source, target = (episode.read_frame(index).astype(np.int16) for index in (pair.source_index, pair.target_index))
-    return float(np.abs(target - source).mean())
+def measure_motions(episode: Episode, pairs: Sequence[FramePair]) -> list[float]:
+    """Mean of |target - source| over pixels and channels of each pair, in 0..255; every frame is read once."""
+    targets = {index: [p for p in pairs if p.target_index == index] for index in {p.target_index for p in pairs}}
+    last_use = {pair.source_index: pair.target_index for pair in sorted(pairs, key=lambda pair: pair.target_index)}
+    kept: dict[int, np.ndarray] = {}
+    motions: dict[str, float] = {}
+    for index in sorted(targets.keys() | last_use.keys()):
+        frame = episode.read_frame(index).astype(np.int16)
+        for pair in targets.get(index, ()):
+            motions[pair.pair_id] = float(np.abs(frame - kept[pair.source_index]).mean())
+        kept = {source: pixels for source, pixels in kept.items() if last_use[source] > index}
+        if index in last_use:
+            kept[index] = frame
+    return [motions[pair.pair_id] for pair in pairs]
 
 
 def part_file(folder: Path, part: Part) -> Path:

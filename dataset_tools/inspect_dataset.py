@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from dataset_tools.command_line import exit_code_of
 from dataset_tools.contact_sheet import write_motion_histogram, write_sheets
 from dataset_tools.inspection import Inspection, Leak, TaskSummary, find_leaks, inspect_folder
 from ldm.data.atomic import write_text
@@ -22,32 +23,29 @@ from ldm.data.manifest import SPLITS
 
 log = logging.getLogger(__name__)
 
-LEAK, BAD_INPUT = 1, 2  # exit codes
+LEAK = 1  # exit code
 BAR = 40  # characters of the longest bar
 LISTED = 10  # leaks named before "and n more"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write report.txt, contact sheets and the motion histogram; say the report on stdout."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m dataset_tools.inspect_dataset", description=__doc__.split("\n")[0])
     parser.add_argument("folders", type=Path, nargs="+", help="prepared folders; leaks are looked for across them")
     parser.add_argument("--output", type=Path, help="where pictures and report go (default: <first folder>_inspection)")
     args = parser.parse_args(argv)
     output = args.output or args.folders[0].with_name(args.folders[0].resolve().name + "_inspection")
-    try:
+    with exit_code_of("inspect_dataset", output) as status:
         inspections = [inspect_folder(folder) for folder in args.folders]
         leaks = find_leaks(inspections)
         report = make_report(inspections, leaks)
         pictures = write_pictures(inspections, output)
         write_text(output / "report.txt", report)
-    except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"inspect_dataset: {error}", style="red", markup=False, soft_wrap=True)
-        return BAD_INPUT
-    Console().print(Text(report), soft_wrap=True)
-    for path in (*pictures, output / "report.txt"):
-        log.info("wrote %s", path)
-    return LEAK if leaks else 0
+        Console().print(Text(report), soft_wrap=True)
+        for path in (*pictures, output / "report.txt"):
+            log.info("wrote %s", path)
+        status.code = LEAK if leaks else 0
+    return status.code
 
 
 def write_pictures(inspections: Sequence[Inspection], output: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_tools.pictures import read_picture
+from dataset_tools.pictures import read_file, read_picture
 from ldm.data.manifest import FramePair, read_manifest
 
 MOTION_SAMPLE = 1000  # pairs a folder that motion is measured on, evenly spread
@@ -98,7 +98,7 @@ def count_duplicates(folder: Path, pairs: Sequence[FramePair]) -> tuple[int, int
     static = 0
     owners: dict[bytes, set[tuple[str | None, int | None]]] = defaultdict(set)
     for pair in pairs:
-        source, target = (hashlib.sha256(path.read_bytes()).digest() for path in picture_paths(folder, pair))
+        source, target = (hashlib.sha256(read_file(path)).digest() for path in picture_paths(folder, pair))
         static += source == target
         owners[source].add((pair.task, pair.episode))
     return static, sum(len(who) > 1 for who in owners.values())

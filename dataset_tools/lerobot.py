@@ -247,7 +247,7 @@ def _read_json(path: Path) -> Any:
 
 def _read_lines(path: Path) -> list[dict]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise EpisodeError(f"{path} is no JSON lines in UTF-8 ({error}); download the data set again.") from error
 

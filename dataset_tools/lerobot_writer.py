@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataset_tools.draft_folder import draft_folder
 from dataset_tools.episode import Episode, EpisodeError
 from dataset_tools.feature_stats import Stats, measure_picture_stats, measure_stats, merge_stats
 from dataset_tools.lerobot import ACTION, CAMERA_PREFIX, INFO, SOURCES, STATE
@@ -67,7 +68,7 @@ class _Written:
 
 
 def write_lerobot(recordings: Iterable[Recording], root: Path, *, rate: float, pictures: str = "video") -> int:
-    """Write a data set; meta/info.json comes last, so a folder that has it is whole. Returns the number of episodes.
+    """Write a data set, whole or not at all; returns the number of episodes.
 
     Args:
         recordings: what to write, in order; they share cameras, picture size and joints.
@@ -80,9 +81,14 @@ def write_lerobot(recordings: Iterable[Recording], root: Path, *, rate: float, p
     """
     if pictures not in PICTURES:
         raise ValueError(f"pictures '{pictures}' is not one of {', '.join(PICTURES)}.")
-    if root.exists() and any(root.iterdir()):
-        raise EpisodeError(f"{root} is not empty; delete it or choose another --output.")
     written = _Written()
+    with draft_folder(root) as draft:
+        _write_episodes(recordings, draft, written, rate, pictures)
+        _write_meta(draft, written, rate, pictures)
+    return len(written.episodes)
+
+
+def _write_episodes(recordings: Iterable[Recording], root: Path, written: _Written, rate: float, pictures: str) -> None:
     with ExitStack() as stack:
         data = stack.enter_context(RollingTable(root, DATA_PATH, DATA_FILE_MB))
         videos: dict[str, RollingVideo] = {}
@@ -101,8 +107,6 @@ def write_lerobot(recordings: Iterable[Recording], root: Path, *, rate: float, p
             _append(recording, written, data, videos, rate)
     if not written.episodes:
         raise EpisodeError("there are no episodes to export.")
-    _write_meta(root, written, rate, pictures)
-    return len(written.episodes)
 
 
 def describe_features(recording: Recording, rate: float, pictures: str) -> dict[str, dict]:

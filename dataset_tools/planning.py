@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from dataset_tools.episode import Episode, EpisodeError
@@ -142,6 +142,7 @@ def _pairs_of_episode(episode: Episode, name: str, options: Options, origin: str
                 target_index=pair.target_index,
                 frames_per_second=rate,
                 origin=origin,
+                split_rule=options.split.kind,
             )
         )
     return planned, pairs.skipped
@@ -170,7 +171,9 @@ def _warn_of_missing_splits(parts: Sequence[Part], rule: SplitRule) -> None:
 
 
 def _fingerprint(parts: Sequence[Part], options: Options) -> str:
-    pairs = [asdict(pair) for part in parts for pair in part.pairs]
+    # Without split_rule: it stands in the options already, and folders made before it stay valid.
+    told = {column.name for column in fields(FramePair)} - {"split_rule"}
+    pairs = [{name: getattr(pair, name) for name in sorted(told)} for part in parts for pair in part.pairs]
     cameras = [(part.episode.task, part.episode.number, part.episode.camera, part.episode.length) for part in parts]
     text = json.dumps([LAYOUT_VERSION, describe(options), cameras, pairs], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

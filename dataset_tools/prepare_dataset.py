@@ -8,11 +8,10 @@ Interrupted at any moment, the same command goes on where it stopped and ends wi
 import argparse
 import json
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +25,7 @@ from dataset_tools.pairing import PAIRINGS, PairingRule, parse_numbers
 from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
 from dataset_tools.planning import Options, Part, Plan, plan_folder
 from dataset_tools.splits import SPLIT_KINDS, SplitRule
+from dataset_tools.worker_pool import make_pool
 from ldm.data.atomic import write_text
 from ldm.data.manifest import SPLITS, read_manifest
 
@@ -179,8 +179,7 @@ def _converted(parts: list[Part], folder: Path, options: Options, workers: int) 
             convert_part(part, folder, options)
             yield part
         return
-    # Fresh processes: a fork would copy the progress bar's thread and open files in an undefined state.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with make_pool(workers) as pool:
         futures = {pool.submit(convert_part, part, folder, options): part for part in parts}
         try:
             for future in as_completed(futures):

@@ -166,6 +166,8 @@ def _find_pictures(file: h5py.File, path: Path) -> tuple[str, dict[str, str]]:
             continue
         found = {name: f"{group}/{name}/{leaf}".rstrip("/") for name in file[group]}
         found = {name: dataset for name, dataset in found.items() if isinstance(file.get(dataset), h5py.Dataset)}
+        if "third_view_rgb" in file:
+            found["third_view"] = "third_view_rgb"  # RoboTwin 2.0 with the observer's camera on
         if found:
             return layout, found
     raise EpisodeError(

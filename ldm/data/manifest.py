@@ -42,6 +42,7 @@ class FramePair:
     target_index: int | None = None
     frames_per_second: float | None = None
     origin: str | None = None  # path or name of the episode that it came from
+    split_rule: str | None = None  # episode | leaky (by pair: tables made from it must say so) | position
 
     @property
     def horizon(self) -> int | None:
@@ -118,8 +119,10 @@ def _how_to_make(folder: Path) -> str:
 def _read_index(folder: Path) -> list[FramePair]:
     known = {field.name for field in fields(FramePair)}
     pairs = []
-    text = (folder / "index.jsonl").read_text(encoding="utf-8")
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
+    for number, line in enumerate(_read_text(folder / "index.jsonl").rstrip("\n").split("\n"), start=1):
+        if not line:
+            continue
         try:
             entry = json.loads(line)
             pairs.append(FramePair(**{name: value for name, value in entry.items() if name in known}))
@@ -134,7 +137,7 @@ def _read_instruct_pix2pix(folder: Path) -> list[FramePair]:
     """Pairs of a folder that knows no episodes; split by position, as InstructPix2Pix does."""
     seeds_file = folder / "seeds.json"
     if seeds_file.is_file():
-        samples = [(sample, list(seeds)) for sample, seeds in json.loads(seeds_file.read_text(encoding="utf-8"))]
+        samples = _read_seeds(seeds_file)
     else:
         samples = [(child.name, _seeds_of(child)) for child in sorted(folder.iterdir()) if child.is_dir()]
         samples = [(sample, seeds) for sample, seeds in samples if seeds]
@@ -144,10 +147,32 @@ def _read_instruct_pix2pix(folder: Path) -> list[FramePair]:
         instruction = _read_prompt(folder / sample / "prompt.json")
         for seed in seeds:
             suffix = _suffix_of(folder / sample, seed)
-            pairs.append(FramePair(f"{sample}/{seed}", sample, seed, instruction, suffix=suffix, split=split))
+            pair_id = f"{sample}/{seed}"
+            pairs.append(FramePair(pair_id, sample, seed, instruction, suffix, split, split_rule="position"))
     if pairs:
         log.info("%s has no index.jsonl: %d pairs, split by position; episodes are unknown.", folder, len(pairs))
     return pairs
+
+
+def _read_seeds(path: Path) -> list[tuple[str, list[str]]]:
+    """Samples and their seeds: [["0000000", ["000000"]]], or, as one project writes it, [{"name": .., "seed": ..}]."""
+    samples = []
+    try:
+        for entry in json.loads(_read_text(path)):
+            name, seeds = (entry["name"], entry["seed"]) if isinstance(entry, dict) else entry
+            samples.append((str(name), [seeds] if isinstance(seeds, str) else [str(seed) for seed in seeds]))
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is not [["0000000", ["000000"]], ...] ({error}). Prepare the folder again.'
+        ) from error
+    return samples
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}). Prepare the folder again.") from error
 
 
 def _split_of_position(position: int, count: int) -> str:

@@ -67,6 +67,14 @@ def test_every_way_to_store_pictures_is_read(tmp_path, stored):
     assert [read_index(frame) for frame in read(path).frames()] == list(range(6))
 
 
+def test_the_observers_camera_is_a_camera(episode_file):
+    path = episode_file("hdf5")
+    with h5py.File(path, "a") as file:
+        file["third_view_rgb"] = np.array([encode_jpeg(frame, true_rgb=False) for frame in square_frames(12, first=9)])
+    episode = read(path, camera="third_view")
+    assert episode.cameras == ("head_camera", "left_camera", "third_view") and read_index(episode.read_frame(0)) == 9
+
+
 def test_an_episode_can_be_sent_to_another_process(episode_file):
     episode = pickle.loads(pickle.dumps(read(episode_file("hdf5"))))
     assert read_index(episode.read_frame(7)) == 7

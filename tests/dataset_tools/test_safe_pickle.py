@@ -35,8 +35,8 @@ def test_arrays_and_containers_come_back_equal(tmp_path, protocol):
 
 def test_pickles_of_numpy_1_are_read_by_numpy_2(tmp_path):
     path = tmp_path / "0.pkl"
-    path.write_bytes(pickle.dumps(np.arange(5.0), 4).replace(b"\x16numpy._core.multiarray", b"\x15numpy.core.multiarray"))
-    assert b"numpy.core" in path.read_bytes()
+    path.write_bytes(pickle.dumps(np.arange(5.0), 3).replace(b"numpy._core", b"numpy.core"))
+    assert b"numpy.core.multiarray" in path.read_bytes()
     assert np.array_equal(read_pickle(path), np.arange(5.0))
 
 
@@ -51,7 +51,9 @@ def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path):
 @pytest.mark.parametrize("name", ["eval", "getattr", "__import__"])
 def test_builtins_are_refused(tmp_path, name):
     path = tmp_path / "0.pkl"
-    path.write_bytes(pickle.dumps(__builtins__[name] if isinstance(__builtins__, dict) else getattr(__builtins__, name)))
+    path.write_bytes(
+        pickle.dumps(__builtins__[name] if isinstance(__builtins__, dict) else getattr(__builtins__, name))
+    )
     with pytest.raises(EpisodeError, match=f"builtins.{name}"):
         read_pickle(path)
 

@@ -1,0 +1,38 @@
+"""Laws of the command that exports to LeRobot."""
+
+import pytest
+
+from dataset_tools.export_lerobot import common_rate, group_views, main
+from dataset_tools.instructions import SentenceRule
+from dataset_tools.lerobot import find_episodes
+from tests.dataset_tools.layouts import read_index
+
+
+def test_several_cameras_become_features_of_one_episode(tmp_path, episodes_folder):
+    folder = episodes_folder("hdf5", count=2)
+    output = tmp_path / "set"
+    cameras = ["--camera", "head_camera", "left_camera"]
+    assert main(["--episodes", str(folder), "--output", str(output), *cameras]) == 0
+    for camera in ("head_camera", "left_camera"):
+        episodes = find_episodes(output, camera=camera)
+        assert [episode.number for episode in episodes] == [0, 1]
+        assert read_index(episodes[1].read_frame(9)) == 9
+    assert episodes[0].instructions == ("beat the block with the hammer",)
+
+
+def test_an_unknown_rate_is_asked_for(tmp_path, episodes_folder, capsys):
+    arguments = ["--episodes", str(episodes_folder("pkl", count=1)), "--output", str(tmp_path / "set")]
+    assert main(arguments) == 2
+    assert "give --fps" in capsys.readouterr().err
+    assert main([*arguments, "--fps", "5"]) == 0
+
+
+def test_episodes_of_two_rates_are_refused(episode):
+    episodes = [episode("hdf5", number=0), episode("xpolicylab", number=1)]
+    with pytest.raises(ValueError, match="differ in frame rate"):
+        common_rate(episodes)
+
+
+def test_episodes_of_different_numbers_stay_apart(episode):
+    recordings = group_views([episode(number=0), episode(number=1)], SentenceRule())
+    assert [recording.main.number for recording in recordings] == [0, 1]

@@ -1,0 +1,33 @@
+"""Laws of the command that looks at prepared folders."""
+
+from dataset_tools.inspect_dataset import main
+
+
+def test_it_reports_draws_and_finds_no_leak(tmp_path, prepared, capsys):
+    folder = prepared("--horizon", "5", count=3)
+    assert main([str(folder), "--output", str(tmp_path / "look")]) == 0
+    report = capsys.readouterr().out
+    for line in ("21 pairs, 1 tasks", "train 7 pairs of 1 episodes", "5 frames = 1 s", "no episode is both"):
+        assert line in report
+    names = {path.name for path in (tmp_path / "look").iterdir()}
+    assert names == {"report.txt", "motion.png", "contact_block_hammer_beat.png"}
+    assert (tmp_path / "look" / "report.txt").read_text() in report
+
+
+def test_a_leak_across_folders_is_exit_code_1(tmp_path, prepared, capsys):
+    first = prepared("--horizon", "5", count=3)
+    second = prepared("--horizon", "4", "--all-test", name="second", count=0)
+    assert main([str(first), str(second), "--output", str(tmp_path / "look")]) == 1
+    assert "LEAK: 1 episodes" in capsys.readouterr().out
+
+
+def test_a_data_set_without_an_index_says_what_it_cannot_tell(tmp_path, prepared, capsys):
+    folder = prepared("--horizon", "5", count=3)
+    (folder / "index.jsonl").unlink()
+    assert main([str(folder), "--output", str(tmp_path / "look")]) == 0
+    assert "leak check impossible" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_sentence(tmp_path, capsys):
+    assert main([str(tmp_path / "absent")]) == 2
+    assert "inspect_dataset: no folder" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""Laws of inspection: counts are true, leaks are found across folders, and only leaks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_tools.inspection import find_leaks, inspect_folder, spread
+
+
+def test_counts_horizons_and_motion_are_true(prepared):
+    inspection = inspect_folder(prepared("--horizon", "5", count=3))
+    (task,) = inspection.tasks
+    assert task.pairs == {"train": 7, "val": 7, "test": 7} and task.episodes == {"train": 1, "val": 1, "test": 1}
+    assert (task.horizons, task.seconds) == ((5,), (1.0,))
+    # The square of 8 x 8 moves 5 columns: 2 x 5 x 8 pixels of 48 x 64 change by (180 + 10 + 10) / 3 levels.
+    assert inspection.motion.mean() == pytest.approx(80 / (48 * 64) * 200 / 3, rel=0.3)
+
+
+def test_the_same_scene_in_two_folders_is_a_leak_only_across_train_and_held_out(prepared):
+    honest = prepared("--horizon", "5", count=3)
+    other = prepared("--horizon", "4", "--holdout", "0", "--val", "0", name="other", count=0)
+    alone = [inspect_folder(folder) for folder in (honest, other)]
+    assert find_leaks(alone[:1]) == find_leaks(alone[1:]) == []
+    leaks = find_leaks(alone)
+    assert [leak.episode for leak in leaks] == [0, 1, 2]
+    assert leaks[0].trained_in == (str(honest),) and leaks[0].held_out_in == (str(other),)
+
+
+def test_the_leaky_split_is_a_leak_within_one_folder(prepared):
+    assert find_leaks([inspect_folder(prepared("--horizon", "2", "--split", "leaky", count=3))])
+
+
+def test_duplicates_are_counted(prepared):
+    """Moving-square episodes are equal: every current picture belongs to all three."""
+    folder = prepared("--horizon", "5", count=3)
+    inspection = inspect_folder(folder)
+    assert (inspection.static, inspection.repeated) == (0, 7)
+    pair = inspection.pairs[0]
+    pair.target_path(folder).unlink()
+    pair.target_path(folder).write_bytes(pair.source_path(folder).read_bytes())
+    assert inspect_folder(folder).static == 1
+
+
+@given(st.integers(0, 60), st.integers(2, 30))
+def test_a_sample_is_spread_from_first_to_last(count, wanted):
+    chosen = spread(range(count), wanted)
+    assert len(chosen) == min(count, wanted) and chosen == sorted(set(chosen))
+    if count:
+        assert chosen[0] == 0 and chosen[-1] == count - 1
+        assert np.ptp(np.diff(chosen)) <= 1 if len(chosen) > 1 else True

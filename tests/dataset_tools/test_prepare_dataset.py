@@ -1,0 +1,161 @@
+"""Laws of the command, as a user meets it."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_tools.prepare_dataset import main
+from ldm.data.manifest import read_manifest
+from tests.dataset_tools.layouts import read_index
+
+# Runs the command in a process that kills itself, as `kill -9` would, at the given call of the given function.
+KILLED = """
+import os, signal, sys
+from dataset_tools import conversion, prepare_dataset
+name, moment, *argv = sys.argv[1:]
+original, calls = getattr(conversion, name), []
+def counted(*args):
+    calls.append(1)
+    if len(calls) == int(moment):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args)
+setattr(conversion, name, counted)
+prepare_dataset.main(argv)
+"""
+
+
+def prepare(folder: Path, output: Path, *arguments: str, workers: int = 1) -> int:
+    chosen = arguments or ("--horizon", "5")
+    return main(["--episodes", str(folder), "--output", str(output), "--workers", str(workers), *chosen])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("name", "moment"), [("encode_picture", 20), ("write_text", 3), ("write_manifest", 1)])
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(tmp_path, episodes_folder, name, moment):
+    folder = episodes_folder(count=3)
+    arguments = ["--episodes", str(folder), "--output", str(tmp_path / "out"), "--workers", "1", "--horizon", "5"]
+    command = [sys.executable, "-c", KILLED, name, str(moment), *arguments]
+    killed = subprocess.run(command, capture_output=True, check=False)
+    assert killed.returncode == -9 and not (tmp_path / "out" / "index.jsonl").exists()
+    assert prepare(folder, tmp_path / "out") == 0
+    assert prepare(folder, tmp_path / "direct") == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "direct")
+
+
+def test_any_number_of_workers_or_shards_gives_the_same_bytes(tmp_path, episodes_folder):
+    folder = episodes_folder(count=5)
+    assert prepare(folder, tmp_path / "one") == 0
+    assert prepare(folder, tmp_path / "two", workers=2) == 0
+    for shard in ("2/3", "0/3", "1/3"):
+        assert prepare(folder, tmp_path / "shards", "--horizon", "5", "--shard", shard) == 0
+        assert not (tmp_path / "shards" / "index.jsonl").exists()
+    assert prepare(folder, tmp_path / "shards", "--horizon", "5", "--merge") == 0
+    assert tree(tmp_path / "one") == tree(tmp_path / "two") == tree(tmp_path / "shards")
+
+
+def test_merging_too_early_says_what_is_missing(tmp_path, episodes_folder, capsys):
+    folder = episodes_folder(count=4)
+    assert prepare(folder, tmp_path / "out", "--horizon", "5", "--shard", "0/2") == 0
+    assert prepare(folder, tmp_path / "out", "--horizon", "5", "--merge") == 2
+    assert "2 of 4 episodes are not converted yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["pkl", "hdf5_true_rgb", "clip", "frame_folders", "lerobot_2"])
+def test_from_any_layout_to_the_right_pixels(tmp_path, episode_file, layout):
+    episode_file(layout)
+    assert prepare(tmp_path / "data", tmp_path / "out", "--horizon", "5", "--all-test") == 0
+    pairs = read_manifest(tmp_path / "out", "test")
+    assert len(pairs) == 7
+    for pair in pairs:
+        pictures = [Image.open(path(tmp_path / "out")) for path in (pair.source_path, pair.target_path)]
+        assert [read_index(np.asarray(p)) for p in pictures] == [pair.source_index, pair.source_index + 5]
+
+
+def test_the_original_edit_dataset_can_read_the_folder(prepared):
+    """The rules of InstructPix2Pix's edit_dataset.py, followed line by line."""
+    path = prepared("--horizon", "5", count=10)
+    seeds = json.loads((path / "seeds.json").read_text())
+    count = 0
+    for start, stop in ((0.0, 0.9), (0.9, 0.95), (0.95, 1.0)):
+        for name, names in seeds[math.floor(start * len(seeds)) : math.floor(stop * len(seeds))]:
+            prompt = json.loads((path / name / "prompt.json").read_text())["edit"]
+            pictures = [Image.open(path / name / f"{names[0]}_{end}.jpg") for end in (0, 1)]
+            assert prompt == "beat the block with the hammer"
+            assert all(np.array(picture.resize((64, 64))).shape == (64, 64, 3) for picture in pictures)
+            count += 1
+    assert count == len(seeds) == 70
+
+
+def test_held_out_episodes_are_the_test_split(prepared):
+    path = prepared("--horizon", "5", "--holdout", "4-5", count=6)
+    assert {pair.episode for pair in read_manifest(path, "test")} == {4, 5}
+    assert {pair.episode for pair in read_manifest(path, "val")} == {2}
+
+
+def test_the_leaky_split_keeps_its_name(prepared):
+    path = prepared("--horizon", "2", "--split", "leaky", count=10)
+    assert json.loads((path / "dataset.json").read_text())["split"] == "leaky"
+    trained = {pair.episode for pair in read_manifest(path, "train")}
+    assert trained & {pair.episode for pair in read_manifest(path, "test")}
+
+
+def test_every_pairing_and_its_horizon_reach_the_manifest(prepared):
+    several = prepared("--pairing", "multi_horizon", "--horizon", "2", "5", "--template", "{instruction}, {horizon}")
+    assert {pair.horizon for pair in read_manifest(several)} == {2, 5}
+    for pair in read_manifest(several):
+        assert pair.instruction.endswith(f", {pair.horizon}")
+    chained = prepared("--pairing", "chained", "--horizon", "4", name="chained", count=0)
+    assert {(pair.source_index, pair.target_index) for pair in read_manifest(chained)} == {(0, 4), (4, 8)}
+
+
+def test_two_cameras_are_told_apart_and_share_their_splits(prepared):
+    path = prepared("--horizon", "5", "--camera", "head_camera", "left_camera", count=3)
+    pairs = read_manifest(path)
+    assert len(pairs) == 2 * 21 and len({pair.pair_id for pair in pairs}) == len(pairs)
+    assert len({(pair.episode, pair.split) for pair in pairs}) == 3
+    head, left = (
+        next(p for p in pairs if p.pair_id.endswith(f"{name}/0-5")) for name in ("head_camera", "left_camera")
+    )
+    assert head.source_path(path).read_bytes() != left.source_path(path).read_bytes()
+
+
+def test_seconds_follow_save_freq(prepared):
+    """save_freq 50 is 5 frames a second: 1.2 s are 6 frames."""
+    assert {pair.horizon for pair in read_manifest(prepared("--horizon-seconds", "1.2"))} == {6}
+
+
+def test_jsonl_has_a_line_a_pair(prepared):
+    path = prepared("--horizon", "5", "--jsonl")
+    lines = [json.loads(line) for line in (path / "instructpix2pix_dataset.jsonl").read_text().splitlines()]
+    assert len(lines) == 21
+    assert all((path / line["input_image"]).is_file() and (path / line["edited_image"]).is_file() for line in lines)
+
+
+def test_running_again_does_nothing(tmp_path, episodes_folder, caplog):
+    folder = episodes_folder(count=1)
+    assert prepare(folder, tmp_path / "out") == 0
+    before = tree(tmp_path / "out")
+    assert prepare(folder, tmp_path / "out") == 0
+    assert tree(tmp_path / "out") == before
+
+
+def test_importing_the_command_does_not_import_torch():
+    commands = "dataset_tools.prepare_dataset, dataset_tools.inspect_dataset, dataset_tools.export_lerobot"
+    subprocess.run([sys.executable, "-c", f"import sys, {commands}; assert 'torch' not in sys.modules"], check=True)
+
+
+@pytest.mark.real_data
+def test_the_real_episode_is_prepared(tmp_path, real_episode):
+    """light_future's 10 s at save_freq 50 are 50 frames: 25 pairs of 75 frames."""
+    assert prepare(real_episode.parent, tmp_path / "out", "--horizon-seconds", "10", "--size", "128") == 0
+    pairs = read_manifest(tmp_path / "out")
+    assert len(pairs) == 25 and {pair.horizon for pair in pairs} == {50}
