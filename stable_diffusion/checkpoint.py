@@ -27,7 +27,13 @@ log = logging.getLogger(__name__)
 
 Weights = Literal["average", "raw"]
 SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
-SAMPLING = {"steps": 100, "text_scale": 7.5, "image_scale": 1.5}  # edit_cli.py of InstructPix2Pix
+SAMPLING = {  # edit_cli.py of InstructPix2Pix
+    "sampler": "euler_ancestral",
+    "spacing": "linspace",
+    "steps": 100,
+    "text_scale": 7.5,
+    "image_scale": 1.5,
+}
 RESOLUTION = 512
 
 

@@ -36,6 +36,8 @@ from stable_diffusion.weights import resolve, resolve_tokenizer
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TEXT_POSITIONS = f"{TEXT}transformer.text_model.embeddings.position_embedding.weight"  # CLIP has it
+UNET_START = f"{UNET}input_blocks.0.0.weight"
 EMA_DECAY = 0.9999  # of InstructPix2Pix and configs/train.yaml; written where the input does not say it
 Progress = Callable[[Iterable], Iterable]
 
@@ -52,6 +54,9 @@ def convert(
     progress: Progress = keep_all,
 ) -> None:
     """Convert one checkpoint.
+
+    One without CLIP is a run of this project with parts of its own (configs/cpu_tiny.yaml); into `ldm` it goes as it
+    is, without the tables that published files hold.
 
     Args:
         source: file or folder of any known kind.
@@ -70,13 +75,15 @@ def convert(
     if layout == "ldm" and output.suffix not in (".safetensors", ".ckpt"):
         raise ValueError(f"--output {output}: the ldm layout is one file, name it .safetensors or .ckpt.")
     checkpoint = open_checkpoint(source)
-    _check_whole(checkpoint)
+    ours = layout == "ldm" and TEXT_POSITIONS not in checkpoint.tensors and UNET_START in checkpoint.tensors
+    if not ours:
+        _check_whole(checkpoint)
     tensors = _with_averages(checkpoint, use_ema)
     if dtype is not None:
         tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
     heads = num_heads or checkpoint.unet_heads or _heads_of_run(checkpoint.path)
     if layout == "ldm":
-        published = _published(checkpoint, tensors)
+        published = tensors if ours else to_published(checkpoint, tensors)
         known = {"unet_heads": heads, "text_heads": checkpoint.text_heads}
         metadata = {name: str(value) for name, value in known.items() if value is not None}
         write_tensor_file(output, published, metadata, progress)
@@ -115,7 +122,7 @@ def _cast(tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
     return tensor.map(lambda value: value.to(dtype)) if tensor.dtype.is_floating_point else tensor
 
 
-def _published(checkpoint: Checkpoint, tensors: LazyTensors) -> LazyTensors:
+def to_published(checkpoint: Checkpoint, tensors: LazyTensors) -> LazyTensors:
     """Tensors under the names of published checkpoints, with the tables and buffers that those hold."""
     averages = {name for name in tensors if name.startswith(RUN_AVERAGE)}
     made = {name: tensor for name, tensor in tensors.items() if part_of(name)}
@@ -123,7 +130,7 @@ def _published(checkpoint: Checkpoint, tensors: LazyTensors) -> LazyTensors:
         made[published_average_name("model." + name.removeprefix(RUN_AVERAGE))] = tensors[name]
     schedule = {key: checkpoint.schedule[key] for key in ("timesteps", "linear_start", "linear_end")}
     tables = {name: LazyTensor.of(value) for name, value in schedule_tables(**schedule).items()}
-    length = tensors[f"{TEXT}transformer.text_model.embeddings.position_embedding.weight"].shape[0]
+    length = tensors[TEXT_POSITIONS].shape[0]
     tables[POSITION_IDS] = LazyTensor.of(torch.arange(length)[None])
     if averages:
         tables["model_ema.decay"] = LazyTensor.of(torch.tensor(EMA_DECAY))
@@ -195,9 +202,9 @@ def main(argv: list[str] | None = None) -> int:
         sentence = sentence_for(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)  # noqa: T201 - what the user reads
+        sys.stderr.write(f"error: {sentence}\n")
         return BAD_INPUT
-    print(opt.output)  # noqa: T201 - the command's product
+    sys.stdout.write(f"{opt.output}\n")
     return 0
 
 

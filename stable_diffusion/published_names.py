@@ -33,7 +33,8 @@ SCHEDULE = (
     "posterior_mean_coef1",
     "posterior_mean_coef2",
 )
-NAMED_BUFFERS = {*SCHEDULE, *AVERAGE_FACTS, POSITION_IDS, "logvar", "scale_factor"}
+OPEN_CLIP_MASK = "cond_stage_model.model.attn_mask"
+NAMED_BUFFERS = {*SCHEDULE, *AVERAGE_FACTS, POSITION_IDS, OPEN_CLIP_MASK, "logvar", "scale_factor"}
 TRAINING_ONLY = ("loss.", "first_stage_model.loss.", "model_ema.")  # of no use to a model that is loaded
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ldm.data.atomic import atomic_path
 from stable_diffusion.torch_pickles import read_pickle
 
-WINDOW = 256 << 20  # bytes read from a mapping before it is renewed
+WINDOW = 128 << 20  # bytes read from a mapping before it is renewed
 MAX_HEADER = 100 << 20  # bytes; longer safetensors headers are refused by every reader
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
@@ -76,9 +76,9 @@ class TensorFile:
 class _Window:
     """A mapped file that is opened again after WINDOW bytes."""
 
-    def __init__(self, open_file: Callable[[], Callable[[str], Tensor]]):
+    def __init__(self, open_file: Callable[[], Callable[[str], Tensor]], opened: Callable[[str], Tensor] | None = None):
         self._open = open_file
-        self._get: Callable[[str], Tensor] | None = None
+        self._get = opened
         self._touched = 0
 
     def read(self, name: str) -> Tensor:
@@ -157,7 +157,7 @@ def _dtype_of(path: Path, name: str, dtype: str) -> torch.dtype:
 
 def _open_pickle(path: Path) -> TensorFile:
     first = read_pickle(path)
-    window = _Window(lambda: read_pickle(path).tensors.__getitem__)
+    window = _Window(lambda: read_pickle(path).tensors.__getitem__, first.tensors.__getitem__)
     tensors = {
         name: LazyTensor(tuple(tensor.shape), tensor.dtype, lambda name=name: window.read(name))
         for name, tensor in first.tensors.items()
@@ -193,11 +193,18 @@ def write_tensor_file(
     with atomic_path(path) as draft:
         if path.suffix == ".ckpt":
             state = {name: read_finite(name, tensors[name], path) for name in progress(list(tensors))}
-            torch.save({"state_dict": state, "metadata": dict(metadata or {})}, draft)
+            _save_pickle({"state_dict": state, "metadata": dict(metadata or {})}, draft)
         elif path.suffix == ".safetensors":
             _write_safetensors(draft, tensors, dict(metadata or {}), progress)
         else:
             raise ValueError(f"{path}: tensor files are written as .safetensors or .ckpt.")
+
+
+def _save_pickle(content: dict, path: Path) -> None:
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:  # what torch makes of a write that failed
+        raise OSError(errno.ENOSPC, f"could not be written ({error})", str(path)) from error
 
 
 def _write_safetensors(

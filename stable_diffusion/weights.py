@@ -198,15 +198,15 @@ def main(argv: list[str] | None = None) -> int:
     opt = make_parser().parse_args(argv)
     try:
         if opt.command == "list":
-            print("\n\n".join(describe(name) for name in REGISTRY))  # noqa: T201 - the product
+            sys.stdout.write("\n\n".join(describe(name) for name in REGISTRY) + "\n")
         else:
             find_entry(opt.name)
-            print(fetch(opt.name) if opt.command == "fetch" else resolve(opt.name))  # noqa: T201 - the product
+            sys.stdout.write(f"{fetch(opt.name) if opt.command == 'fetch' else resolve(opt.name)}\n")
     except (ValueError, OSError) as error:
         sentence = sentence_for(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)  # noqa: T201 - what the user reads
+        sys.stderr.write(f"error: {sentence}\n")
         return BAD_INPUT
     return 0
 

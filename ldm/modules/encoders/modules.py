@@ -159,7 +159,7 @@ class FrozenOpenCLIPEmbedder(nn.Module):
         self.arch = arch
         self.max_length = max_length
         self.skip_layers = skip_layers
-        self.model = _import_open_clip().create_model(arch, pretrained=None)
+        self.model = _import_open_clip().create_model(arch, pretrained=None, device=torch.get_default_device())
         del self.model.visual
         self.width = self.model.token_embedding.weight.shape[1]
         self.eval().requires_grad_(False)

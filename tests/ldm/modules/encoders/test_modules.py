@@ -89,6 +89,18 @@ def test_a_missing_open_clip_is_told_in_a_sentence(monkeypatch):
         FrozenOpenCLIPEmbedder()
 
 
+@pytest.mark.reference
+def test_open_clip_without_skipping_is_its_own_encoder():
+    """With no block left out, the hidden state at the end of the text, projected, is what open_clip gives."""
+    open_clip = pytest.importorskip("open_clip", reason="open-clip-torch is an optional extra")
+    theirs = open_clip.create_model("RN50", pretrained=None)
+    ours = FrozenOpenCLIPEmbedder("RN50", skip_layers=0)
+    ours.model.load_state_dict({n: t for n, t in theirs.state_dict().items() if not n.startswith("visual.")})
+    tokens = ours.tokenize(["stack the blocks"])
+    pooled = ours(["stack the blocks"])[0, tokens[0].argmax()] @ theirs.text_projection
+    assert (pooled - theirs.encode_text(tokens)[0]).abs().max() <= 1e-5
+
+
 def test_bytes_need_no_file(byte_embedder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HOME", str(tmp_path))

@@ -1,0 +1,149 @@
+"""Factories for the tests of published weights: small models with every part, files of them, a byte-level tokenizer."""
+
+import ctypes
+import gc
+import json
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldm.util import instantiate_from_config
+from stable_diffusion.convert import convert
+from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SMALL = {
+    "unet": {
+        "in_channels": 8,
+        "out_channels": 4,
+        "model_channels": 32,
+        "num_res_blocks": 1,
+        "attention_resolutions": [2],
+        "channel_mult": [1, 2],
+        "num_heads": 4,
+        "context_dim": 16,
+    },
+    "first_stage": {"ddconfig": {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}, "embed_dim": 4},
+    "text": {"width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514, "max_length": 77},
+}
+TARGETS = {
+    "unet": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
+    "first_stage": "ldm.models.autoencoder.AutoencoderKL",
+    "text": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
+}
+
+
+def scramble(model, seed=0):
+    """Random weights everywhere, the zero-initialised layers and the average included."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def config_of(use_ema=False, **changes):
+    """Config of a LatentDiffusion; changes are parameters by part (unet, first_stage, text)."""
+    parts = {name: {**SMALL[name], **changes.get(name, {})} for name in SMALL}
+    nodes = {name: {"target": TARGETS[name], "params": params} for name, params in parts.items()}
+    params = {
+        "learning_rate": 1e-4,
+        "timesteps": 1000,
+        "linear_start": 0.00085,
+        "linear_end": 0.012,
+        "scale_factor": 0.18215,
+        "conditioning_dropout": 0.05,
+        "use_ema": use_ema,
+        "unet_config": nodes["unet"],
+        "first_stage_config": nodes["first_stage"],
+        "cond_stage_config": nodes["text"],
+    }
+    return {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params}
+
+
+@pytest.fixture
+def model_config():
+    """Makes the config of a small LatentDiffusion; changes are parameters by part."""
+    return config_of
+
+
+@pytest.fixture
+def make_model():
+    """Makes a small LatentDiffusion with random weights; changes are parameters by part."""
+
+    def make(seed=0, use_ema=False, **changes):
+        torch.manual_seed(seed)
+        return scramble(instantiate_from_config(config_of(use_ema, **changes)), seed)
+
+    return make
+
+
+@pytest.fixture
+def weights_of():
+    """The three parts' weights of a model, without the average."""
+
+    def copy(model):
+        return {name: value.clone() for name, value in model.state_dict().items() if not name.startswith("model_ema.")}
+
+    return copy
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes tensors as a file of either kind, with words about it."""
+
+    def make(name, state, **metadata):
+        path = tmp_path / name
+        write_tensor_file(path, {key: LazyTensor.of(value) for key, value in state.items()}, metadata)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def peak_memory():
+    """Measures by how many bytes a block raises the peak of resident memory."""
+    status, refs = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not refs.exists():
+        pytest.skip("peak memory is read from Linux's /proc")
+
+    def read(field):
+        return int(re.search(rf"{field}:\s+(\d+) kB", status.read_text()).group(1)) * 1024
+
+    @contextmanager
+    def measure():
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what the allocator keeps back is not in use
+        refs.write_text("5")  # resets the peak
+        before, peak = read("VmRSS"), []
+        yield lambda: peak[0] - before
+        peak.append(read("VmHWM"))
+
+    return measure
+
+
+@pytest.fixture
+def folder(make_model, weights_of, write, clip_folder, tmp_path):
+    """A model, and the diffusers folder that was written of it."""
+    model = make_model()
+    source = write("source.safetensors", weights_of(model), unet_heads="4", text_heads="2")
+    convert(source, tmp_path / "folder", "diffusers", tokenizer=clip_folder)
+    return model, tmp_path / "folder"
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    """Folder with a CLIP tokenizer that knows bytes only: 512 of them and two marks."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,255 @@
+"""Laws of opening and loading checkpoints."""
+
+import logging
+
+import pytest
+import torch
+
+from ldm.models.autoencoder import VQModel
+from ldm.util import instantiate_from_config
+from stable_diffusion.checkpoint import load_pretrained, open_checkpoint, suggest_config
+from stable_diffusion.diffusers_layout import first_stage_to_diffusers, unet_to_diffusers
+from stable_diffusion.published_names import POSITION_IDS, published_average_name, schedule_tables
+from stable_diffusion.surgery import FIRST_CONVOLUTION
+from stable_diffusion.tensor_files import LazyTensor
+
+
+def published(model, weights_of):
+    """State dict as InstructPix2Pix's file has it: raw weights, average without dots, tables, position_ids."""
+    state = weights_of(model)
+    for name, value in model.model_ema.average.state_dict().items():
+        state[published_average_name("model." + name)] = value
+    state["model_ema.decay"], state["model_ema.num_updates"] = torch.tensor(0.9999), torch.tensor(3)
+    state[POSITION_IDS] = torch.arange(77)[None]
+    return state | schedule_tables(1000, 0.00085, 0.012)
+
+
+def assert_same(model, state):
+    ours = model.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_a_published_file_loads_whole(make_model, weights_of, write, suffix, use_ema):
+    """Raw or averaged weights as asked; nothing missing, nothing unexpected; our average starts there."""
+    source, model = make_model(seed=1, use_ema=True), make_model(seed=2, use_ema=True)
+    path = write(f"x{suffix}", published(source, weights_of))
+    report = load_pretrained(model, path, use_ema=use_ema)
+    assert (report.missing, report.unexpected, report.widened) == ((), (), ())
+    assert report.weights == ("average" if use_ema else "raw")
+    network = source.model_ema.average if use_ema else source.model
+    assert_same(model.model, network.state_dict())
+    assert_same(model.first_stage_model, source.first_stage_model.state_dict())
+    assert_same(model.cond_stage_model, source.cond_stage_model.state_dict())
+    assert_same(model.model_ema.average, network.state_dict())
+    assert int(model.model_ema.num_updates) == 0
+    assert report.by_part()["text encoder"]["loaded"] == len(source.cond_stage_model.state_dict())
+    assert "missing 0, unexpected 0" in str(report)
+
+
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_our_own_runs_load(make_model, use_ema, tmp_path):
+    """As Lightning writes them, beside optimiser and callbacks."""
+    source, model = make_model(seed=1, use_ema=True), make_model(seed=2)
+    content = {
+        "state_dict": source.state_dict(),
+        "global_step": 5,
+        "optimizer_states": [],
+        "pytorch-lightning_version": "2",
+    }
+    run = tmp_path / "logs" / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    torch.save(content, run / "checkpoints" / "last.ckpt")
+    report = load_pretrained(model, run, use_ema=use_ema)
+    assert report.path.name == "last.ckpt"
+    assert_same(model.model, (source.model_ema.average if use_ema else source.model).state_dict())
+
+
+def test_a_diffusers_folder_loads(folder, make_model, weights_of):
+    source, path = folder
+    model = make_model(seed=2)
+    report = load_pretrained(model, path, use_ema=True)
+    assert_same(model, weights_of(source))
+    assert report.weights == "raw"
+
+
+def test_half_precision_loads_into_full(make_model, weights_of, write):
+    source, model = make_model(seed=1), make_model(seed=2)
+    path = write("x.safetensors", {name: value.half() for name, value in weights_of(source).items()})
+    load_pretrained(model, path, use_ema=False)
+    assert_same(model, {name: value.half().float() for name, value in weights_of(source).items()})
+
+
+def test_stable_diffusion_is_widened_for_the_frame(make_model, weights_of, write):
+    source, model = make_model(unet={"in_channels": 4}), make_model(seed=2)
+    path = write("x.safetensors", weights_of(source))
+    report = load_pretrained(model, path, use_ema=False)
+    assert report.widened == (FIRST_CONVOLUTION,)
+    wide = model.state_dict()[FIRST_CONVOLUTION]
+    assert torch.equal(wide[:, :4], source.state_dict()[FIRST_CONVOLUTION])
+    assert (wide[:, 4:] == 0).all()
+    bias = FIRST_CONVOLUTION.replace("weight", "bias")
+    assert torch.equal(model.state_dict()[bias], source.state_dict()[bias])
+    with pytest.raises(ValueError, match=r"\(32, 4, 3, 3\) in the file and \(32, 8, 3, 3\) in the model"):
+        load_pretrained(model, path, use_ema=False, widen=False)
+    with pytest.raises(ValueError, match="narrowing would throw away"):
+        load_pretrained(source, write("wide.safetensors", weights_of(model)), use_ema=False)
+
+
+def test_nothing_is_touched_when_something_does_not_fit(make_model, weights_of, write):
+    source, model = make_model(seed=1), make_model(seed=2)
+    before = weights_of(model)
+    state = weights_of(source)
+    del state["cond_stage_model.transformer.text_model.final_layer_norm.bias"]
+    with pytest.raises(ValueError, match=r"1 of \d+ tensors are missing, first cond_stage_model.*final_layer_norm"):
+        load_pretrained(model, write("x.ckpt", state), use_ema=False)
+    assert_same(model, before)
+
+
+def test_text_names_without_their_prefix_load_whole(make_model, weights_of, write):
+    """Written by code that met transformers >= 5.6: never a silently random text encoder."""
+    source, model = make_model(seed=1), make_model(seed=2)
+    state = {name.replace(".text_model.", "."): value for name, value in weights_of(source).items()}
+    load_pretrained(model, write("x.ckpt", state), use_ema=False)
+    assert_same(model, weights_of(source))
+
+
+def test_what_the_model_has_not_is_reported(make_model, weights_of, write, caplog):
+    state = weights_of(make_model()) | {
+        "model.diffusion_model.extra.weight": torch.ones(1),
+        "first_stage_model.loss.logvar": torch.ones(1),
+    }
+    with caplog.at_level(logging.WARNING):
+        report = load_pretrained(make_model(), write("x.ckpt", state), use_ema=False)
+    assert report.unexpected == ("model.diffusion_model.extra.weight",)
+    assert "1 tensors that the model has not" in caplog.text
+
+
+def test_not_a_number_is_named(make_model, weights_of, write, tmp_path):
+    state = weights_of(make_model())
+    state["model.diffusion_model.out.2.bias"][0] = float("inf")
+    torch.save(state, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"model\.diffusion_model\.out\.2\.bias holds 1 values of 4"):
+        load_pretrained(make_model(), tmp_path / "x.ckpt", use_ema=False)
+
+
+def test_part_of_a_model(make_model, write):
+    """vae-ft-mse's file: an autoencoder alone, its names without prefix; U-Nets and CLIP files of diffusers."""
+    source, model = make_model(seed=1), make_model(seed=2)
+    before = model.state_dict()["model.diffusion_model.out.2.weight"].clone()
+    first_stage = source.first_stage_model.state_dict()
+    converted = first_stage_to_diffusers({name: LazyTensor.of(value) for name, value in first_stage.items()})
+    files = (
+        write("ours.ckpt", first_stage | {"loss.logvar": torch.zeros(1)}),
+        write("theirs.safetensors", {name: tensor.read() for name, tensor in converted.items()}),
+    )
+    for path in files:
+        model = make_model(seed=2)
+        report = load_pretrained(model, path, use_ema=False, parts=["first_stage_model"])
+        assert_same(model.first_stage_model, first_stage)
+        assert set(report.by_part()) == {"U-Net", "first stage", "text encoder"}
+        assert torch.equal(model.state_dict()["model.diffusion_model.out.2.weight"], before)
+    with pytest.raises(ValueError, match="holds only: first stage; give a whole model"):
+        load_pretrained(model, files[0], use_ema=False)
+
+
+def test_tamings_first_stage_loads(make_model, write):
+    """taming-transformers and latent-diffusion: discriminator and perceptual loss beside the model, dropped."""
+    ddconfig = {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4, "double_z": False}
+    vq = VQModel({**ddconfig, "attn_resolutions": [128]}, n_embed=9, embed_dim=4)
+    state = vq.state_dict() | {"loss.discriminator.main.0.weight": torch.ones(1)}
+    model = make_model()
+    model.first_stage_model = VQModel({**ddconfig, "attn_resolutions": [128]}, n_embed=9, embed_dim=4)
+    report = load_pretrained(model, write("vqgan.ckpt", state), use_ema=False, parts=["first_stage_model"])
+    assert (report.missing, report.unexpected) == ((), ())
+    assert_same(model.first_stage_model, vq.state_dict())
+
+
+def test_parts_of_other_dialects_are_recognised(make_model, write):
+    source = make_model()
+    unet = {name: LazyTensor.of(value) for name, value in source.model.diffusion_model.state_dict().items()}
+    text = source.cond_stage_model.state_dict()
+    files = {
+        "model.diffusion_model.": write("u.ckpt", source.model.diffusion_model.state_dict()),
+        "model.diffusion_model.out": write("d.ckpt", {n: t.read() for n, t in unet_to_diffusers(unet).items()}),
+        "cond_stage_model.": write(
+            "t.ckpt",
+            {n.removeprefix("transformer."): t for n, t in text.items()}
+            | {"vision_model.x": torch.ones(1), "logit_scale": torch.ones(1)},
+        ),
+    }
+    for prefix, path in files.items():
+        assert any(name.startswith(prefix) for name in open_checkpoint(path).tensors)
+        assert set(open_checkpoint(path).tensors) <= set(source.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("lora_unet_mid.lora_down.weight", "is a LoRA.*merge it into its base model"),
+        ("double_blocks.0.weight", "is Flux"),
+        ("layer.weight", "no network that this project knows"),
+    ],
+)
+def test_files_of_other_kinds_are_named(write, name, what):
+    with pytest.raises(ValueError, match=what):
+        open_checkpoint(write("x.ckpt", {name: torch.ones(1)}))
+
+
+def test_a_model_of_another_family_is_named(make_model, weights_of, write):
+    """SD XL and v2 in a v1 config: what it looks like and what to use; no shape lists."""
+    state = weights_of(make_model(unet={"context_dim": 24}))
+    path = write("x.ckpt", state)
+    with pytest.raises(ValueError, match=r"another shape: .*attn2\.to_k.* looks like a U-Net of another size"):
+        load_pretrained(make_model(), path, use_ema=False)
+    state |= {"conditioner.embedders.1.x": torch.ones(1)}
+    with pytest.raises(ValueError, match=r"looks like Stable Diffusion XL: give Stable Diffusion v1\.5"):
+        load_pretrained(make_model(), write("xl.ckpt", state), use_ema=False)
+    state = {name: value for name, value in state.items() if name.startswith("model.")}
+    state["cond_stage_model.model.ln_final.weight"] = torch.ones(1)
+    with pytest.raises(ValueError, match=r"looks like Stable Diffusion v2.*FrozenOpenCLIPEmbedder"):
+        load_pretrained(make_model(), write("v2.ckpt", state), use_ema=False)
+
+
+def test_a_compiled_model_has_the_same_names(make_model, weights_of, write):
+    source = make_model()
+    state = {
+        name.replace("diffusion_model.", "diffusion_model._orig_mod."): v for name, v in weights_of(source).items()
+    }
+    assert set(open_checkpoint(write("x.ckpt", state)).tensors) == set(weights_of(source))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_loading_holds_one_copy(write, peak_memory, suffix, monkeypatch):
+    """A network of 60 MB loads in little more memory than it has already, whatever the file's kind."""
+    model = torch.nn.Module()
+    model.model = torch.nn.ParameterDict({f"w{i}": torch.nn.Parameter(torch.ones(250_000)) for i in range(60)})
+    path = write(f"x{suffix}", {name: value.detach() for name, value in model.state_dict().items()})
+    monkeypatch.setattr("stable_diffusion.tensor_files.WINDOW", 4 << 20)
+    with peak_memory() as grown:
+        load_pretrained(model, path, use_ema=False)
+    assert grown() < 18e6  # 0.3 of the network
+
+
+def test_a_config_is_found_by_itself(folder, make_model, weights_of):
+    """edit_cli without --config: the model of a bare checkpoint is rebuilt and loads."""
+    source, path = folder
+    config = suggest_config(path)
+    assert {"model", "sampling", "resolution"} <= set(config)
+    model = instantiate_from_config(config["model"])
+    load_pretrained(model, path, use_ema=True)
+    assert_same(model, weights_of(source))
+    x, context = torch.randn(1, 8, 4, 4), model.cond_stage_model(["stack"])
+    with torch.no_grad():
+        expected = source.model.diffusion_model(x, torch.tensor([5]), context)
+        assert torch.equal(model.model.diffusion_model(x, torch.tensor([5]), context), expected)
+
+
+def test_a_config_needs_a_model_that_sees_a_frame(make_model, weights_of, write):
+    path = write("x.ckpt", weights_of(make_model(unet={"in_channels": 4})), unet_heads="4")
+    with pytest.raises(ValueError, match=r"does not see a frame .*4 input channels.*pretrained\.path="):
+        suggest_config(path)
+    part = write("y.ckpt", make_model().first_stage_model.state_dict())
+    with pytest.raises(ValueError, match="holds no U-Net and no text encoder"):
+        suggest_config(part)

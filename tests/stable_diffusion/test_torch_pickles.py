@@ -1,0 +1,97 @@
+"""Laws of reading pickles: weights come out, code never runs."""
+
+import argparse
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from stable_diffusion.torch_pickles import read_pickle
+
+
+class Payload:
+    """Creates a file when it is unpickled by a careless reader."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_weights_are_found_at_the_root_or_under_state_dict(tmp_path):
+    state = OrderedDict(w=torch.ones(2))
+    for content in (state, {"state_dict": state, "global_step": 3}, {"model_state_dict": dict(state)}):
+        torch.save(content, tmp_path / "x.ckpt")
+        assert torch.equal(read_pickle(tmp_path / "x.ckpt").tensors["w"], torch.ones(2))
+
+
+def test_parameters_come_out_as_plain_tensors(tmp_path):
+    torch.save({"w": torch.nn.Parameter(torch.ones(2))}, tmp_path / "x.pt")
+    assert not read_pickle(tmp_path / "x.pt").tensors["w"].requires_grad
+
+
+def test_a_file_of_the_old_format_is_read(tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "x.bin", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_pickle(tmp_path / "x.bin").tensors["w"], torch.ones(2))
+
+
+@pytest.mark.parametrize("function", [os.system, eval, os.mkdir])
+@pytest.mark.parametrize("new", [True, False])
+def test_code_is_refused_and_not_run(tmp_path, function, new):
+    """A harmless payload that would create a file or a folder."""
+    trace = tmp_path / "trace"
+    calls = {
+        os.system: f"touch {trace}",
+        eval: f"__import__('os').mkdir({str(trace)!r})",
+        os.mkdir: str(trace),
+    }
+    path = tmp_path / "x.ckpt"
+    content = {"state_dict": {"w": torch.ones(2)}, "callbacks": Payload(function, calls[function])}
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    with pytest.raises(ValueError, match=r"holds Python code .* refused, nothing of it was run.*safetensors"):
+        read_pickle(path)
+    assert not trace.exists()
+
+
+def test_a_plain_pickle_with_code_is_refused(tmp_path):
+    trace = tmp_path / "trace"
+    (tmp_path / "x.ckpt").write_bytes(pickle.dumps(Payload(os.mkdir, str(trace)), protocol=2))
+    with pytest.raises(ValueError, match="refused|not a whole checkpoint"):
+        read_pickle(tmp_path / "x.ckpt")
+    assert not trace.exists()
+
+
+def test_what_lightning_leaves_beside_the_weights_is_dropped(tmp_path):
+    """Callbacks as classes, OmegaConf containers, numpy scalars, argparse namespaces: inert, and not imported."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    content = {
+        "state_dict": {"w": torch.ones(2)},
+        "callbacks": {ModelCheckpoint: {"best_model_score": np.float64(0.5), "dirpath": "x"}},
+        "hyper_parameters": OmegaConf.create({"a": [1, {"b": None}]}),
+        "args": argparse.Namespace(x=1),
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}}],
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert list(read_pickle(tmp_path / "last.ckpt").tensors) == ["w"]
+
+
+def test_the_list_of_allowed_names_is_not_left_open(tmp_path):
+    torch.save({"w": torch.ones(2), "h": OmegaConf.create({"a": 1})}, tmp_path / "x.ckpt")
+    before = set(torch.serialization.get_safe_globals())
+    read_pickle(tmp_path / "x.ckpt")
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+@pytest.mark.parametrize(("content", "what"), [([torch.ones(1)], "holds a list"), ({"epoch": 3}, "no tensors by name")])
+def test_what_is_no_checkpoint_is_said(tmp_path, content, what):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=what):
+        read_pickle(tmp_path / "x.pt")
