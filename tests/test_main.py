@@ -83,7 +83,7 @@ def test_a_run_leaves_a_whole_run_folder(run, base):
     code, folder = run("--base", base, "-n", "name", "-p", "_postfix", "--max_steps", "6")
     assert code == 0
     assert folder.name.endswith("_name_postfix")
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
     assert (folder / "images" / "train" / "step-000006.png").is_file()
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     losses = [float(row["train/loss"]) for row in rows if row.get("train/loss")]
