@@ -36,7 +36,7 @@ demo: install
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} bash scripts/demo.sh $(DEMO) $(BUNDLED) $(UNSEEN) $(HORIZON)
 
 test: install
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not slow and not gpu and not weights"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q
 
 lint: install
 	.venv/bin/ruff check .
