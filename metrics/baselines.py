@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 
 from ldm.data.atomic import atomic_path, write_text
 from ldm.data.manifest import FramePair
@@ -131,9 +132,9 @@ def main(argv: list[str] | None = None) -> int:
     """Write baselines as predictions folders; returns the exit code."""
     try:
         for line in _run(_parse(argv)):
-            print(line)  # noqa: T201 - the command's product
+            Console().print(line, markup=False, highlight=False, soft_wrap=True)
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
         return 2
     return 0
 

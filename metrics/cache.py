@@ -14,7 +14,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = 1  # raise it when a measure changes its meaning
+CODE_VERSION = 3  # raise it when a measure changes its meaning
 CACHE_NAME = "pair_scores.sqlite"
 
 

@@ -3,7 +3,7 @@
 import json
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from ldm.data.manifest import FramePair
 from metrics.baselines import make_baselines
 from metrics.bootstrap import Estimate
 from metrics.cache import ScoreCache
-from metrics.comparison_notes import describe_systems, note_comparison, note_remarks
+from metrics.comparison_notes import note_comparison, note_remarks
 from metrics.measures import PIXEL_KEYS, with_as_published
-from metrics.motion import MOTION_THRESHOLD
+from metrics.named_folder import parse_named_folder
 from metrics.network_measures import Networks, find_networks
 from metrics.pairs import GROUPINGS, data_root, parse_episodes, read_pairs
 from metrics.parallel import score_all
 from metrics.predictions import Predictions, match_predictions
+from metrics.provenance import describe_comparison
 from metrics.scoring import Candidate, PairScore, Scorer
 from metrics.table import ALL, ScoreTable, make_table
 
@@ -71,7 +72,7 @@ def compare(options: Namespace, cache_folder: Path | None, progress: Progress = 
         [candidate.name for candidate in candidates],
         Counter(grouping(pair) for pair in pairs),
         notes,
-        _provenance(options, systems),
+        describe_comparison(options, systems),
         _measure_distributions(scorer, pairs, networks),
     )
     return Comparison(pairs, scorer, scores, table)
@@ -89,28 +90,12 @@ def _match_all(options: Namespace, data: Path, pairs: list[FramePair]) -> list[P
     others = read_pairs(data) if options.predictions else []
     systems: dict[str, Predictions] = {}
     for argument in options.predictions:
-        given, found, folder = argument.partition("=")
-        path = Path(folder if found else argument)
-        name = given if found else path.resolve().name
+        given, path = parse_named_folder(argument)
+        name = given or path.resolve().name
         if name in systems:
             raise ValueError(f"two predictions folders are called '{name}': name them, --predictions a={path} b=...")
         systems[name] = match_predictions(path, pairs, name, options.match, others)
     return list(systems.values())
-
-
-def _provenance(options: Namespace, systems: Sequence[Predictions]) -> dict:
-    return {
-        "data": str(options.data),
-        "split": options.split,
-        "episodes": options.episodes,
-        "train_data": str(options.train_data) if options.train_data else None,
-        "train_episodes": options.train_episodes,
-        "size": options.size,
-        "group": options.group,
-        "motion_threshold": MOTION_THRESHOLD,
-        "command": options.command,
-        "systems": describe_systems(systems),
-    }
 
 
 def _measure_distributions(
@@ -142,13 +127,16 @@ def _measure_distributions(
     return estimates
 
 
-def pair_line(score: PairScore) -> str:
+def pair_line(score: PairScore, pair: FramePair) -> str:
     """One line of pairs.jsonl; infinite and unknown values as text."""
     entry = {
         "row": score.row,
         "pair_id": score.pair_id,
         "group": score.group,
-        "episode": list(score.episode),
+        "episode": pair.episode,
+        "source_index": pair.source_index,
+        "target_index": pair.target_index,
+        "instruction": pair.instruction,
         "remarks": list(score.remarks),
         **{key: value if np.isfinite(value) else str(value) for key, value in score.values.items()},
     }

@@ -14,11 +14,12 @@ from metrics.table_formats import to_csv, to_json, to_markdown
 
 def write_comparison(comparison: Comparison, output: Path) -> list[Path]:
     """Write table.csv, .json, .md, pairs.jsonl and grid.png, .pdf; returns the files."""
+    by_id = {pair.pair_id: pair for pair in comparison.pairs}
     texts = {
         "table.csv": to_csv(comparison.table),
         "table.json": to_json(comparison.table),
         "table.md": to_markdown(comparison.table),
-        "pairs.jsonl": "".join(pair_line(score) for score in comparison.scores),
+        "pairs.jsonl": "".join(pair_line(score, by_id[score.pair_id]) for score in comparison.scores),
     }
     for name, text in texts.items():
         write_text(output / name, text)

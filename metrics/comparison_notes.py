@@ -44,19 +44,6 @@ def note_remarks(scores: Iterable[PairScore]) -> list[str]:
     return [f"{row}: {count} of {totals[row]} pictures: {remark}." for (row, remark), count in sorted(remarks.items())]
 
 
-def describe_systems(systems: Iterable[Predictions]) -> dict:
-    """Folders, missing and unmatched pictures, and what all lines of predictions.jsonl agree on."""
-    return {
-        system.name: {
-            "folder": str(system.folder),
-            "missing": list(system.missing),
-            "unmatched": list(system.unmatched),
-            "settings": _common_settings(system.records),
-        }
-        for system in systems
-    }
-
-
 def _note_measures(options: Namespace, keys: Sequence[str]) -> list[str]:
     notes = []
     if any(key.endswith("_motion") or key == "copyness" for key in keys):
@@ -102,10 +89,3 @@ def _note_matching(system: Predictions) -> list[str]:
 def _shorten(names: Sequence[str]) -> str:
     rest = len(names) - MAX_LISTED
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _common_settings(records: dict[str, dict]) -> dict:
-    entries = list(records.values())
-    if not entries:
-        return {}
-    return {key: value for key, value in entries[0].items() if all(entry.get(key) == value for entry in entries)}

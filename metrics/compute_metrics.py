@@ -79,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         errors.print(str(error), markup=False)
         return 2
-    console.print(to_rich(comparison.table, f"{options.data}, {len(comparison.pairs)} pairs"))
+    for part in to_rich(comparison.table, f"{options.data}, {len(comparison.pairs)} pairs", console.width):
+        console.print(part)
     for note in comparison.table.notes:
         console.print(f"- {note}", markup=False, highlight=False)
     for file in files:

@@ -25,9 +25,9 @@ class GridColumn:
 def make_grid(row_names: Sequence[str], columns: Sequence[GridColumn]) -> Figure:
     """Rows of pictures (current frame, predictions, truth) under a column per task, captions below the cells."""
     num_rows, num_columns = len(row_names), len(columns)
-    figure = Figure(
-        figsize=(CELL_INCHES * num_columns + 1.0, (CELL_INCHES + 0.16) * num_rows + 0.3), layout="constrained"
-    )
+    captioned = any(any(column.captions) for column in columns)
+    height = (CELL_INCHES + (0.16 if captioned else 0.0)) * num_rows + 0.3
+    figure = Figure(figsize=(CELL_INCHES * num_columns + 1.0, height), layout="constrained")
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     for j, column in enumerate(columns):
         for i, picture in enumerate(column.pictures):

@@ -1,10 +1,10 @@
 """What is measured on one (current frame, prediction, true future frame) without a network. Layer 1."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from metrics.blocks import measure_blocks
+from metrics.blocks import COLOURS, measure_blocks
 from metrics.convention import AS_PUBLISHED, PROPER
 from metrics.motion import measure_copyness, measure_iou, motion_mask
 from metrics.multiscale import measure_ms_ssim
@@ -13,7 +13,11 @@ from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, ssim_maps
 
 
 def measure_frames(
-    source: np.ndarray, prediction: np.ndarray, truth: np.ndarray, keys: Iterable[str]
+    source: np.ndarray,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    keys: Iterable[str],
+    colours: Sequence[str] = COLOURS,
 ) -> dict[str, float]:
     """Values of pixel measures by key; nan where nothing moved and the measure asks for motion.
 
@@ -22,6 +26,7 @@ def measure_frames(
         prediction: uint8 (H, W, 3) predicted future frame.
         truth: uint8 (H, W, 3) true future frame.
         keys: of metrics.measures.PIXEL_KEYS.
+        colours: of the blocks to look for.
     """
     wanted = tuple(keys)
     mask = motion_mask(source, truth)
@@ -31,7 +36,7 @@ def measure_frames(
     if "copyness" in wanted:
         values["copyness"] = measure_copyness(source, prediction, mask)
     if any(key.startswith("block_") for key in wanted):
-        values |= measure_blocks(prediction, truth)
+        values |= measure_blocks(prediction, truth, colours)
     return {key: values[key] for key in wanted}
 
 

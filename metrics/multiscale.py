@@ -2,7 +2,8 @@
 
 Source: Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality assessment" (2003), eq. 7,
 with the exponents of section 3.2; SSIM's gaussian window; the mean over the channels is taken at each scale, and a
-negative contrast-structure term counts as zero. Equal to torchmetrics (normalize="relu") within 1e-5.
+negative contrast-structure term counts as zero. Only whole windows count, at every scale; torchmetrics also counts a
+reflected border at the coarsest one, and differs by some 1e-3 for it.
 """
 
 import math

@@ -1,8 +1,9 @@
 """LPIPS: distance of pictures in the features of an image classifier. Layer 1.
 
-Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features" (arXiv 1801.03924), eq. 1; version 0.1 heads, which torchmetrics ships. The trunk is VGG16 or AlexNet as torchvision publishes it; its weights are
-looked for in a folder and never downloaded. Without them a trunk with seeded random weights and equal heads can be
-measured under its own name, "random trunk": it is another number, not comparable with published LPIPS.
+Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features" (arXiv 1801.03924), eq. 1, with the version 0.1
+heads that torchmetrics ships. The trunk is VGG16 or AlexNet as torchvision publishes it; its weights are looked for in
+a folder and never downloaded. Without them a trunk with seeded random weights and equal heads can be measured under its
+own name, "random trunk": it is another number, not comparable with published LPIPS.
 """
 
 import hashlib

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ldm.data.manifest import FramePair
+from metrics.blocks import colours_of
 from metrics.frame_measures import measure_frames
 from metrics.inspection import WRAPPED, looks_wrapped
 from metrics.pairs import Grouping, episode_of
@@ -105,7 +106,7 @@ class Scorer:
             if picture is None:
                 continue
             frame = self._fit(picture, source)
-            values = measure_frames(source, frame, truth, self.pixel_keys)
+            values = measure_frames(source, frame, truth, self.pixel_keys, colours_of(pair.task))
             for meter in self.meters:
                 values |= meter.measure(pair, frame, truth)
             remarks = picture.remarks + self._inspect(picture, truth)

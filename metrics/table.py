@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metrics.bootstrap import Estimate, estimate_mean
+from metrics.convention import AS_PUBLISHED_GAIN
 from metrics.measures import DISTRIBUTION_KEYS
 from metrics.scoring import PairScore
 
@@ -76,7 +77,8 @@ def _estimate(members: list[PairScore], keys: Sequence[str]) -> dict[str, Estima
     if not members:
         return {}
     values = np.array([[member.values[key] for key in keys] for member in members], dtype=float)
-    values = np.where(np.isposinf(values), IDENTICAL_DB, values)
+    ceilings = [IDENTICAL_DB + (AS_PUBLISHED_GAIN if key.endswith("as_published") else 0.0) for key in keys]
+    values = np.where(np.isposinf(values), ceilings, values)
     estimates = estimate_mean(values, [member.group for member in members], [member.episode for member in members])
     return dict(zip(keys, estimates, strict=True))
 

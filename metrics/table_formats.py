@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich import box
@@ -13,6 +14,8 @@ from rich.text import Text
 from metrics.bootstrap import Estimate
 from metrics.measures import MEASURES
 from metrics.table import Line, ScoreTable
+
+NAME_WIDTH, CELL_WIDTH = 26, 18  # columns of a terminal: the row's name, the widest cell
 
 
 def format_estimate(key: str, estimate: Estimate) -> str:
@@ -89,22 +92,28 @@ def is_best(table: ScoreTable, line: Line, key: str) -> bool:
     return bool(rivals) and sign * line.estimates[key].mean == max(rivals)
 
 
-def to_rich(table: ScoreTable, title: str) -> RichTable:
-    """The table for a terminal; the best row of each group and measure in bold."""
-    rich_table = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    rich_table.add_column("", overflow="fold", min_width=18)
-    for key in table.keys:
-        rich_table.add_column(MEASURES[key].heading, justify="right")
-    rich_table.add_column("n", justify="right")
+def to_rich(table: ScoreTable, title: str, width: int = 80) -> list[RichTable]:
+    """The table for a terminal, in parts that fit its width; the best row of each group and measure in bold."""
+    per_part = max(1, (width - NAME_WIDTH) // CELL_WIDTH)
+    parts = [table.keys[start : start + per_part] for start in range(0, len(table.keys), per_part)]
+    return [_rich_part(table, keys, title if keys is parts[0] else "") for keys in parts]
+
+
+def _rich_part(table: ScoreTable, keys: Sequence[str], title: str) -> RichTable:
+    part = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    part.add_column("", overflow="fold", min_width=18)
+    for key in keys:
+        part.add_column(MEASURES[key].heading, justify="right")
+    part.add_column("n", justify="right")
     previous = None
     for line in table.lines:
         if line.group != previous:
-            rich_table.add_section()
-            rich_table.add_row(Text(line.group.replace("_", " "), style="bold underline"))
+            part.add_section()
+            part.add_row(Text(line.group.replace("_", " "), style="bold underline"))
         cells = [
             Text(format_estimate(key, line.estimates[key]), style="bold" if is_best(table, line, key) else "")
-            for key in table.keys
+            for key in keys
         ]
-        rich_table.add_row(line.row, *cells, _count(line))
+        part.add_row(line.row, *cells, _count(line))
         previous = line.group
-    return rich_table
+    return part

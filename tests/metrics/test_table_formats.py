@@ -4,6 +4,7 @@ import json
 
 from rich.console import Console
 
+from metrics.scoring import PairScore
 from metrics.table import make_table
 from metrics.table_formats import is_best, to_csv, to_json, to_markdown, to_rich
 from tests.metrics.test_table import make_scores
@@ -44,7 +45,15 @@ def test_best_follows_the_direction_of_the_measure():
 
 def test_terminal_table_fits_80_columns():
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(to_rich(_table(), "title"))
+    (part,) = to_rich(_table(), "title")
+    console.print(part)
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     assert any("model" in line and "20.00" in line and "1 of 2" in line for line in lines)
+
+
+def test_more_measures_than_fit_come_in_parts():
+    keys = ["psnr", "ssim", "ssim_motion", "block_error"]
+    scores = [PairScore("m", f"{i}", "a", ("a", i), dict.fromkeys(keys, 0.1 * i)) for i in range(3)]
+    parts = to_rich(make_table(scores, keys, ["m"], {"a": 3}), "title")
+    assert [len(part.columns) for part in parts] == [1 + 3 + 1, 1 + 1 + 1]

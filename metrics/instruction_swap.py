@@ -1,0 +1,152 @@
+"""Does the prediction follow the sentence? The same frame, the same noise, another sentence. Layer 1.
+
+    python -m metrics.instruction_swap --data data/sim --split test --swapped-data data/sim_swapped
+    python edit_cli.py --input data/sim --output runs/right --seed 0
+    python edit_cli.py --input data/sim_swapped --output runs/swapped --seed 0
+    python -m metrics.instruction_swap --data data/sim --predictions runs/right --swapped runs/swapped --size 64
+
+The first writes a copy of the data in which every pair has the sentence of the next task. A model that does not read
+has change 0; one that reads and understands is nearer to the truth with the right sentence (gain above 0).
+"""
+
+import shutil
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ldm.data.atomic import write_text
+from ldm.data.manifest import FramePair, write_manifest
+from metrics.compute_metrics import make_parser
+from metrics.measures import SWAP_KEYS
+from metrics.named_folder import parse_named_folder
+from metrics.pairs import GROUPINGS, data_root, episode_of, group_by_task, parse_episodes, read_pairs
+from metrics.pixel import measure_psnr
+from metrics.predictions import Predictions, match_predictions
+from metrics.scoring import PairScore, Scorer
+from metrics.table import IDENTICAL_DB, ScoreTable, make_table
+from metrics.table_formats import to_csv, to_json, to_markdown, to_rich
+
+
+def swap_instructions(pairs: list[FramePair]) -> list[FramePair]:
+    """Give every pair the first sentence of the next task, in alphabetical order of tasks.
+
+    Raises:
+        ValueError: if there is only one task.
+    """
+    sentences: dict[str, str] = {}
+    for pair in pairs:
+        sentences.setdefault(group_by_task(pair), pair.instruction)
+    tasks = sorted(sentences)
+    if len(tasks) < 2:
+        raise ValueError(f"the data have one task only ({tasks[0]}); swapping sentences needs two.")
+    following = dict(zip(tasks, [*tasks[1:], tasks[0]], strict=True))
+    return [replace(pair, instruction=sentences[following[group_by_task(pair)]]) for pair in pairs]
+
+
+def write_swapped_data(folder: Path, pairs: list[FramePair], output: Path) -> None:
+    """Copy a prepared folder with swapped sentences; pair ids stay."""
+    swapped = swap_instructions(pairs)
+    for pair in swapped:
+        (output / pair.sample).mkdir(parents=True, exist_ok=True)
+        for path in (pair.source_path(folder), pair.target_path(folder)):
+            shutil.copyfile(path, output / pair.sample / path.name)
+    write_manifest(output, swapped, {"instructions": "swapped with the next task's", "source": str(folder)})
+
+
+def check_same_noise(right: Predictions, swapped: Predictions) -> None:
+    """Refuse two folders that differ in more than the sentence, as far as their predictions.jsonl says.
+
+    Raises:
+        ValueError: naming the pair and what differs.
+    """
+    for pair_id in right.records.keys() & swapped.records.keys():
+        a, b = right.records[pair_id], swapped.records[pair_id]
+        for key in ("seed", "steps", "checkpoint_sha256"):
+            if a.get(key) != b.get(key):
+                raise ValueError(
+                    f"pair {pair_id} was predicted with {key} {a.get(key)} in {right.folder} and {b.get(key)} in "
+                    f"{swapped.folder}; only the sentence may differ."
+                )
+        if a.get("instruction") is not None and a.get("instruction") == b.get("instruction"):
+            raise ValueError(
+                f"pair {pair_id} has the sentence '{a['instruction']}' in both folders; nothing was swapped."
+            )
+
+
+def score_swap(scorer: Scorer, pair: FramePair, right: Predictions, swapped: Predictions) -> PairScore | None:
+    """Change and gain on one pair; None where one of the two pictures is absent."""
+    source, truth = scorer.read_frames(pair)
+    frame, other = (scorer.predict_frame(system, pair, source) for system in (right, swapped))
+    if frame is None or other is None:
+        return None
+    change = float(np.abs(frame.astype(np.int16) - other).mean())
+    psnr, other_psnr = (min(measure_psnr(picture, truth), IDENTICAL_DB) for picture in (frame, other))
+    values = {"swap_change": change, "swap_gain": psnr - other_psnr, "swap_better": float(psnr > other_psnr)}
+    return PairScore(right.name, pair.pair_id, scorer.grouping(pair), episode_of(pair), values)
+
+
+def measure_swap(options: Namespace) -> ScoreTable:
+    """The table of a model's answers to swapped sentences."""
+    folder, grouping = data_root(options.data), GROUPINGS[options.group]
+    pairs = read_pairs(folder, options.split, parse_episodes(options.episodes))
+    others = read_pairs(folder)
+    scores, rows = [], []
+    for right_folder, swapped_folder in zip(options.predictions, options.swapped, strict=True):
+        name, path = parse_named_folder(right_folder)
+        right = match_predictions(path, pairs, name, options.match, others)
+        swapped = match_predictions(Path(swapped_folder), pairs, None, options.match, others)
+        check_same_noise(right, swapped)
+        scorer = Scorer(folder, (right, swapped), grouping, (), (), options.size)
+        scores += [score for pair in pairs if (score := score_swap(scorer, pair, right, swapped))]
+        rows.append(right.name)
+    notes = [
+        "Change: mean absolute difference (of 255 levels) between predictions of the right and the swapped sentence.",
+        "Gain: PSNR with the right sentence minus PSNR with the swapped one; nearer: share of pairs with a gain.",
+    ]
+    return make_table(scores, SWAP_KEYS, rows, Counter(grouping(pair) for pair in pairs), notes)
+
+
+def _run(options: Namespace) -> Iterator[object]:
+    if options.swapped_data:
+        folder = data_root(options.data)
+        pairs = read_pairs(folder, options.split, parse_episodes(options.episodes))
+        write_swapped_data(folder, pairs, options.swapped_data)
+        yield f"{len(pairs)} pairs with swapped sentences: {options.swapped_data}"
+        return
+    if not options.predictions or len(options.predictions) != len(options.swapped):
+        raise ValueError("give as many --swapped folders as --predictions, or --swapped-data to write data to predict.")
+    table = measure_swap(options)
+    yield from to_rich(table, f"{options.data}: right against swapped sentences")
+    yield "\n".join(f"- {note}" for note in table.notes)
+    if options.output:
+        for name, text in {
+            "swap.csv": to_csv(table),
+            "swap.json": to_json(table),
+            "swap.md": to_markdown(table),
+        }.items():
+            write_text(options.output / name, text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write swapped data, or print the table of two predictions folders; returns the exit code."""
+    parser = make_parser("metrics.instruction_swap", __doc__.split("\n")[0])
+    parser.add_argument("--swapped", nargs="*", default=[], metavar="FOLDER", help="predictions for the swapped data")
+    parser.add_argument("--swapped-data", type=Path, help="write a copy of --data with swapped sentences here")
+    console = Console()
+    try:
+        for product in _run(parser.parse_args(argv)):
+            console.print(product, markup=False, highlight=False)
+    except (ValueError, OSError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

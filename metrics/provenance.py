@@ -1,0 +1,58 @@
+"""What a table was made of, so that its numbers can be traced and its pictures found again. Layer 1."""
+
+import subprocess
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from metrics.motion import MOTION_THRESHOLD
+from metrics.predictions import Predictions
+
+
+def describe_comparison(options: Namespace, systems: Sequence[Predictions]) -> dict:
+    """Command, commit, data, options and systems of a comparison, for table.json."""
+    return {
+        "command": options.command,
+        "commit": read_commit(),
+        "data": str(options.data),
+        "split": options.split,
+        "episodes": options.episodes,
+        "train_data": str(options.train_data) if options.train_data else None,
+        "train_episodes": options.train_episodes,
+        "match": str(options.match) if options.match else None,
+        "size": options.size,
+        "group": options.group,
+        "motion_threshold": MOTION_THRESHOLD,
+        "systems": describe_systems(systems),
+    }
+
+
+def describe_systems(systems: Iterable[Predictions]) -> dict:
+    """Folders, missing and unmatched pictures, and what all lines of predictions.jsonl agree on."""
+    return {
+        system.name: {
+            "folder": str(system.folder),
+            "missing": list(system.missing),
+            "unmatched": list(system.unmatched),
+            "settings": _common_settings(system.records),
+        }
+        for system in systems
+    }
+
+
+def read_commit() -> str:
+    """Commit of the code that measures, "-dirty" where it was changed; "unknown" outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _common_settings(records: dict[str, dict]) -> dict:
+    entries = list(records.values())
+    if not entries:
+        return {}
+    return {key: value for key, value in entries[0].items() if all(entry.get(key) == value for entry in entries)}

@@ -1,0 +1,184 @@
+"""What the published numbers mean: the predictions that two papers' authors published, scored both ways. Layer 1.
+
+    python -m metrics.published_predictions --data ../shared/data --output metrics/results
+
+Reads robotwin_pairs/published_predictions (morpheus, 481) and robotwin_pairs_wide/published_predictions (afp, 240) and
+compares at 256 x 256, the size of the predictions. Writes a table each, the baselines on episodes that no training pair
+comes from, facts.json (specks of wrap-around; which camera the predictions show), and a picture that shows numbers
+only: how uint8 wrap-around arises, and how often its specks occur.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
+
+from ldm.data.atomic import write_json, write_text
+from metrics.compute_metrics import main as compute_metrics
+from metrics.curves import COLOURS, HATCHES
+from metrics.figures import save_figure
+from metrics.inspection import speck_share
+from metrics.pairs import data_root, read_pairs
+from metrics.picture import read_pixels
+from metrics.pixel import measure_psnr
+from metrics.predictions import match_predictions
+from metrics.ssim import measure_ssim
+
+SIZE = 256  # of the published pictures
+MEASURES = "psnr,ssim,psnr_motion,iou_motion,copyness"
+BASELINE_OPTIONS = "--episodes 64-79 --train-split all --train-episodes 0-63 --size 128 --group step"
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """Predictions that lie beside the pairs that they belong to."""
+
+    name: str
+    folder: str
+
+
+SETS = (PublishedSet("morpheus", "robotwin_pairs"), PublishedSet("afp", "robotwin_pairs_wide"))
+
+
+def score_published(data: Path, published: PublishedSet, output: Path) -> list[Path]:
+    """Write <name>_published.csv and .md; the command that they came from stands in the second.
+
+    Raises:
+        RuntimeError: if the comparison failed; its sentence was printed.
+    """
+    folder = data / published.folder
+    arguments = ["--data", str(folder), "--predictions", f"{published.name}={folder / 'published_predictions'}"]
+    arguments += ["--size", str(SIZE), "--convention", "as_published", "--measures", MEASURES]
+    return _keep_table(arguments, output / f"{published.name}_published", data)
+
+
+def score_baselines(data: Path, output: Path) -> list[Path]:
+    """Write baselines.csv and .md: copy, mean, nearest on robotwin_pairs; train episodes 0-63, test 64-79."""
+    folder = str(data / SETS[0].folder)
+    arguments = ["--data", folder, "--train-data", folder, *BASELINE_OPTIONS.split()]
+    return _keep_table(arguments, output / "baselines", data)
+
+
+def _keep_table(arguments: list[str], target: Path, data: Path) -> list[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        if compute_metrics([*arguments, "--output", scratch]) != 0:
+            raise RuntimeError(f"nothing was written to {target}.md.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        csv_file, text_file = target.with_suffix(".csv"), target.with_suffix(".md")
+        shutil.copyfile(Path(scratch) / "table.csv", csv_file)
+        command = " ".join(["python -m metrics.compute_metrics", *arguments]).replace(str(data), "../shared/data")
+        write_text(text_file, f"`{command}`\n\n" + (Path(scratch) / "table.md").read_text(encoding="utf-8"))
+    return [csv_file, text_file]
+
+
+def measure_specks(data: Path, published: PublishedSet, every: int = 1) -> dict[str, list[float]]:
+    """Specks of wrap-around in 1000 values, of the published predictions and of the true frames at the same size."""
+    root = data_root(data / published.folder)
+    pairs = read_pairs(root)[::every]
+    predictions = match_predictions(data / published.folder / "published_predictions", pairs)
+    shares: dict[str, list[float]] = {published.name: [], f"truth of {published.name}": []}
+    for pair in pairs:
+        frames = (read_pixels(predictions.files[pair.pair_id], SIZE), read_pixels(pair.target_path(root), SIZE))
+        for name, frame in zip(shares, frames, strict=True):
+            shares[name].append(1000.0 * speck_share(frame))
+    return shares
+
+
+def compare_cameras(data: Path, every: int = 1) -> dict[str, dict[str, float]]:
+    """PSNR and SSIM of morpheus' last prediction of each episode against the last true frame of either camera.
+
+    Both sets hold the same scenes under the same episode numbers; the frames are not the same instant, so that the
+    comparison favours the first camera. Which camera do the predictions show?
+    """
+    narrow, wide = (data / published.folder for published in SETS)
+    last = {(p.task, p.episode): p for p in sorted(read_pairs(narrow), key=lambda pair: pair.source_index)}
+    others = {(p.task, p.episode): p for p in read_pairs(wide)}
+    predictions = match_predictions(narrow / "published_predictions", list(last.values()))
+    scores: dict[str, list[tuple[float, float]]] = {"its own pairs' camera": [], "the wider camera": []}
+    for key in sorted(last.keys() & others.keys())[::every]:
+        frame = read_pixels(predictions.files[last[key].pair_id], SIZE)
+        paths = (last[key].target_path(data_root(narrow)), others[key].target_path(data_root(wide)))
+        for rows, path in zip(scores.values(), paths, strict=True):
+            truth = read_pixels(path, SIZE)
+            rows.append((measure_psnr(frame, truth), measure_ssim(frame, truth)))
+    return {
+        name: {"episodes": len(rows), "psnr": round(float(psnr), 2), "ssim": round(float(ssim), 4)}
+        for name, rows in scores.items()
+        for psnr, ssim in [np.mean(rows, axis=0)]
+    }
+
+
+def plot_wrap_around(shares: dict[str, list[float]]) -> Figure:
+    """Left: what a value becomes with and without clamping. Right: specks in published predictions and true frames."""
+    figure = Figure(figsize=(8.4, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    values = np.arange(-40, 297)
+    wrapped = (values % 256).astype(float)
+    wrapped[np.flatnonzero(np.abs(np.diff(wrapped)) > 1)] = np.nan  # no line across the jump
+    left.plot(values, wrapped, color=COLOURS[1], linestyle="--", label="cast to uint8 without clamping")
+    left.plot(values, np.clip(values, 0, 255), color=COLOURS[0], linewidth=1.4, label="clamped to 0..255")
+    left.set(xlabel="value before the cast", ylabel="pixel in the file", title="257 becomes 1, -2 becomes 254")
+    left.set_ylim(-15, 335)
+    left.legend(fontsize=8, frameon=False, loc="upper center")
+    bins = np.linspace(0.0, max(max(row) for row in shares.values()), 40)
+    for i, (name, row) in enumerate(shares.items()):
+        right.hist(row, bins, histtype="stepfilled", alpha=0.4, hatch=HATCHES[i], color=COLOURS[i], label=name)
+    right.set(
+        xlabel="specks in 1000 values", ylabel="pictures", yscale="log", title="isolated jumps of 120 levels or more"
+    )
+    right.legend(fontsize=8, frameon=False)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.title.set_fontsize(9)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Score, draw, print the files; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m metrics.published_predictions", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder that holds robotwin_pairs and robotwin_pairs_wide"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for the tables and the picture")
+    options = parser.parse_args(argv)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        files = [file for published in SETS for file in score_published(options.data, published, options.output)]
+        files += score_baselines(options.data, options.output)
+        shares: dict[str, list[float]] = {}
+        for published in track(SETS, "specks", console=errors, transient=True, disable=not errors.is_terminal):
+            shares |= measure_specks(options.data, published)
+        facts = {"specks_in_1000_values": _summarise(shares), "cameras": compare_cameras(options.data)}
+        write_json(options.output / "facts.json", facts)
+        files += save_figure(plot_wrap_around(shares), options.output / "wrap_around", (".png",))
+    except (ValueError, OSError, RuntimeError) as error:
+        errors.print(str(error), markup=False)
+        return 2
+    for file in files:
+        Console().print(str(file), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _summarise(shares: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Number of pictures, least, median and greatest share of specks in 1000 values."""
+    return {
+        name: {
+            "pictures": len(row),
+            **{
+                part: round(float(np.percentile(row, q)), 3)
+                for part, q in (("least", 0), ("median", 50), ("greatest", 100))
+            },
+        }
+        for name, row in shares.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+import pytest
+
+from metrics import parallel
+from metrics.baseline_predictors import CopyInput, NearestTarget
+from metrics.cache import ScoreCache
+from metrics.pairs import group_by_task, read_pairs
+from metrics.parallel import score_all
+from metrics.predictions import match_predictions
+from metrics.scoring import Scorer
+from tests.metrics.conftest import moving_square, noisy_picture
+
+
+def _scorer(folder, predict, keys=("psnr", "ssim")):
+    pairs = read_pairs(folder)
+    model = match_predictions(predict(folder, lambda pair: noisy_picture(pair.episode)), pairs)
+    return pairs, Scorer(folder, (CopyInput(), NearestTarget(folder, tuple(pairs), None), model), group_by_task, keys)
+
+
+def _by_name(scores):
+    return {(score.pair_id, score.row): score for of_pair in scores for score in of_pair}
+
+
+def test_processes_and_cache_change_nothing(pair_folder, predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "FEW_PAIRS", 2)
+    pairs, scorer = _scorer(pair_folder(), predict)
+    alone = [scorer.score_pair(pair) for pair in pairs]
+    with ScoreCache(tmp_path / "c") as cache:
+        shared = list(score_all(scorer, pairs, cache, workers=2))
+        kept = list(score_all(scorer, pairs, cache, workers=2))
+    assert shared == alone
+    assert _by_name(kept) == _by_name(alone)
+
+
+def test_only_what_changed_is_measured_again(pair_folder, predict, tmp_path, monkeypatch):
+    pairs, scorer = _scorer(pair_folder(), predict)
+    measured = []
+    monkeypatch.setattr(Scorer, "score_pair", lambda self, pair, names: measured.append((pair.pair_id, names)) or [])
+    with ScoreCache(tmp_path / "c") as cache:
+        monkeypatch.undo()
+        list(score_all(scorer, pairs, cache, workers=1))
+        original = Scorer.score_pair
+        monkeypatch.setattr(
+            Scorer, "score_pair", lambda self, p, names: measured.append((p.pair_id, names)) or original(self, p, names)
+        )
+        list(score_all(scorer, pairs, cache, workers=1))
+        assert measured == []
+        changed = scorer.candidates[2].files[pairs[3].pair_id]
+        changed.write_bytes(changed.read_bytes() + b"x")
+        list(score_all(scorer, pairs, cache, workers=1))
+        assert measured == [(pairs[3].pair_id, ("model",))]
+        list(score_all(Scorer(scorer.folder, scorer.candidates, group_by_task, ("psnr",), size=12), pairs, cache, 1))
+        assert len(measured) == 1 + len(pairs)
+
+
+def test_a_bad_picture_in_a_worker_is_still_one_sentence(pair_folder, predict, monkeypatch):
+    monkeypatch.setattr(parallel, "FEW_PAIRS", 2)
+    pairs, scorer = _scorer(pair_folder(), predict)
+    path = scorer.candidates[2].files[pairs[1].pair_id]
+    path.write_bytes(path.read_bytes()[:200])
+    with ScoreCache(None) as cache, pytest.raises(ValueError, match="truncated"):
+        list(score_all(scorer, pairs, cache, workers=2))
+
+
+def test_pairs_without_a_prediction_have_no_score(pair_folder, predict):
+    folder = pair_folder()
+    pairs = read_pairs(folder)
+    model = match_predictions(predict(folder, lambda pair: moving_square(0) if pair.episode else None), pairs)
+    with ScoreCache(None) as cache:
+        scores = list(score_all(Scorer(folder, (model,), group_by_task, ("psnr",)), pairs, cache))
+    assert [len(of_pair) for of_pair in scores] == [0, 1, 1, 0, 1, 1]
