@@ -1,35 +1,34 @@
 """Predicts the future frame for a picture, a folder of pictures, or a prepared data set.
 
     python edit_cli.py --input frame.png --edit "stack blocks"
+    python edit_cli.py --input frame.png --edit "stack blocks" --rollout 4 --video future.gif
+    python edit_cli.py --input frame.png --edit "stack blocks" --sweep
     python edit_cli.py --input frames/ --edit "stack blocks" --output predictions/
     python edit_cli.py --input data/prepared --split test --output predictions/
+    python edit_cli.py --input data/prepared --output predictions/ --frames 15 --video 15_frames.mp4
 
-Without --ckpt the small bundled model predicts. Nothing imports this file.
+Without --ckpt the small bundled model predicts. Too little changes: raise --cfg-text or lower --cfg-image, say it in
+other words, try other seeds. Nothing imports this file.
 """
 
 import argparse
-import hashlib
-import json
 import logging
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from ldm.data.atomic import atomic_path, write_text
 from ldm.data.manifest import FramePair, read_manifest
 from ldm.errors import BAD_INPUT, sentence_for
-from ldm.util import ConfigError
 
 log = logging.getLogger("edit_cli")
 
 BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 INTERRUPTED = 130  # exit code, as a shell gives it to a program stopped by Ctrl-C
-MAX_RESOLUTION = 2048  # pixels; attention over more does not fit any GPU
+DEFAULT_SWEEP = "1,3,5,7.5x1,1.25,1.5,2"
+DEFAULT_RATE = 5.0  # frames per second of videos whose data do not say
+SAMPLERS = ("ddim", "euler_ancestral", "dpm_solver")
+SPACINGS = ("trailing", "leading", "linspace")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,216 +37,249 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edit_cli.py",
         description=usage[0],
-        epilog="examples:\n" + usage[1],
+        epilog="examples:\n" + usage[1] + "\n\n" + usage[2].rpartition(" Nothing")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--input", type=Path, required=True, help="picture, folder of pictures, or prepared data set")
-    parser.add_argument("--output", type=Path, help="picture or folder; default: beside the input, ending in _future")
-    parser.add_argument("--edit", help='what the robot does, such as "stack blocks"; a data set brings its own')
-    parser.add_argument("--split", default="test", help="of a prepared data set: train, val, test (default) or all")
-    parser.add_argument("--limit", type=int, help="at most so many pairs of a data set, spread evenly over it")
-    parser.add_argument("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
-    parser.add_argument("--config", type=Path, help="config; default: found beside the checkpoint")
-    parser.add_argument("--steps", type=int, help="sampler steps; default: the config's")
-    parser.add_argument("--resolution", type=int, help="side of the predicted square; default: the config's")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same picture")
-    parser.add_argument("--cfg-text", type=float, help="guidance towards the instruction; default: the config's")
-    parser.add_argument("--cfg-image", type=float, help="guidance towards the input frame; default: the config's")
-    parser.add_argument("--batch-size", type=int, default=16, help="frames predicted at once")
+    add = parser.add_argument
+    add("--input", type=Path, required=True, help="picture, folder of pictures, or prepared data set")
+    add("--output", type=Path, help="picture or folder; default: beside the input, ending in _future")
+    add("--edit", help='what the robot does, such as "stack blocks"; a data set brings its own')
+    add("--seed", type=int, default=0, help="same seed, same picture")
+    _add_model_flags(parser.add_argument_group("model").add_argument)
+    _add_sampling_flags(
+        parser.add_argument_group("sampling; defaults are those of the checkpoint's config").add_argument
+    )
+    _add_mode_flags(parser.add_argument_group("what is predicted and shown").add_argument)
     return parser
 
 
-@dataclass(frozen=True)
-class Job:
-    """One frame to predict."""
-
-    name: str  # pair id, or the picture's path
-    source: Path
-    instruction: str
-    target: Path
-    seed: int
+def _add_model_flags(add: Callable) -> None:
+    add("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
+    add("--config", type=Path, help="config; default: found beside the checkpoint")
+    add("--resolution", type=int, help="side of the predicted square; default: the config's")
+    add("--batch-size", type=int, default=16, help="frames predicted at once")
+    add("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, bf16 or fp16 on a GPU")
+    add("--compile", action="store_true", help="torch.compile: minutes at first, pays for many frames on a GPU")
 
 
-def load_predictor(opt: argparse.Namespace):  # noqa: ANN201 - FramePredictor is imported late, so that --help is fast
-    """The model of --config with the weights of --ckpt, ready to predict."""
-    import torch
-    from stable_diffusion.checkpoint import load_pretrained, suggest_config
-
-    from ldm.config import compose
-    from ldm.predictor import FramePredictor, SamplingOptions
-    from ldm.util import instantiate_from_config
-
-    if not opt.ckpt.exists():
-        raise FileNotFoundError(
-            f"there is no checkpoint {opt.ckpt}; train one (python main.py --base configs/train.yaml --gpus 0), fetch "
-            "one (python -m stable_diffusion.weights list), or leave --ckpt out for the bundled model."
-        )
-    path = opt.config or find_config(opt.ckpt)
-    config = compose([path]) if path else suggest_config(opt.ckpt)
-    model = instantiate_from_config(config["model"], "model")
-    report = load_pretrained(model, opt.ckpt, use_ema=True)
-    log.debug("%s", report)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    sampling = config["sampling"]
-    options = SamplingOptions(
-        steps=sampling["steps"] if opt.steps is None else opt.steps,
-        text_scale=sampling["text_scale"] if opt.cfg_text is None else opt.cfg_text,
-        image_scale=sampling["image_scale"] if opt.cfg_image is None else opt.cfg_image,
+def _add_sampling_flags(add: Callable) -> None:
+    add("--steps", type=int, help="network calls for a frame")
+    add("--cfg-text", type=float, help="guidance towards the instruction; 1 is none")
+    add("--cfg-image", type=float, help="guidance towards the input frame; 1 is none")
+    add(
+        "--sampler", choices=SAMPLERS, help="euler_ancestral is InstructPix2Pix's; dpm_solver is good in 10 to 20 steps"
     )
-    resolution = config["resolution"] if opt.resolution is None else opt.resolution
-    if not 0 < resolution <= MAX_RESOLUTION:
-        raise ValueError(f"--resolution {resolution} is outside 1 to {MAX_RESOLUTION}.")
-    return FramePredictor(model.eval().to(device), resolution, options)
+    add("--spacing", choices=SPACINGS, help="of timesteps; linspace with euler_ancestral is InstructPix2Pix's")
+    add("--eta", type=float, help="noise added at each step, 0 to 1; default: the sampler's own")
+    add("--rescale", type=float, help="0 to 1: less saturation under strong guidance")
+    add("--guide-between", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide at these timesteps only")
 
 
-def find_config(checkpoint: Path) -> Path | None:
-    """config.yaml beside a checkpoint, or that of the run folder it lies in."""
-    for folder in (checkpoint.parent, checkpoint.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder / "config.yaml"
-    return None
+def _add_mode_flags(add: Callable) -> None:
+    add("--split", default="test", help="of a prepared data set: train, val, test (default) or all")
+    add("--limit", type=int, help="at most so many pairs of a data set, spread evenly over it")
+    add("--episode", help="of a data set: only pairs whose id begins so, such as block_handover/3")
+    add("--frames", type=int, help="so many consecutive frames, of one episode or of a folder in its order")
+    add("--rollout", type=int, metavar="N", help="feed predictions back: N times the horizon; writes a strip")
+    add("--sweep", nargs="?", const=DEFAULT_SWEEP, help=f"one sheet of text x image scales; {DEFAULT_SWEEP}")
+    add("--video", type=Path, help="mp4 or gif of input, prediction and, where it is known, truth")
+    add("--fps", type=float, help=f"frames per second of the video; default: the data's, or {DEFAULT_RATE:g}")
+    add("--colour-balance", action="store_true", help="give the prediction the input's colours; off by default")
+    add("--sharpen", type=float, default=0.0, help="unsharp mask, 0.5 is mild; off by default")
 
 
-def list_jobs(opt: argparse.Namespace) -> list[Job]:
-    """What is to be predicted.
+def check_flags(opt: argparse.Namespace) -> None:
+    """Refuse what makes no sense before anything is loaded.
 
     Raises:
-        ValueError, FileNotFoundError: if the input is nothing to predict from, or an instruction is missing.
+        ValueError: if a number is out of range or flags exclude each other.
     """
-    if (opt.input / "index.jsonl").is_file() or (opt.input / "seeds.json").is_file():
-        return _jobs_of_data_set(opt)
+    for flag in ("batch_size", "limit", "frames", "rollout"):
+        number = getattr(opt, flag)
+        if number is not None and number < 1:
+            raise ValueError(f"--{flag.replace('_', '-')} {number}: wanted at least 1.")
+    if opt.rollout is not None and opt.sweep is not None:
+        raise ValueError("--rollout and --sweep: choose one of them.")
+    if opt.sweep is not None and opt.video is not None:
+        raise ValueError("--sweep makes one sheet, no video: leave --video out.")
+    if is_data_set(opt.input) and (opt.rollout is not None or opt.sweep is not None):
+        raise ValueError("--rollout and --sweep take a picture, not a data set; give one of its pictures as --input.")
+    if opt.video is not None:
+        from ldm.video import check_video_path
+
+        check_video_path(opt.video)
+
+
+def is_data_set(folder: Path) -> bool:
+    """Whether it is a prepared folder or any InstructPix2Pix data set."""
+    return (folder / "index.jsonl").is_file() or (folder / "seeds.json").is_file()
+
+
+def choose_pairs(opt: argparse.Namespace) -> list[FramePair]:
+    """Pairs of a data set that --split, --episode, --frames and --limit leave.
+
+    Raises:
+        ValueError: if none is left.
+    """
+    pairs = read_manifest(opt.input, None if opt.split == "all" else opt.split)
+    if opt.episode is not None:
+        name = opt.episode.rstrip("/") + "/"
+        wanted = [pair for pair in pairs if pair.pair_id.startswith(name)]
+        if not wanted:
+            raise ValueError(
+                f"--episode {opt.episode}: no pair of split '{opt.split}' begins so; {pairs[0].pair_id} does."
+            )
+        pairs = wanted
+    if opt.frames is not None:
+        first = (pairs[0].task, pairs[0].episode)
+        pairs = [pair for pair in pairs if (pair.task, pair.episode) == first]
+        pairs = sorted(pairs, key=lambda pair: pair.source_index or 0)[: opt.frames]
+    if opt.limit is not None and opt.limit < len(pairs):
+        pairs = [pairs[i * len(pairs) // opt.limit] for i in range(opt.limit)]
+    return pairs
+
+
+def list_pictures(opt: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """Pictures to predict from, and where the predictions go.
+
+    Raises:
+        ValueError, FileNotFoundError: if the input is nothing to predict from, or the instruction is missing.
+    """
+    from ldm.pictures import PICTURE_SUFFIXES
+
     if opt.edit is None or not opt.edit.strip():
         raise ValueError('--edit is empty; say what the robot does, such as --edit "stack blocks".')
     if opt.input.is_dir():
-        pictures = sorted(path for path in opt.input.iterdir() if path.suffix.lower() in PICTURES)
-        if not pictures:
-            raise FileNotFoundError(f"no pictures in {opt.input}; wanted files ending in {', '.join(PICTURES)}.")
+        found = sorted(path for path in opt.input.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+        if not found:
+            raise FileNotFoundError(
+                f"no pictures in {opt.input}; wanted files ending in {', '.join(PICTURE_SUFFIXES)}."
+            )
         output = opt.output or opt.input.with_name(opt.input.name + "_future")
-        return [Job(str(p), p, opt.edit, output / f"{p.stem}.png", opt.seed) for p in pictures]
+        stems = [path.stem for path in found]
+        names = [path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in found]
+        return [(path, output / f"{name}.png") for path, name in zip(found, names, strict=True)][: opt.frames]
     if not opt.input.is_file():
         raise FileNotFoundError(f"there is no picture or folder {opt.input}.")
     target = opt.output or opt.input.with_name(f"{opt.input.stem}_future.png")
-    if target.suffix.lower() not in PICTURES:
+    if target.suffix.lower() not in PICTURE_SUFFIXES:
         target = target / f"{opt.input.stem}.png"
-    return [Job(str(opt.input), opt.input, opt.edit, target, opt.seed)]
+    if target.resolve() == opt.input.resolve():
+        raise ValueError(f"--output {target} is the input itself; choose another name.")
+    return [(opt.input, target)]
 
 
-def _jobs_of_data_set(opt: argparse.Namespace) -> list[Job]:
-    from ldm.predictor import seed_of
+def load(opt: argparse.Namespace):  # noqa: ANN201 - LoadedPredictor is imported late, so that --help is fast
+    """The model of --config with the weights of --ckpt, ready to predict."""
+    from ldm.loading import load_predictor
+    from stable_diffusion.checkpoint import load_pretrained, suggest_config
 
-    if opt.output is None:
-        raise ValueError("a data set needs --output, the folder that the predictions go to.")
-    pairs = read_manifest(opt.input, None if opt.split == "all" else opt.split)
-    if opt.limit is not None and opt.limit < len(pairs):
-        if opt.limit < 1:
-            raise ValueError(f"--limit {opt.limit}: wanted at least 1.")
-        pairs = [pairs[i * len(pairs) // opt.limit] for i in range(opt.limit)]
-    return [_job_of_pair(pair, opt, seed_of(pair.pair_id, opt.seed)) for pair in pairs]
-
-
-def _job_of_pair(pair: FramePair, opt: argparse.Namespace, seed: int) -> Job:
-    sentence = pair.instruction if opt.edit is None else opt.edit
-    return Job(pair.pair_id, pair.source_path(opt.input), sentence, opt.output / f"{pair.pair_id}.png", seed)
-
-
-def predict_batches(predictor, jobs: Sequence[Job], batch_size: int) -> Iterator[tuple[list[Job], list, float]]:  # noqa: ANN001
-    """Batches of jobs with their predicted uint8 (S, S, 3) arrays and seconds a frame."""
-    import torch
-
-    from ldm.data.frame_pairs import read_picture
-    from ldm.data.pixels import array_to_tensor, tensor_to_array
-
-    for start in range(0, len(jobs), batch_size):
-        batch = list(jobs[start : start + batch_size])
-        begun = time.perf_counter()
-        frames = torch.stack([array_to_tensor(read_picture(job.source, predictor.resolution)) for job in batch])
-        predicted = predictor.predict(frames, [job.instruction for job in batch], [job.seed for job in batch])
-        seconds = (time.perf_counter() - begun) / len(batch)
-        yield batch, [tensor_to_array(frame) for frame in predicted], seconds
+    return load_predictor(
+        opt.ckpt,
+        load_pretrained,
+        suggest_config,
+        config_path=opt.config,
+        resolution=opt.resolution,
+        precision=opt.precision,
+        compiled=opt.compile,
+        steps=opt.steps,
+        text_scale=opt.cfg_text,
+        image_scale=opt.cfg_image,
+        sampler=opt.sampler,
+        spacing=opt.spacing,
+        eta=opt.eta,
+        rescale=opt.rescale,
+        interval=tuple(opt.guide_between) if opt.guide_between else None,
+    )
 
 
-def predict_pictures(predictor, jobs: Sequence[Job], batch_size: int) -> None:  # noqa: ANN001
-    """Write a prediction in the size of its input."""
-    for batch, frames, _ in predict_batches(predictor, jobs, batch_size):
-        for job, frame in zip(batch, frames, strict=True):
-            with Image.open(job.source) as source:
-                size = source.size
-            with atomic_path(job.target) as draft:
-                Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC).save(draft)
-    side = predictor.resolution
-    note = f"predicted at {side}x{side}, shown in the input's size"
-    print(f"{len(jobs)} predictions in {jobs[0].target.parent}" if len(jobs) > 1 else f"{jobs[0].target} ({note})")
-
-
-def predict_data_set(predictor, jobs: Sequence[Job], opt: argparse.Namespace) -> None:  # noqa: ANN001
-    """Write <pair id>.png and predictions.jsonl; pairs that are done with the same settings are not done again."""
+def show_progress(steps: Iterable, what: str, total: int) -> Iterable:
+    """The steps themselves, with a bar on the error stream where that is a terminal."""
     from rich.console import Console
     from rich.progress import track
 
-    settings = {
-        **{k: v for k, v in asdict(predictor.options).items()},
-        "sampler": "ddim",
-        "resolution": predictor.resolution,
-        "checkpoint": opt.ckpt.name,
-        "checkpoint_sha256": _sha256(opt.ckpt),
-    }
-    index = opt.output / "predictions.jsonl"
-    done = _read_done(index, settings)
-    todo = [job for job in jobs if job.name not in done or not job.target.is_file()]
-    lines = [json.dumps(record, ensure_ascii=False) for record in done.values()]
-    batches = predict_batches(predictor, todo, opt.batch_size)
-    total = -(-len(todo) // opt.batch_size)
-    for batch, frames, seconds in track(
-        batches, "predicting", total=total, console=Console(stderr=True), transient=True
-    ):
-        for job, frame in zip(batch, frames, strict=True):
-            with atomic_path(job.target) as draft:
-                Image.fromarray(frame).save(draft)
-            file = job.target.relative_to(opt.output).as_posix()
-            record = {"pair_id": job.name, "file": file, "instruction": job.instruction, "seed": job.seed}
-            lines.append(json.dumps(record | settings | {"seconds": round(seconds, 4)}, ensure_ascii=False))
-        write_text(index, "\n".join(lines) + "\n")
-    print(f"{len(jobs)} predictions in {opt.output} ({len(jobs) - len(todo)} were there)")
+    return track(steps, what, total=total, console=Console(stderr=True), transient=True)
 
 
-def _read_done(index: Path, settings: dict) -> dict[str, dict]:
-    """Records of an earlier, interrupted call.
-
-    Raises:
-        ConfigError: if it was made with other settings.
-    """
-    if not index.is_file():
-        return {}
-    records = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
-    for record in records:
-        other = [name for name, value in settings.items() if record.get(name) != value]
-        if other:
-            raise ConfigError(
-                f"{index} was made with {other[0]}={record.get(other[0])}, now it is {settings[other[0]]}; "
-                "choose another --output."
-            )
-    return {record["pair_id"]: record for record in records}
+def step_bar(steps: Sequence[int]) -> Iterable:
+    """Bar over the sampler's steps."""
+    return show_progress(steps, "sampling", len(steps))
 
 
-def _sha256(path: Path) -> str:
-    if path.is_dir():
-        return "folder"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def run_pictures(opt: argparse.Namespace, loaded, postprocess, settings: dict) -> None:  # noqa: ANN001
+    """One picture or a folder of them: predictions, rollouts, or a sheet of scales."""
+    from ldm import prediction_modes as modes
+    from ldm.prediction_folder import Job, predict_batches
+
+    jobs = [Job(str(source), source, opt.edit, target, opt.seed) for source, target in list_pictures(opt)]
+    predictor, side = loaded.predictor, loaded.predictor.resolution
+    if opt.sweep is not None:
+        for job in jobs:
+            sheet = modes.draw_sweep(predictor, job, modes.Sweep.parse(opt.sweep), postprocess, step_bar)
+            modes.save_picture(job.target, sheet, {"instruction": job.instruction, "seed": job.seed} | settings)
+            print(f"{job.target} (sheet of guidance scales at {side}x{side})")
+        return
+    if opt.rollout is not None:
+        rollouts = [modes.predict_rollout(predictor, job, opt.rollout, postprocess, step_bar) for job in jobs]
+        for rollout in rollouts:
+            folder = modes.write_rollout(rollout, loaded.horizon, settings)
+            print(f"{rollout.job.target} (strip; the {opt.rollout} frames are in {folder})")
+        write_movie(opt, modes.rollout_video(rollouts, loaded.horizon), DEFAULT_RATE)
+        return
+    batches = predict_batches(predictor, jobs, opt.batch_size, postprocess, step_bar)
+    for note in modes.write_pictures(batches, settings):
+        log.info("%s", note)
+    note = f"predicted at {side}x{side}, shown in the input's size"
+    print(f"{len(jobs)} predictions in {jobs[0].target.parent}" if len(jobs) > 1 else f"{jobs[0].target} ({note})")
+    write_movie(opt, modes.comparison_video(jobs), DEFAULT_RATE)
+
+
+def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -> None:  # noqa: ANN001
+    """Pairs of a prepared data set, resumable."""
+    from ldm import prediction_modes as modes
+    from ldm.prediction_folder import jobs_of_pairs, predict_batches, predict_data_set
+
+    pairs = choose_pairs(opt)
+    jobs = jobs_of_pairs(pairs, opt.input, opt.output, opt.edit, opt.seed)
+
+    def batches_of(todo: Sequence) -> Iterable:
+        batches = predict_batches(loaded.predictor, todo, opt.batch_size, postprocess)
+        return show_progress(batches, "predicting", -(-len(todo) // opt.batch_size))
+
+    there = predict_data_set(batches_of, jobs, opt.output, settings)
+    print(f"{len(jobs)} predictions in {opt.output} ({there} were there)")
+    steps = [str(pair.source_index) if pair.source_index is not None else "" for pair in pairs]
+    write_movie(opt, modes.comparison_video(jobs, steps), pairs[0].frames_per_second or DEFAULT_RATE)
+
+
+def write_movie(opt: argparse.Namespace, frames: Iterable, rate: float) -> None:
+    """The video, where --video asks for one."""
+    if opt.video is None:
+        return
+    from ldm.video import write_video
+
+    write_video(opt.video, frames, opt.fps or rate)
+    print(opt.video)
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Parse, load, predict."""
+    """Parse, check, load, predict."""
     opt = make_parser().parse_args(argv)
-    if opt.batch_size < 1:
-        raise ValueError(f"--batch-size {opt.batch_size}: wanted at least 1.")
-    jobs = list_jobs(opt)
-    predictor = load_predictor(opt)
-    if jobs[0].name == str(jobs[0].source):
-        predict_pictures(predictor, jobs, opt.batch_size)
+    check_flags(opt)
+    of_data_set = is_data_set(opt.input)
+    if of_data_set:
+        if opt.output is None:
+            raise ValueError("a data set needs --output, the folder that the predictions go to.")
+        choose_pairs(opt)
     else:
-        predict_data_set(predictor, jobs, opt)
+        list_pictures(opt)
+    from ldm.postprocess import Postprocess
+
+    postprocess = Postprocess(opt.colour_balance, opt.sharpen)
+    loaded = load(opt)
+    settings = loaded.settings() | {"postprocess": postprocess.names()}
+    (run_data_set if of_data_set else run_pictures)(opt, loaded, postprocess, settings)
     return 0
 
 

@@ -21,25 +21,28 @@ from rich.console import Console
 from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
 from ldm.callbacks.run_facts import RunFacts
 from ldm.config import compose, merge, save_config
+from ldm.data.latent_cache import cache_or_check
 from ldm.dry_run import describe_run
 from ldm.errors import BAD_INPUT, sentence_for
 from ldm.models.diffusion.ddpm import describe_parts
 from ldm.run_folder import RunFolder, find_run, new_run, set_aside_metrics
 from ldm.util import ConfigError, check_config, instantiate_from_config
 from stable_diffusion.checkpoint import load_pretrained
-from stable_diffusion.weights import resolve
+from stable_diffusion.weights import resolve, resolve_tokenizer
 
 log = logging.getLogger("main")
 
 PROJECT = "frame-prediction"  # on W&B
-LIGHTNING_NOISE = (  # true, and of no use to the reader of a run's output
+LIGHTNING_WARNINGS = (  # true, and of no use to the reader of a run's output
     r".*module\(s\) in eval mode at the start of training",  # the frozen parts
     r".*is not empty",  # the run folder holds its config already
     r".*treespec, LeafSpec",
     r".*does not have many workers",
     r".*could not find the monitored key",  # before the first validation
     r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",
+    r".*The dirpath has changed",
 )
+LIGHTNING_LINES = ("💡", "`weights_only` was not set", "TPU available", "GPU available", "`Trainer(val_check_interval")
 INTERRUPTED = 130  # exit code, as a shell gives it to a program stopped by Ctrl-C
 NOT_FLAGS = {"self", "logger", "callbacks", "plugins", "accelerator_connector", "model_registry"}
 
@@ -82,6 +85,10 @@ def make_parser() -> argparse.ArgumentParser:
         default=False,
         help="multiply the learning rate by the global batch size",
     )
+    parser.add_argument(
+        "--cache-latents", type=Path, metavar="FOLDER", help="encode training pairs once, train from it"
+    )
+    parser.add_argument("--cache-variants", type=int, default=1, metavar="K", help="augmented variants of each pair")
     parser.add_argument("--dry-run", action="store_true", help="build on the meta device, say what is missing, stop")
     for name in trainer_arguments():
         flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
@@ -145,16 +152,21 @@ def build_model(config: dict, *, resuming: bool) -> Any:
     return model
 
 
-def missing_weights(config: dict) -> str | None:
-    """What is to be done before the pretrained weights can be loaded; None where nothing is."""
-    pretrained = config.get("pretrained")
-    if not pretrained or Path(pretrained.get("path", "")).is_file():
-        return None
-    try:
-        resolve(pretrained["name"])
-    except FileNotFoundError as error:
-        return str(error)
-    return None
+def missing_weights(config: dict) -> list[str]:
+    """What is to be done before the pretrained weights, and the tokenizer they want, can be loaded."""
+    pretrained = config.get("pretrained") or {}
+    lookups = []
+    if "name" in pretrained and not Path(pretrained.get("path", "")).is_file():
+        lookups.append(lambda: resolve(pretrained["name"]))
+    if config["model"]["params"]["cond_stage_config"]["target"].endswith(".FrozenCLIPEmbedder"):
+        lookups.append(resolve_tokenizer)
+    missing = []
+    for lookup in lookups:
+        try:
+            lookup()
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    return missing
 
 
 def build_callbacks(config: dict, run: RunFolder) -> list:
@@ -200,6 +212,15 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     data = instantiate_from_config(config["data"], "data")
     data.setup()
     model = build_model(config, resuming=checkpoint is not None)
+    if opt.cache_latents and checkpoint is None:
+        params = config["data"]["params"]
+        model.to("cuda" if trainer_config.get("accelerator") == "gpu" else "cpu")
+        train = data.datasets["train"]
+        params["train"] = cache_or_check(
+            model, train, params["train"]["params"], opt.cache_latents, variants=opt.cache_variants
+        )
+        data = instantiate_from_config(config["data"], "data")
+        data.setup()
     if opt.scale_lr:
         scale_learning_rate(model, config, trainer_config)
     run.path.mkdir(parents=True, exist_ok=True)
@@ -207,8 +228,6 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
     for name, count in describe_parts(model).items():
         log.info("%-12s %10.2f M parameters", name, count / 1e6)
-    for message in LIGHTNING_NOISE:
-        warnings.filterwarnings("ignore", message)
     trainer = pl.Trainer(
         **{"enable_model_summary": False, **trainer_config},
         callbacks=build_callbacks(config, run),
@@ -243,9 +262,19 @@ def run_main(argv: list[str]) -> int:
     return 0
 
 
+def quiet_lightning() -> None:
+    """Keep advertisements and repetitions out of the output; everything else of Lightning's is shown."""
+    for message in LIGHTNING_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    for name in (None, "pytorch_lightning", "lightning_fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(lambda record: not record.getMessage().startswith(LIGHTNING_LINES))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run, and turn what a user can mend into one sentence and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    quiet_lightning()
     try:
         return run_main(sys.argv[1:] if argv is None else argv)
     except RunInterruptedError as stop:

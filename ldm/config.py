@@ -16,13 +16,26 @@ from ldm.util import ConfigError, nearest_name
 
 TOP_LEVEL = ("seed", "resolution", "horizon", "pretrained", "model", "data", "sampling", "lightning")
 
+EXTENDS = "extends"  # a file's parent, by a path relative to the file
+
 
 def read_yaml(path: Path) -> dict:
-    """One file as plain containers, interpolations unresolved.
+    """One file over the one that its key `extends` names, as plain containers, interpolations unresolved.
 
     Raises:
-        ConfigError: if the file is absent or is no YAML mapping.
+        ConfigError: if a file is absent, is no YAML mapping, or extends itself.
     """
+    content, chain = _read_one(path), [Path(path)]
+    while EXTENDS in content:
+        chain.append(chain[-1].parent / str(content.pop(EXTENDS)))
+        if chain[-1].resolve() in [seen.resolve() for seen in chain[:-1]]:
+            raise ConfigError(f"{path}: it extends itself, by way of {' -> '.join(map(str, chain))}.")
+        parent = _read_one(chain[-1])
+        content = merge(parent, content)
+    return content
+
+
+def _read_one(path: Path) -> dict:
     path = Path(path)
     if not path.is_file():
         hint = nearest_name(path.name, [p.name for p in path.parent.glob("*.yaml")])

@@ -7,24 +7,24 @@ from rich.console import Group
 from rich.table import Table
 
 from ldm.data.manifest import read_manifest
-from ldm.models.diffusion.ddpm import describe_parts
+from ldm.models.diffusion.ddpm import LatentDiffusion, describe_parts
 from ldm.util import check_config, instantiate_from_config
 
 
-def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: str | None) -> Group:
+def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[str]) -> Group:
     """Parameters by part, data, effective batch, and a command for each thing that is missing.
 
     Args:
         config: a composed config.
         gpus: indices that `--gpus` names.
-        missing_weights: how to get the pretrained weights, or None where they are there.
+        missing_weights: how to get each file of pretrained weights that is not there.
     """
     check_config(config["data"], "data")
     with torch.device("meta"):
         model = instantiate_from_config(config["model"], "model")
-    missing = [missing_weights] if missing_weights else []
+    missing = list(missing_weights)
     tables = [
-        _parts_table(describe_parts(model), sum(p.numel() for p in model.trained_parameters())),
+        _parts_table(describe_parts(model), model),
         _batch_table(config, gpus),
         _data_table(config["data"]["params"], missing),
     ]
@@ -45,11 +45,15 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _parts_table(parts: dict[str, int], trained: int) -> Table:
+def _parts_table(parts: dict[str, int], model: LatentDiffusion) -> Table:
     table = _table("Model", "part", "parameters")
+    first = model.model.diffusion_model.input_blocks[0][0].weight
+    extra = first[:, model.first_stage_model.latent_channels :]
     for name, count in parts.items():
         table.add_row(name, f"{count / 1e6:,.2f} M")
-    table.add_row("trained", f"{trained / 1e6:,.2f} M")
+        if name == "U-Net":
+            table.add_row(f"  of it: {extra.shape[1]} extra input channels", f"{extra.numel() / 1e6:,.2f} M")
+    table.add_row("trained", f"{sum(p.numel() for p in model.trained_parameters()) / 1e6:,.2f} M")
     return table
 
 

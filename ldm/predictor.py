@@ -4,9 +4,11 @@ Layer 6: the composition of a model, a sampler and guidance. Loading weights is 
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,14 +17,33 @@ from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.conditioning import Conditioning
 from ldm.models.diffusion.ddim import DDIMSampler, Spacing
 from ldm.models.diffusion.ddpm import LatentDiffusion
+from ldm.models.diffusion.dpm_solver import DPMSolverSampler
+from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
 from ldm.models.diffusion.guidance import DualGuidance
+from ldm.models.diffusion.schedule import NoiseSchedule
 
 SEED_RANGE = 2**63
+KEPT_INSTRUCTIONS = 256  # embedded sentences kept; 60 MB of CLIP's
+
+SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]
+SAMPLERS: tuple[SamplerName, ...] = ("ddim", "euler_ancestral", "dpm_solver")
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Progress = Callable[[Iterable], Iterable]  # wraps the sampler's steps: shows a bar, or stops by raising
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How a frame is drawn.
+
+    Args:
+        steps: network calls, 1 to the number of noise levels in training.
+        text_scale, image_scale: guidance towards the instruction and the source frame; 1 means none.
+        eta: noise added at every step; None takes the sampler's own (euler_ancestral 1, the others 0).
+        spacing: of the timesteps, see `spaced_timesteps`.
+        sampler: ddim, euler_ancestral (InstructPix2Pix's), dpm_solver (10 to 20 steps).
+        rescale: 0 to 1, against over-saturation at large scales, see DualGuidance.
+        interval: timesteps [low, high] that guidance is limited to; None guides always.
 
     Raises:
         ValueError: if a number makes no sense.
@@ -31,14 +52,81 @@ class SamplingOptions:
     steps: int
     text_scale: float
     image_scale: float
-    eta: float = 0.0
+    eta: float | None = None
     spacing: Spacing = "trailing"
+    sampler: SamplerName = "ddim"
+    rescale: float = 0.0
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("text_scale", "image_scale"):
             value = getattr(self, name)
             if not 0.0 <= value <= 100.0:
                 raise ValueError(f"{name} {value} is outside [0, 100]; 1 means no guidance.")
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler '{self.sampler}' is not one of {', '.join(SAMPLERS)}.")
+        if self.sampler == "dpm_solver" and self.eta:
+            raise ValueError(
+                f"eta {self.eta}: dpm_solver adds no noise; take ddim or euler_ancestral, or leave eta out."
+            )
+        if not 0.0 <= self.rescale <= 1.0:
+            raise ValueError(f"rescale {self.rescale} is outside [0, 1].")
+        if self.interval is not None and not 0 <= self.interval[0] <= self.interval[1]:
+            raise ValueError(f"guidance interval {list(self.interval)}: wanted two timesteps, the lower first.")
+
+
+def make_sampler(
+    schedule: NoiseSchedule, options: SamplingOptions
+) -> DDIMSampler | EulerAncestralSampler | DPMSolverSampler:
+    """The sampler that the options name.
+
+    Raises:
+        ValueError: if the step count is impossible for the schedule.
+    """
+    if options.sampler == "dpm_solver":
+        return DPMSolverSampler(schedule, options.steps, options.spacing)
+    if options.sampler == "euler_ancestral":
+        eta = 1.0 if options.eta is None else options.eta
+        return EulerAncestralSampler(schedule, options.steps, eta, options.spacing)
+    return DDIMSampler(schedule, options.steps, options.eta or 0.0, options.spacing)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the network is run; what it predicts stays the same up to rounding.
+
+    Args:
+        precision: of weights and activations of network and first stage; latents and schedule stay fp32.
+        channels_last: memory layout that GPU convolutions prefer.
+        compile: torch.compile, with CUDA graphs on a GPU; the first prediction of each shape then takes minutes,
+            so it pays for many predictions only.
+    """
+
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+
+
+def default_runtime(device: torch.device) -> Runtime:
+    """fp32 on a CPU; on a GPU bf16 where it has it, else fp16, and channels last."""
+    if device.type != "cuda":
+        return Runtime()
+    return Runtime("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", channels_last=True)
+
+
+def tune_for_inference(model: LatentDiffusion, runtime: Runtime) -> LatentDiffusion:
+    """The model itself, cast, laid out and compiled for prediction."""
+    if runtime.precision not in DTYPES:
+        raise ValueError(f"precision '{runtime.precision}' is not one of {', '.join(DTYPES)}.")
+    layout = torch.channels_last if runtime.channels_last else torch.preserve_format
+    for part in (model.model, model.first_stage_model):
+        part.to(dtype=DTYPES[runtime.precision], memory_format=layout)
+    if runtime.compile:
+        mode = "reduce-overhead" if model.device.type == "cuda" else "default"
+        coders = (getattr(model.first_stage_model, name, None) for name in ("encoder", "decoder"))
+        for part in (model.model.diffusion_model, *filter(None, coders)):
+            part.compile(mode=mode)
+    return model
 
 
 def seed_of(pair_id: str, seed: int) -> int:
@@ -55,33 +143,39 @@ class FramePredictor:
     Args:
         model: in eval mode, on its device, with the weights that are to be used.
         resolution: side of the square frames that the model was trained on.
-        options: how frames are drawn.
+        options: how frames are drawn where a call does not say otherwise.
         progress: wraps the sampler's steps, to show a bar.
     """
 
     def __init__(
-        self,
-        model: LatentDiffusion,
-        resolution: int,
-        options: SamplingOptions,
-        progress: Callable[[Iterable], Iterable] = iter,
+        self, model: LatentDiffusion, resolution: int, options: SamplingOptions, progress: Progress = iter
     ) -> None:
         self.model = model
         self.resolution = resolution
         self.options = options
         self.progress = progress
-        self.sampler = DDIMSampler(model.schedule, options.steps, options.eta, options.spacing)
-        self.guidance = partial(DualGuidance, text_scale=options.text_scale, image_scale=options.image_scale)
-        self._embedded: dict[str, Tensor] = {}
+        self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
+        self.sampler_of(options)  # refuses impossible step counts now
+        self._embedded: OrderedDict[str, Tensor] = OrderedDict()
 
     @torch.inference_mode()
-    def predict(self, frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> Tensor:
+    def predict(
+        self,
+        frames: Tensor,
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        options: SamplingOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
         """Future frames of current ones.
 
         Args:
             frames: (B, 3, H, W) uint8 RGB; H and W multiples of the first stage's factor.
             instructions: B sentences.
             seeds: B numbers; a prediction depends on its seed, not on the batch that it came in.
+            options: of this call; None takes the predictor's.
+            progress: of this call; None takes the predictor's.
 
         Returns:
             (B, 3, H, W) uint8 RGB.
@@ -89,25 +183,75 @@ class FramePredictor:
         Raises:
             ValueError: if the lengths differ or an instruction is empty.
         """
-        if not len(frames) == len(instructions) == len(seeds):
-            raise ValueError(
-                f"{len(frames)} frames, {len(instructions)} instructions, {len(seeds)} seeds: pass as many of each."
-            )
-        empty = [i for i, sentence in enumerate(instructions) if not sentence.strip()]
-        if empty:
-            raise ValueError(f"instruction {empty[0]} is empty; say what the robot does, such as 'stack blocks'.")
-        source = to_signed(frames.to(self.model.device))
-        cond = Conditioning(self.model.encode_context(source), self._embed(instructions))
+        _check_request(frames, instructions, seeds)
+        options = options or self.options
+        sampler = self.sampler_of(options)
+        source = to_signed(frames.to(self.model.device)).to(self._frame_dtype())
+        cond = Conditioning(self.model.encode_context(source).float(), self._embed(instructions))
         null = Conditioning(torch.zeros_like(cond.concat), self._embed([""] * len(frames)))
+        guidance = DualGuidance(
+            self.model.predict_eps,
+            cond,
+            null,
+            options.text_scale,
+            options.image_scale,
+            options.interval,
+            options.rescale,
+        )
         generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
         shape = self.model.latent_shape(source)
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(cond.concat)
-        z = self.sampler.sample(self.guidance(self.model.predict_eps, cond, null), noise, generators, self.progress)
-        return to_uint8(self.model.decode_first_stage(z, cond.concat))
+        z = sampler.sample(guidance, noise, generators, progress or self.progress)
+        return to_uint8(self.model.decode_first_stage(z.to(source.dtype), cond.concat.to(source.dtype)))
+
+    def rollout(
+        self,
+        frames: Tensor,
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        num: int,
+        *,
+        options: SamplingOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Frames at 1, 2, ... num times the horizon, each predicted from the one before.
+
+        The first is what `predict` gives; later ones take seeds derived from the given ones.
+
+        Returns:
+            (num, B, 3, H, W) uint8 RGB.
+        """
+        if num < 1:
+            raise ValueError(f"rollout of {num}: wanted at least 1.")
+        predicted = []
+        for k in range(num):
+            own = seeds if k == 0 else [seed_of(f"rollout/{k}", seed) for seed in seeds]
+            frames = self.predict(frames, instructions, own, options=options, progress=progress)
+            predicted.append(frames)
+        return torch.stack(predicted)
+
+    def _frame_dtype(self) -> torch.dtype:
+        """What the first stage computes in; a first stage without weights takes anything."""
+        return next((p.dtype for p in self.model.first_stage_model.parameters()), torch.float32)
 
     def _embed(self, instructions: Sequence[str]) -> Tensor:
-        """Embedded sentences (B, L, D), each distinct one computed once."""
+        """Embedded sentences (B, L, D), each distinct one computed once; the last used are kept."""
         new = [sentence for sentence in dict.fromkeys(instructions) if sentence not in self._embedded]
         if new:
             self._embedded.update(zip(new, self.model.encode_instruction(new), strict=True))
-        return torch.stack([self._embedded[sentence] for sentence in instructions])
+        for sentence in instructions:
+            self._embedded.move_to_end(sentence)
+        embedded = torch.stack([self._embedded[sentence] for sentence in instructions])
+        while len(self._embedded) > KEPT_INSTRUCTIONS:
+            self._embedded.popitem(last=False)
+        return embedded
+
+
+def _check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:
+    if not len(frames) == len(instructions) == len(seeds):
+        raise ValueError(
+            f"{len(frames)} frames, {len(instructions)} instructions, {len(seeds)} seeds: pass as many of each."
+        )
+    empty = [i for i, sentence in enumerate(instructions) if not sentence.strip()]
+    if empty:
+        raise ValueError(f"instruction {empty[0]} is empty; say what the robot does, such as 'stack blocks'.")

@@ -1,11 +1,15 @@
 """Run folders, logs/<time>_<name>/{config.yaml, checkpoints/, images/, metrics.csv}. Layer 1."""
 
+import logging
 import os
+import zipfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ldm.util import ConfigError
+
+log = logging.getLogger(__name__)
 
 RUN_VARIABLE = "FRAME_PREDICTION_RUN"  # tells the name to processes that Lightning starts for further GPUs
 
@@ -43,14 +47,16 @@ def new_run(logdir: Path, name: str, postfix: str = "") -> RunFolder:
 def find_run(resume: Path) -> tuple[RunFolder, Path]:
     """Run folder and checkpoint that `--resume` means: a run folder, or a file in its checkpoints/.
 
-    In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken.
+    In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken; in place of one that is half-written, the newest
+    whole one beside it, which is said.
 
     Raises:
         ConfigError: if there is nothing to resume.
     """
     resume = Path(resume)
     if resume.is_file():
-        return RunFolder(resume.resolve().parent.parent), resume
+        run = RunFolder(resume.resolve().parent.parent)
+        return run, _whole_or_previous(resume, run)
     run = RunFolder(resume)
     if not resume.is_dir():
         raise ConfigError(f"--resume {resume}: there is no such run folder or checkpoint.")
@@ -59,7 +65,18 @@ def find_run(resume: Path) -> tuple[RunFolder, Path]:
         raise ConfigError(
             f"--resume {resume}: {run.checkpoints} holds no last.ckpt; the run saved nothing to go on from."
         )
-    return run, found[-1]
+    return run, _whole_or_previous(found[-1], run)
+
+
+def _whole_or_previous(checkpoint: Path, run: RunFolder) -> Path:
+    """The checkpoint, or the newest whole one of the run where it is cut short."""
+    others = sorted(run.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    whole = next((path for path in (checkpoint, *others) if zipfile.is_zipfile(path)), None)
+    if whole is None:
+        raise ConfigError(f"--resume: {checkpoint} is half-written, and {run.checkpoints} holds no whole checkpoint.")
+    if whole != checkpoint:
+        log.warning("%s is half-written; going on from the previous one, %s.", checkpoint, whole)
+    return whole
 
 
 def set_aside_metrics(run: RunFolder) -> None:

@@ -4,15 +4,19 @@ A checkpoint always describes the end of an optimiser step; resuming from it rep
 exactly. Layer 6: imports Lightning and ldm.data.atomic.
 """
 
+import contextlib
 import copy
 import logging
+import os
 import signal
+import zipfile
 from pathlib import Path
 from types import FrameType
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities import rank_zero_only
 
 from ldm.data.atomic import atomic_path
 
@@ -40,7 +44,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(pl.Callback):
-    """Keeps last.ckpt; stops the run at the end of a step on SIGINT and SIGTERM, saves and goes on at SIGUSR1.
+    """Keeps last.ckpt, and the one before as previous.ckpt.
+
+    Stops the run at the end of a step on SIGINT and SIGTERM, saves and goes on at SIGUSR1.
 
     Args:
         folder: where last.ckpt goes.
@@ -79,7 +85,7 @@ class LastCheckpoint(pl.Callback):
         self._remember(trainer)
         received = self._agreed(trainer)
         if received or self._step % self.every_n_steps == 0:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer)
         if received:
             name = (self._received or signal.SIGTERM).name
             self._received = None
@@ -96,7 +102,23 @@ class LastCheckpoint(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The finished run."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._keep_previous()
         trainer.save_checkpoint(self.path)
+
+    @rank_zero_only
+    def _keep_previous(self) -> None:
+        """What last.ckpt was becomes previous.ckpt, by a link, so that last.ckpt is there at every moment."""
+        if not zipfile.is_zipfile(self.path):  # absent, or cut short
+            return
+        previous = self.path.with_name("previous.ckpt")
+        link = previous.with_suffix(".partial")
+        with contextlib.suppress(OSError):  # a file system without links keeps last.ckpt only
+            link.unlink(missing_ok=True)
+            os.link(self.path, link)
+            link.replace(previous)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Save what the last finished step left, unless several processes would have to agree."""

@@ -70,7 +70,8 @@ class ImageLogger(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: dict, batch_idx: int
     ) -> None:
         """A grid of this batch every n optimiser steps."""
-        if trainer.global_step != self._step and trainer.global_step % self.every_n_steps == 0:
+        due = trainer.global_step != self._step and trainer.global_step % self.every_n_steps == 0
+        if due and "target_frame" in batch:  # cached latents have no frames
             self._write(trainer, pl_module, batch, "train")
         self._step = trainer.global_step
 
@@ -86,7 +87,8 @@ class ImageLogger(pl.Callback):
         was_training = pl_module.training
         pl_module.eval()
         with torch.random.fork_rng(devices=[]), trainer.precision_plugin.forward_context():
-            sampler = DDIMSampler(pl_module.schedule, self.steps)
+            schedule = getattr(pl_module, "schedule", None)  # an autoencoder has none and samples nothing
+            sampler = DDIMSampler(schedule, self.steps) if schedule is not None else None
             rows = pl_module.log_images(batch, sampler, self.guidance, self.max_images)
         pl_module.train(was_training)
         path = self.folder / split / f"step-{trainer.global_step:06d}.png"

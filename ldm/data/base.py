@@ -1,13 +1,13 @@
 """DataModuleFromConfig: data sets named in a YAML, as Lightning loaders. Layer 1."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from ldm.data.frame_pairs import collate
-from ldm.data.stream import StreamSampler, TrainingStream
+from ldm.data.stream import StreamSampler, TrainingStream, check_resolutions
 from ldm.util import ConfigError, instantiate_from_config
 
 MAX_WORKERS = 8  # a guess that suits one GPU; the config overrides it
@@ -21,6 +21,7 @@ class DataModuleFromConfig(pl.LightningDataModule):
         train, validation, test: nodes of data sets, each optional.
         num_workers: loader processes per device; None takes all cores but one, at most 8.
         seed: decides order and chance of the training stream.
+        resolutions: [first optimiser step, resolution] pairs for training pairs, rising: progressive resolution.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class DataModuleFromConfig(pl.LightningDataModule):
         validation: Mapping | None = None,
         test: Mapping | None = None,
         num_workers: int | None = None,
+        resolutions: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.params.batch_size: {batch_size}; wanted at least 1.")
         self.batch_size = batch_size
         self.seed = seed
+        self.resolutions = check_resolutions(resolutions)
         self.configs = {"train": train, "validation": validation, "test": test}
         self.num_workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if num_workers is None else num_workers
         self.datasets: dict[str, Dataset] = {}
@@ -54,7 +57,9 @@ class DataModuleFromConfig(pl.LightningDataModule):
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
         dataset = self.datasets["train"]
-        sampler = StreamSampler(len(dataset), self.batch_size, self.seed, rank, world_size)
+        micro_batches = self.trainer.accumulate_grad_batches if self.trainer else 1
+        resolutions = [(step * micro_batches, side) for step, side in self.resolutions]
+        sampler = StreamSampler(len(dataset), self.batch_size, self.seed, rank, world_size, resolutions)
         self._stream = TrainingStream(dataset, sampler, **self._loader_options())
         if self._resumed is not None:
             self._stream.load_state_dict(self._resumed)

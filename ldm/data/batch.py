@@ -23,3 +23,16 @@ class FrameBatch(TypedDict):
     instruction: list[str]  # B sentences
     pair_id: list[str]  # B names
     seed: NotRequired[Tensor]  # (B,) int64; absent at prediction
+
+
+class CachedBatch(TypedDict):
+    """B pairs whose frames, and sentences where they do not train, were encoded before; see latent_cache."""
+
+    source_latent: Tensor  # (B, C, h, w) posterior mode of the source frame, not scaled
+    target_mean: Tensor  # (B, C, h, w) posterior of the target frame, not scaled
+    target_std: Tensor  # (B, C, h, w)
+    text: NotRequired[Tensor]  # (B, L, D) embedded sentences; absent where the text encoder trains
+    null_text: NotRequired[Tensor]  # (1, L, D) embedding of the empty sentence
+    instruction: list[str]  # B sentences
+    pair_id: list[str]  # B names
+    seed: Tensor  # (B,) int64

@@ -3,6 +3,7 @@
 Layer 1: imports layer 0, PIL and torch; knows no model.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.utils.data import Dataset
 
 from ldm.data.batch import FrameSample
 from ldm.data.manifest import FramePair, read_manifest
-from ldm.data.pixels import array_to_tensor, to_signed
+from ldm.data.pixels import array_to_tensor, to_signed, unit_to_signed
+from ldm.util import instantiate_from_config
 
 
 def read_picture(path: Path, resolution: int | None = None) -> np.ndarray:
@@ -44,48 +46,81 @@ class FramePairDataset(Dataset):
         folder: prepared folder, or any InstructPix2Pix data set.
         split: train, val or test; None takes all.
         resolution: side of the square, in pixels.
+        max_samples: take only so many pairs, drawn once by a fixed seed; None takes all.
+        augmentation_config: node of PairedAugmentation, or None.
         keep_in_memory: decode each picture once and keep its uint8 pixels; 2 x 3 x resolution^2 bytes a pair.
     """
 
-    def __init__(self, folder: str | Path, split: str | None, resolution: int, *, keep_in_memory: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        split: str | None,
+        resolution: int,
+        max_samples: int | None = None,
+        augmentation_config: Mapping | None = None,
+        *,
+        keep_in_memory: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self.resolution = resolution
-        self.pairs: list[FramePair] = read_manifest(self.folder, split)
-        self._kept: dict[Path, Tensor] | None = {} if keep_in_memory else None
+        self.pairs: list[FramePair] = choose_pairs(read_manifest(self.folder, split), max_samples)
+        self.augmentation = (
+            instantiate_from_config(augmentation_config, "augmentation_config") if augmentation_config else None
+        )
+        self._kept: dict[tuple[Path, int], Tensor] | None = {} if keep_in_memory else None
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> FrameSample:
-        """Sample by index, or by (index, seed) as the training stream asks."""
-        index, seed = key if isinstance(key, tuple) else (key, key)
+    def __getitem__(self, key: int | tuple[int, ...]) -> FrameSample:
+        """Sample by index; by (index, seed) or (index, seed, resolution) as the training stream asks."""
+        index, seed, *rest = key if isinstance(key, tuple) else (key, key)
+        resolution = rest[0] if rest else self.resolution
         pair = self.pairs[index]
+        paths = (pair.source_path(self.folder), pair.target_path(self.folder))
+        pixels = torch.stack([self._pixels(path, resolution) for path in paths])
+        frames, instruction = to_signed(pixels), pair.instruction
+        if self.augmentation is not None:
+            generator = torch.Generator().manual_seed(seed)
+            unit, instruction = self.augmentation(pixels.float() / 255.0, instruction, generator)
+            frames = unit_to_signed(unit)
         return {
-            "source_frame": to_signed(self._pixels(pair.source_path(self.folder))),
-            "target_frame": to_signed(self._pixels(pair.target_path(self.folder))),
-            "instruction": pair.instruction,
+            "source_frame": frames[0],
+            "target_frame": frames[1],
+            "instruction": instruction,
             "pair_id": pair.pair_id,
             "seed": seed,
         }
 
-    def _pixels(self, path: Path) -> Tensor:
+    def _pixels(self, path: Path, resolution: int) -> Tensor:
         """uint8 (3, S, S) pixels of a picture."""
         if self._kept is None:
-            return array_to_tensor(read_picture(path, self.resolution))
-        if path not in self._kept:
-            self._kept[path] = array_to_tensor(read_picture(path, self.resolution))
-        return self._kept[path]
+            return array_to_tensor(read_picture(path, resolution))
+        key = (path, resolution)
+        if key not in self._kept:
+            self._kept[key] = array_to_tensor(read_picture(path, resolution))
+        return self._kept[key]
 
     def load_all(self) -> None:
         """Decode every picture now, so that workers share the pixels; only with keep_in_memory."""
         if self._kept is not None:
             for pair in self.pairs:
-                self._pixels(pair.source_path(self.folder))
-                self._pixels(pair.target_path(self.folder))
+                self._pixels(pair.source_path(self.folder), self.resolution)
+                self._pixels(pair.target_path(self.folder), self.resolution)
 
 
-def collate(samples: list[FrameSample]) -> dict:
-    """FrameBatch of samples."""
+def choose_pairs(pairs: list[FramePair], max_samples: int | None) -> list[FramePair]:
+    """At most `max_samples` of the pairs, drawn by a fixed seed, in their old order."""
+    if max_samples is None or max_samples >= len(pairs):
+        return pairs
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
+    return [pairs[i] for i in sorted(order[:max_samples].tolist())]
+
+
+def collate(samples: list[FrameSample] | dict) -> dict:
+    """FrameBatch of samples; a batch that comes whole, from cached latents, stays as it is."""
+    if isinstance(samples, dict):
+        return samples
     return {
         "source_frame": torch.stack([s["source_frame"] for s in samples]),
         "target_frame": torch.stack([s["target_frame"] for s in samples]),

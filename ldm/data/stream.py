@@ -2,13 +2,18 @@
 
 Sample n of the stream is element n mod N of the permutation of epoch n div N, with a seed made of (run seed, n).
 So a run can be cut anywhere and taken up again, and the samples are the same for any number of devices and any
-way of splitting a batch into micro-batches. Layer 1: torch only.
+way of splitting a batch into micro-batches. Layer 1: imports ldm.util.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ldm.util import ConfigError
+
+log = logging.getLogger(__name__)
 
 SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, about 2^64 / golden ratio: spreads consecutive numbers over 64 bits
 SEED_RANGE = 2**63
@@ -22,15 +27,32 @@ def sample_seed(run_seed: int, number: int) -> int:
 class StreamSampler(Sampler):
     """Endless batches of (index, seed) for one of `world_size` processes, from a batch position on.
 
-    Global batch k holds samples [k B W, (k + 1) B W) of the stream; process r takes its r-th part of B.
+    Global batch k holds samples [k B W, (k + 1) B W) of the stream; process r takes its r-th part of B. With a
+    schedule of resolutions the keys are (index, seed, resolution).
+
+    Args:
+        num_samples: in one pass over the data.
+        batch_size: B.
+        seed: of the run.
+        rank, world_size: r and W.
+        resolutions: (first batch, resolution) in rising order, from batch 0 on: progressive training.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        resolutions: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.resolutions = check_resolutions(resolutions)
         self.position = 0  # batches to skip at the next iteration
 
     def permutation(self, epoch: int) -> list[int]:
@@ -38,19 +60,41 @@ class StreamSampler(Sampler):
         generator = torch.Generator().manual_seed(sample_seed(self.seed, -1 - epoch))
         return torch.randperm(self.num_samples, generator=generator).tolist()
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def resolution(self, position: int) -> tuple[int, ...]:
+        """(resolution,) of the batch at `position`, or nothing without a schedule."""
+        return next(((side,) for first, side in reversed(self.resolutions) if position >= first), ())
+
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         """Batches from `position` on, without end."""
         epoch, order = -1, []
-        first = (self.position * self.world_size + self.rank) * self.batch_size
+        position = self.position
         while True:
             batch = []
+            side = self.resolution(position)
+            first = (position * self.world_size + self.rank) * self.batch_size
             for number in range(first, first + self.batch_size):
                 if number // self.num_samples != epoch:
                     epoch = number // self.num_samples
                     order = self.permutation(epoch)
-                batch.append((order[number % self.num_samples], sample_seed(self.seed, number)))
+                batch.append((order[number % self.num_samples], sample_seed(self.seed, number), *side))
             yield batch
-            first += self.batch_size * self.world_size
+            position += 1
+
+
+def check_resolutions(resolutions: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The schedule as tuples.
+
+    Raises:
+        ConfigError: if it does not begin at 0 or does not rise.
+    """
+    schedule = [tuple(entry) for entry in resolutions]
+    starts = [entry[0] for entry in schedule]
+    if any(len(entry) != 2 for entry in schedule) or starts != sorted(set(starts)) or starts[:1] not in ([], [0]):
+        raise ConfigError(
+            f"data.params.resolutions: {[list(entry) for entry in schedule]}; wanted [first step, resolution] pairs "
+            "with rising first steps, the first of them 0, such as [[0, 64], [2000, 128]]."
+        )
+    return schedule
 
 
 class TrainingStream:
@@ -96,6 +140,13 @@ class TrainingStream:
             raise ValueError(
                 f"the run stopped after {samples} samples in global batches of {state['global_batch']}; with "
                 f"batches of {global_batch} it cannot go on there. Resume with the same batch size and devices."
+            )
+        if global_batch != state["global_batch"]:
+            log.warning(
+                "the run was saved with global batches of %d and goes on with %d (other devices or batch size): the "
+                "order of the samples stays, the gradients' averages do not.",
+                state["global_batch"],
+                global_batch,
             )
         self.position = samples // global_batch
         self._batches = None

@@ -10,7 +10,7 @@ from ldm.dry_run import describe_run
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def said(config, gpus=None, missing=None) -> str:
+def said(config, gpus=None, missing=()) -> str:
     console = Console(width=200)
     with console.capture() as capture:
         console.print(describe_run(config, gpus, missing))
@@ -26,7 +26,8 @@ def test_everything_there_is_ready(pair_folder):
 
 
 def test_each_missing_thing_comes_with_its_command():
-    text = said(compose([CONFIGS / "train.yaml"]), [0, 1], "weights: fetch them so")
+    text = said(compose([CONFIGS / "train.yaml"]), [0, 1], ["weights: fetch them so"])
     assert "- weights: fetch them so" in text
     assert "python -m dataset_tools.prepare_dataset" in text
+    assert "4 extra input channels" in text and "0.01 M" in text
     assert "GPUs 0, 1" in text and "configs/cpu_tiny.yaml" in text

@@ -1,9 +1,20 @@
 """Laws of prediction."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from ldm.predictor import FramePredictor, SamplingOptions, seed_of
+from ldm.predictor import (
+    SAMPLERS,
+    FramePredictor,
+    Runtime,
+    SamplingOptions,
+    default_runtime,
+    make_sampler,
+    seed_of,
+    tune_for_inference,
+)
 from ldm.util import instantiate_from_config
 
 
@@ -80,3 +91,99 @@ def test_scales_out_of_range_are_refused(scales):
 def test_a_pairs_seed_depends_on_its_name():
     assert seed_of("a/0/1-2", 0) == seed_of("a/0/1-2", 0) != seed_of("a/0/1-3", 0)
     assert 0 <= seed_of("x", 5) < 2**63
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_predicts_by_seed(predictor, frames, sampler):
+    """By name; the same through a call's options as through the predictor's; alone as in a batch."""
+    options = SamplingOptions(steps=3, text_scale=2.0, image_scale=1.5, sampler=sampler)
+    together = predictor.predict(frames, ["stack blocks"] * 3, [7, 8, 9], options=options)
+    alone = FramePredictor(predictor.model, 8, options).predict(frames[1:2], ["stack blocks"], [8])
+    assert (together[1].int() - alone[0].int()).abs().max() <= 1
+
+
+def test_euler_ancestral_adds_noise_unless_told_otherwise(predictor):
+    """eta None is each sampler's own."""
+    options = SamplingOptions(steps=3, text_scale=1.0, image_scale=1.0, sampler="euler_ancestral")
+    assert make_sampler(predictor.model.schedule, options).eta == 1.0
+    assert make_sampler(predictor.model.schedule, replace(options, eta=0.0)).eta == 0.0
+    assert make_sampler(predictor.model.schedule, replace(options, sampler="ddim")).eta == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sampler": "heun"}, "not one of ddim"),
+        ({"sampler": "dpm_solver", "eta": 0.5}, "adds no noise"),
+        ({"rescale": 1.5}, "rescale"),
+        ({"interval": (500.0, 100.0)}, "lower first"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        SamplingOptions(steps=3, text_scale=1.0, image_scale=1.0, **wrong)
+
+
+def test_impossible_steps_are_refused_at_construction(predictor):
+    with pytest.raises(ValueError, match="wanted 1 to 1000"):
+        FramePredictor(predictor.model, 8, replace(predictor.options, steps=2000))
+
+
+def test_a_rollout_feeds_predictions_back(predictor, frames):
+    """Its first frame is the prediction; its second that of the first, under another seed."""
+    rolled = predictor.rollout(frames[:1], ["stack blocks"], [7], 2)
+    first = predictor.predict(frames[:1], ["stack blocks"], [7])
+    assert rolled.shape == (2, 1, 3, 8, 8) and torch.equal(rolled[0], first)
+    assert torch.equal(rolled[1], predictor.predict(first, ["stack blocks"], [seed_of("rollout/1", 7)]))
+    with pytest.raises(ValueError, match="at least 1"):
+        predictor.rollout(frames[:1], ["stack blocks"], [7], 0)
+
+
+def test_progress_sees_each_step_and_may_stop_the_work(predictor, frames):
+    seen = []
+
+    def stop_at_two(steps):
+        for step in steps:
+            seen.append(step)
+            if step == 1:
+                raise KeyboardInterrupt
+            yield step
+
+    with pytest.raises(KeyboardInterrupt):
+        predictor.predict(frames, ["a"] * 3, [0, 1, 2], progress=stop_at_two)
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_predicts_nearly_the_same(predictor, frames, precision):
+    """Weights are cast, the schedule is not; pixels move by few of 255 grey levels."""
+    exact = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    tune_for_inference(predictor.model, Runtime(precision, channels_last=True))
+    assert predictor.model.schedule.signal.dtype == torch.float32
+    half = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    assert (half.float() - exact.float()).abs().mean() < 3.0
+
+
+def test_precision_needs_a_known_name(predictor):
+    with pytest.raises(ValueError, match="not one of fp32"):
+        tune_for_inference(predictor.model, Runtime("int4"))
+
+
+def test_a_cpu_runs_in_full_precision_unless_told_otherwise():
+    assert default_runtime(torch.device("cpu")) == Runtime("fp32", channels_last=False, compile=False)
+
+
+def test_few_embedded_instructions_are_kept(predictor, frames, monkeypatch):
+    """A web page that runs for months must not grow with every sentence typed."""
+    monkeypatch.setattr("ldm.predictor.KEPT_INSTRUCTIONS", 3)
+    for number in range(5):
+        predictor.predict(frames[:1], [f"stack {number}"], [0])
+    assert len(predictor._embedded) == 3 and "" in predictor._embedded
+
+
+@pytest.mark.slow
+def test_compiled_predicts_the_same(predictor, frames):
+    exact = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    tune_for_inference(predictor.model, Runtime(compile=True))
+    compiled = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    assert (compiled.int() - exact.int()).abs().max() <= 1

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import torch
 
 from ldm.run_folder import RUN_VARIABLE, RunFolder, find_run, new_run, set_aside_metrics
 from ldm.util import ConfigError
@@ -21,11 +22,25 @@ def test_resume_takes_the_newest_last_checkpoint(tmp_path):
     run.checkpoints.mkdir(parents=True)
     for age, name in ((100, "last.ckpt"), (10, "last-v1.ckpt"), (50, "last-v2.ckpt"), (1, "best.ckpt")):
         path = run.checkpoints / name
-        path.write_bytes(b"x")
+        torch.save({}, path)
         os.utime(path, (1_000_000 - age, 1_000_000 - age))
     assert find_run(run.path) == (run, run.checkpoints / "last-v1.ckpt")
     assert find_run(run.checkpoints / "best.ckpt")[1].name == "best.ckpt"
     assert find_run(run.checkpoints / "best.ckpt")[0].path == run.path
+
+
+def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, caplog):
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    torch.save({"x": torch.zeros(1000)}, run.checkpoints / "previous.ckpt")
+    whole = (run.checkpoints / "previous.ckpt").read_bytes()
+    (run.checkpoints / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    for meant in (run.path, run.checkpoints / "last.ckpt"):
+        assert find_run(meant)[1].name == "previous.ckpt"
+    assert "half-written" in caplog.text
+    (run.checkpoints / "previous.ckpt").unlink()
+    with pytest.raises(ConfigError, match="holds no whole checkpoint"):
+        find_run(run.path)
 
 
 def test_nothing_to_resume_is_said(tmp_path):

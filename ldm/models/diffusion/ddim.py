@@ -13,8 +13,8 @@ from torch import Tensor
 from ldm.models.diffusion.schedule import NoiseSchedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> eps, all (B, C, H, W) but t (B,)
-Spacing = Literal["trailing", "leading"]
-SPACINGS = ("trailing", "leading")
+Spacing = Literal["trailing", "leading", "linspace"]
+SPACINGS = ("trailing", "leading", "linspace")
 
 
 def noise_like_each(x: Tensor, generators: list[torch.Generator]) -> Tensor:
@@ -27,7 +27,8 @@ def spaced_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
     """`steps` distinct timesteps of 0 .. timesteps - 1, falling.
 
     `trailing` begins at the noisiest level and is right for few steps; `leading` is the original's, which stops
-    short of it (but honours every step count, where the original takes 8 for 7).
+    short of it (but honours every step count, where the original takes 8 for 7); `linspace` is spread evenly from
+    the noisiest level to the cleanest, rounded: k-diffusion's.
     """
     if not 1 <= steps <= timesteps:
         raise ValueError(f"{steps} sampling steps: wanted 1 to {timesteps}, the number of noise levels in training.")
@@ -35,6 +36,9 @@ def spaced_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
         raise ValueError(f"spacing '{spacing}' is not one of {', '.join(SPACINGS)}.")
     if spacing == "trailing":
         return [(timesteps * (steps - i) + steps // 2) // steps - 1 for i in range(steps)]
+    if spacing == "linspace":
+        gaps = max(steps - 1, 1)
+        return [(2 * (timesteps - 1) * (gaps - i) + gaps) // (2 * gaps) for i in range(steps)]
     offset = 1 if steps < timesteps else 0
     return [i * timesteps // steps + offset for i in reversed(range(steps))]
 

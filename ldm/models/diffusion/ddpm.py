@@ -6,20 +6,26 @@ Layer 5: the composition inside ldm. Knows no published weights and no data set,
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from ldm.data.batch import FrameBatch
+from ldm.data.batch import CachedBatch, FrameBatch
 from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
 from ldm.models.diffusion.ddim import spaced_timesteps
+from ldm.models.diffusion.draws import TrainingDraws, draw_training
+from ldm.models.diffusion.fine_tuning import FineTuning
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
+from ldm.models.diffusion.trainable import make_adamw
+from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
+from ldm.modules.losses.frame_loss import FrameTerms
 from ldm.util import instantiate_from_config
 
 log = logging.getLogger(__name__)
@@ -35,34 +41,6 @@ class DenoisingLoss:
     per_sample: Tensor  # (B,)
     t: Tensor  # (B,) timestep of each sample, for the loss-by-noise-level plot
     parts: dict[str, Tensor] = field(default_factory=dict)  # each term by name, ()
-
-
-@dataclass(frozen=True)
-class TrainingDraws:
-    """What chance decides about one batch; drawn in one place, so that a run can be repeated exactly."""
-
-    t: Tensor  # (B,) timesteps
-    eps: Tensor  # (B, C, h, w) noise
-    u: Tensor  # (B,) the draw that decides conditioning dropout
-    generators: list[torch.Generator]  # B, for what is drawn later: the first stage's posterior
-
-
-def draw_training(seeds: Tensor, shape: tuple[int, ...], levels: Tensor, device: torch.device) -> TrainingDraws:
-    """Draws of a batch, each sample from a generator of its own.
-
-    A sample's noise depends on its seed alone: not on batch size, number of devices, accumulation or device type.
-
-    Args:
-        seeds: (B,) int64.
-        shape: (C, h, w) of one latent.
-        levels: (n,) timesteps to draw from, each as likely.
-        device: where the draws are wanted.
-    """
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
-    t = torch.stack([levels[torch.randint(len(levels), (), generator=g)] for g in generators])
-    u = torch.stack([torch.rand((), generator=g) for g in generators])
-    eps = torch.stack([torch.randn(shape, generator=g) for g in generators])
-    return TrainingDraws(*(draws.to(device, non_blocking=True) for draws in (t, eps, u)), generators)
 
 
 class DiffusionWrapper(nn.Module):
@@ -82,7 +60,7 @@ class DDPM(pl.LightningModule):
 
     Args:
         unet_config: node of the network.
-        timesteps, linear_start, linear_end: see NoiseSchedule.
+        timesteps, linear_start, linear_end, terminal_signal: see NoiseSchedule.
         parameterization: what the network predicts: eps, x0 or v.
         learning_rate: of AdamW; the one used, never multiplied behind your back.
         weight_decay: of AdamW.
@@ -92,6 +70,8 @@ class DDPM(pl.LightningModule):
         training_steps: train only at the noise levels that a sampler of so many trailing steps visits; None trains
             at all of them. For models that predict in a few steps (arXiv 2409.11355).
     """
+
+    optimizer_bits = 32  # of the moments that AdamW keeps
 
     def __init__(
         self,
@@ -106,6 +86,7 @@ class DDPM(pl.LightningModule):
         ema_decay: float = 0.9999,
         scheduler_config: Mapping | None = None,
         training_steps: int | None = None,
+        terminal_signal: float | None = None,
     ) -> None:
         super().__init__()
         if parameterization not in ("eps", "x0", "v"):
@@ -114,7 +95,7 @@ class DDPM(pl.LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.lr_lambda = instantiate_from_config(scheduler_config, "scheduler_config") if scheduler_config else None
-        self.schedule = NoiseSchedule(timesteps, linear_start, linear_end)
+        self.schedule = NoiseSchedule(timesteps, linear_start, linear_end, terminal_signal)
         self.levels = spaced_timesteps(timesteps, training_steps or timesteps, "trailing")
         self.model = DiffusionWrapper(unet_config)
         self.model_ema = LitEma(self.model, ema_decay) if use_ema else None
@@ -144,14 +125,33 @@ class DDPM(pl.LightningModule):
         output = self.apply_model(x_t, t, cond).to(x_t.dtype)
         return self.schedule.eps_from_output(self.parameterization, output, x_t, t)
 
-    def p_losses(self, x_start: Tensor, cond: Conditioning, t: Tensor, eps: Tensor) -> DenoisingLoss:
-        """Mean squared error of the network's output; DDPM eq. 14 for eps."""
+    def p_losses(
+        self,
+        x_start: Tensor,
+        cond: Conditioning,
+        t: Tensor,
+        eps: Tensor,
+        frame_terms: Callable[[Tensor], FrameTerms] | None = None,
+    ) -> DenoisingLoss:
+        """Mean squared error of the network's output; DDPM eq. 14 for eps.
+
+        Args:
+            x_start: (B, C, h, w) clean latent.
+            cond: conditions.
+            t, eps: timesteps (B,) and noise.
+            frame_terms: further terms of the loss, from the clean latent that the output stands for.
+        """
         x_t = self.q_sample(x_start, t, eps)
         output = self.apply_model(x_t, t, cond)
         target = self.schedule.training_target(self.parameterization, x_start, t, eps)
         per_sample = reduce((output.float() - target.float()) ** 2, "b c h w -> b", "mean")
-        loss = per_sample.mean()
-        return DenoisingLoss(loss, per_sample.detach(), t, {"loss_simple": loss})
+        loss = simple = per_sample.mean()
+        parts = {"loss_simple": simple}
+        if frame_terms is not None:
+            terms = frame_terms(self.schedule.start_from_output(self.parameterization, output.float(), x_t.float(), t))
+            loss = simple + terms.total
+            parts |= terms.parts
+        return DenoisingLoss(loss, per_sample.detach(), t, parts)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Parameters that the optimiser moves."""
@@ -159,9 +159,7 @@ class DDPM(pl.LightningModule):
 
     def configure_optimizers(self) -> dict:
         """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
-        optimizer = torch.optim.AdamW(
-            self.trained_parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
+        optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
         if self.lr_lambda is None:
             return {"optimizer": optimizer}
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_lambda.schedule)
@@ -174,7 +172,7 @@ class DDPM(pl.LightningModule):
             self.model_ema.update(self.model)
 
 
-class LatentDiffusion(DDPM):
+class LatentDiffusion(FineTuning, DDPM):
     """From the latent of the current frame and an instruction, the latent of the future frame.
 
     Args:
@@ -185,6 +183,10 @@ class LatentDiffusion(DDPM):
         conditioning_dropout: probability of each of: no text, no frame, neither (see `drop_conditioning`).
         predict_change: diffuse the *change* from source to target latent instead of the target latent; then what
             does not move is copied exactly. For first stages whose latents subtract well.
+        frame_loss_config: node of FrameLoss, terms on the decoded prediction; None trains on the noise alone.
+        trainable_config: node of TrainedParts: which parts of the U-Net train; None trains all of it.
+        optimizer_bits: 32, or 8 for bitsandbytes' AdamW.
+        compile_unet: run the U-Net through torch.compile; names of weights stay as they are.
         **ddpm: see DDPM.
     """
 
@@ -196,9 +198,16 @@ class LatentDiffusion(DDPM):
         conditioning_dropout: float,
         cond_stage_trainable: bool = False,
         predict_change: bool = False,
+        frame_loss_config: Mapping | None = None,
+        trainable_config: Mapping | None = None,
+        optimizer_bits: int = 32,
+        *,
+        compile_unet: bool = False,
         **ddpm: object,
     ) -> None:
         super().__init__(**ddpm)
+        self.optimizer_bits = optimizer_bits
+        self.compile_unet = compile_unet
         self.scale_factor = scale_factor
         self.conditioning_dropout = conditioning_dropout
         self.cond_stage_trainable = cond_stage_trainable
@@ -207,6 +216,11 @@ class LatentDiffusion(DDPM):
         self.cond_stage_model = instantiate_from_config(cond_stage_config, "model.params.cond_stage_config")
         self.first_stage_model.requires_grad_(False)
         self.cond_stage_model.requires_grad_(cond_stage_trainable)
+        self.parts = instantiate_from_config(trainable_config, "trainable_config") if trainable_config else None
+        if self.parts is not None:
+            self.parts.select(self.model.diffusion_model)
+        where = "model.params.frame_loss_config"
+        self.frame_loss = instantiate_from_config(frame_loss_config, where) if frame_loss_config else None
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "LatentDiffusion":
@@ -276,24 +290,47 @@ class LatentDiffusion(DDPM):
             raise ValueError(f"frames of {width}x{height}: width and height must be multiples of {factor}.")
         return self.first_stage_model.latent_channels, height // factor, width // factor
 
-    def get_input(self, batch: FrameBatch, draws: TrainingDraws, dropout: float) -> tuple[Tensor, Conditioning]:
-        """Latent to be noised (B, C, h, w) and conditions, some hidden, of a batch."""
-        cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"])
-        x_start = self.encode_first_stage(batch["target_frame"], draws.generators)
+    def get_input(
+        self, batch: FrameBatch | CachedBatch, draws: TrainingDraws, dropout: float
+    ) -> tuple[Tensor, Conditioning]:
+        """Latent to be noised (B, C, h, w) and conditions, some hidden, of a batch of frames or of cached latents."""
+        if "source_latent" in batch:
+            context = batch["source_latent"].float()
+            posterior = DiagonalGaussianDistribution.of(batch["target_mean"].float(), batch["target_std"].float())
+            x_start = self.scale_factor * posterior.sample(draws.generators)
+        else:
+            context = self.encode_context(batch["source_frame"])
+            x_start = self.encode_first_stage(batch["target_frame"], draws.generators)
+        text = batch["text"].float() if "text" in batch else self.encode_instruction(batch["instruction"])
+        cond = Conditioning(context, text)
         if self.predict_change:
-            x_start = x_start - self.scale_factor * cond.concat
+            x_start = x_start - self.scale_factor * context
         if dropout > 0.0:
-            cond = drop_conditioning(cond, self.encode_instruction([""]), draws.u, dropout)
+            null = batch["null_text"].float() if "text" in batch else self.encode_instruction([""])
+            cond = drop_conditioning(cond, null, draws.u, dropout)
         return x_start, cond
 
-    def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
-        """Denoising loss of a batch; a loss that is not finite stops the run and names the pairs."""
+    def draw(self, batch: FrameBatch | CachedBatch) -> TrainingDraws:
+        """What chance decides about a batch, by the seeds of its samples."""
+        cached = "source_latent" in batch
+        shape = batch["source_latent"].shape[1:] if cached else self.latent_shape(batch["target_frame"])
+        return draw_training(batch["seed"], tuple(shape), torch.tensor(self.levels), self.device)
+
+    def frame_terms(self, start: Tensor, t: Tensor, batch: FrameBatch, generator: torch.Generator) -> FrameTerms:
+        """Terms on the decoded prediction, from the clean latent (B, C, h, w) that the network's output stands for."""
+        latent = start / self.scale_factor
+        if self.predict_change:
+            latent = latent + self.encode_context(batch["source_frame"])
+        return self.frame_loss(latent, self.first_stage_model.decode, t, batch, generator, self.global_step)
+
+    def training_step(self, batch: FrameBatch | CachedBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch; a loss that is not finite stops the run and names the pairs."""
         seeds = batch["seed"]
         torch.manual_seed(int(seeds[0]))  # layers that draw by themselves (dropout) repeat after a resume
-        shape = self.latent_shape(batch["target_frame"])
-        draws = draw_training(seeds, shape, torch.tensor(self.levels), self.device)
+        draws = self.draw(batch)
         x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
-        result = self.p_losses(x_start, cond, draws.t, draws.eps)
+        terms = partial(self.frame_terms, t=draws.t, batch=batch, generator=draws.generators[0])
+        result = self.p_losses(x_start, cond, draws.t, draws.eps, terms if self.frame_loss is not None else None)
         if not torch.isfinite(result.loss):
             raise FloatingPointError(f"the loss is {result.loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
         size = len(seeds)
@@ -354,7 +391,8 @@ class LatentDiffusion(DDPM):
         }
 
 
-def describe_parts(model: LatentDiffusion) -> dict[str, int]:
-    """Parameters by part."""
-    parts = {"U-Net": model.model, "first stage": model.first_stage_model, "text encoder": model.cond_stage_model}
-    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+def describe_parts(model: nn.Module) -> dict[str, int]:
+    """Parameters of the parts that a model has."""
+    names = {"U-Net": "model", "first stage": "first_stage_model", "text encoder": "cond_stage_model"}
+    parts = {label: getattr(model, name) for label, name in names.items() if hasattr(model, name)}
+    return {label: sum(p.numel() for p in part.parameters()) for label, part in parts.items()}

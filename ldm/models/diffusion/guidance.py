@@ -1,13 +1,14 @@
 """Two-way classifier-free guidance.
 
-Source: InstructPix2Pix (arXiv 2211.09800), eq. 3. Layer 4: imports conditioning only; sees a callable, never a model.
+Source: InstructPix2Pix (arXiv 2211.09800), eq. 3; limited interval: arXiv 2404.07724; rescale: arXiv 2305.08891,
+section 3.4. Layer 4: imports conditioning only; sees a callable, never a model.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
-import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 from ldm.models.diffusion.conditioning import Conditioning
@@ -29,6 +30,8 @@ class DualGuidance:
         null: the same without frame and text.
         text_scale: s_T.
         image_scale: s_I.
+        interval: guide at timesteps of [low, high] only, elsewhere take the full branch alone; None guides always.
+        rescale: 0 to 1, how far the deviation of each sample is brought back to the full branch's.
     """
 
     denoise: ConditionalDenoise
@@ -36,6 +39,8 @@ class DualGuidance:
     null: Conditioning
     text_scale: float
     image_scale: float
+    interval: tuple[float, float] | None = None
+    rescale: float = 0.0
 
     def branches(self) -> list[tuple[float, Conditioning]]:
         """Weight and condition of each branch that counts: (frame, text), (frame), (none)."""
@@ -45,14 +50,27 @@ class DualGuidance:
             (self.image_scale - self.text_scale, frame_only),
             (1.0 - self.image_scale, self.null),
         ]
-        return [(weight, cond) for weight, cond in weighted if weight != 0.0]
+        needed = self.cond if self.rescale > 0.0 else None
+        return [(weight, cond) for weight, cond in weighted if weight != 0.0 or cond is needed]
+
+    @cached_property
+    def _stacked(self) -> tuple[list[float], Conditioning]:
+        """Weights, and conditions of all branches after one another; made once for all steps."""
+        branches = self.branches()
+        return [weight for weight, _ in branches], Conditioning.stack([cond for _, cond in branches])
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Guided noise estimate (B, C, H, W) for noisy latents and timesteps (B,)."""
-        branches = self.branches()
-        num = len(branches)
-        cond = Conditioning.stack([cond for _, cond in branches])
-        eps = self.denoise(torch.cat([x_t] * num), torch.cat([t] * num), cond)
-        weights = torch.tensor([weight for weight, _ in branches], device=eps.device, dtype=eps.dtype)
+        if self.interval is not None and not self.interval[0] <= float(t[0]) <= self.interval[1]:
+            return self.denoise(x_t, t, self.cond)
+        weights, cond = self._stacked
+        num = len(weights)
+        eps = self.denoise(repeat(x_t, "b ... -> (n b) ...", n=num), repeat(t, "b -> (n b)", n=num), cond)
         split = rearrange(eps, "(branch b) c h w -> branch b c h w", branch=num)
-        return torch.einsum("n b c h w, n -> b c h w", split, weights)
+        guided = sum(weight * branch for weight, branch in zip(weights, split, strict=True))
+        return guided if self.rescale == 0.0 else self._rescaled(guided, split[0])
+
+    def _rescaled(self, guided: Tensor, full: Tensor) -> Tensor:
+        """arXiv 2305.08891, eq. 15 and 16, on the noise estimate, as diffusers has it."""
+        ratio = full.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        return self.rescale * ratio * guided + (1.0 - self.rescale) * guided

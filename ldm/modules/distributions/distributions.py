@@ -22,11 +22,14 @@ class DiagonalGaussianDistribution:
     def __init__(self, parameters: Tensor):
         self.mean, logvar = parameters.chunk(2, dim=1)  # (B, C, H, W) each
         self.logvar = logvar.clamp(*LOGVAR_RANGE)
+        self.std = torch.exp(0.5 * self.logvar)  # (B, C, H, W) standard deviation
 
-    @property
-    def std(self) -> Tensor:
-        """(B, C, H, W) standard deviation."""
-        return torch.exp(0.5 * self.logvar)
+    @classmethod
+    def of(cls, mean: Tensor, std: Tensor) -> "DiagonalGaussianDistribution":
+        """The distribution of stored moments, both (B, C, H, W); its draws equal those of the original's."""
+        made = cls(torch.cat([mean, 2.0 * std.log()], dim=1))
+        made.mean, made.std = mean, std
+        return made
 
     @property
     def var(self) -> Tensor:
@@ -61,6 +64,7 @@ class DeltaDistribution:
 
     def __init__(self, value: Tensor):
         self.value = value
+        self.mean, self.std = value, torch.zeros_like(value)
 
     def sample(self, generators: list[torch.Generator] | None = None) -> Tensor:
         """The latent; nothing is drawn."""

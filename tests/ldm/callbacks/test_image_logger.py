@@ -19,4 +19,4 @@ def test_each_row_shows_its_frames_in_order():
 def test_rows_are_labelled():
     frames = torch.ones(1, 3, 128, 128)
     labels = np.asarray(make_grid({"truth": frames}))[:, :LABEL_WIDTH]
-    assert (labels == 0).any()
+    assert (labels < 200).any()

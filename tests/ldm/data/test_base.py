@@ -49,3 +49,8 @@ def test_validation_pairs_come_in_order(pair_folder):
 def test_an_empty_batch_is_refused(pair_folder):
     with pytest.raises(ConfigError, match="at least 1"):
         DataModuleFromConfig(batch_size=0, seed=1)
+
+
+def test_progressive_resolution_reaches_the_pixels(pair_folder):
+    stream = make(pair_folder(), resolutions=[[0, 8], [2, 16]]).train_dataloader()
+    assert [batch.shape[-1] for batch in first(stream, 4)] == [8, 8, 16, 16]

@@ -76,3 +76,16 @@ def test_a_real_instruct_pix2pix_folder_trains_without_an_index(shared):
     assert len(data) == 432 and len(FramePairDataset(data.folder, None, 64)) == 481
     assert data[0]["instruction"] == "beat the block with the hammer"
     assert data[0]["source_frame"].shape == (3, 64, 64)
+
+
+def test_a_key_may_name_a_resolution(pair_folder):
+    data = FramePairDataset(pair_folder(), "train", 16, keep_in_memory=True)
+    assert data[(0, 1, 8)]["target_frame"].shape == (3, 8, 8) and data[(0, 1)]["target_frame"].shape == (3, 16, 16)
+
+
+def test_at_most_so_many_pairs_are_taken_always_the_same(pair_folder):
+    folder = pair_folder()
+    few = [p.pair_id for p in FramePairDataset(folder, "train", 16, max_samples=4).pairs]
+    whole = [p.pair_id for p in FramePairDataset(folder, "train", 16, max_samples=1000).pairs]
+    assert len(few) == 4 and few == [name for name in whole if name in few]
+    assert few == [p.pair_id for p in FramePairDataset(folder, "train", 16, max_samples=4).pairs]

@@ -67,3 +67,28 @@ def test_resuming_with_other_devices_keeps_the_samples():
 
 def test_seeds_are_distinct():
     assert len({sample_seed(23, number) for number in range(10_000)}) == 10_000
+
+
+def test_resolution_follows_the_schedule_and_survives_a_cut():
+    """Batches 0 and 1 are small, later ones large; the samples are those of a run without a schedule."""
+
+    def keys(position):
+        sampler = StreamSampler(10, 2, 5, 0, 1, resolutions=[[0, 64], [2, 128]])
+        sampler.position = position
+        return list(itertools.islice(iter(sampler), 5 - position))
+
+    whole = keys(0)
+    assert [batch[0][2] for batch in whole] == [64, 64, 128, 128, 128]
+    assert [[key[:2] for key in batch] for batch in whole] == batches(2, num=5)
+    assert keys(1) == whole[1:]
+
+
+@pytest.mark.parametrize("schedule", [[[5, 64]], [[0, 64], [0, 128]], [[0, 64, 1]]])
+def test_a_schedule_that_does_not_rise_from_zero_is_refused(schedule):
+    with pytest.raises(ValueError, match="the first of them 0"):
+        StreamSampler(10, 2, 5, 0, 1, resolutions=schedule)
+
+
+def test_another_global_batch_on_resume_is_said(caplog):
+    TrainingStream(Keys(), StreamSampler(10, 2, 5, 0, 1)).load_state_dict({"position": 3, "global_batch": 4})
+    assert "global batches of 4 and goes on with 2" in caplog.text

@@ -37,7 +37,8 @@ def test_output_equals_the_original():
     posterior = model.encode(torch.from_numpy(stored["x"]))
     moments = torch.cat([posterior.mean, posterior.logvar], 1)
     assert (moments - torch.from_numpy(stored["moments"])).abs().max() <= 1e-5
-    assert (model.decode(posterior.mode()) - torch.from_numpy(stored["decoded_from_mode"])).abs().max() <= 1e-5
+    mode = torch.from_numpy(stored["moments"])[:, :4]
+    assert (model.decode(mode) - torch.from_numpy(stored["decoded_from_mode"])).abs().max() <= 1e-5
 
 
 def test_stable_diffusion_first_stage_has_the_published_size():

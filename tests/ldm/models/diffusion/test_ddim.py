@@ -12,7 +12,7 @@ def schedule() -> NoiseSchedule:
     return NoiseSchedule(1000, 0.00085, 0.012)
 
 
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
 def test_every_step_count_is_honoured(schedule, spacing):
     """ldm takes 8 steps when asked for 7 and crashes at 599; we take what was asked, distinct and falling."""
     for steps in range(1, schedule.timesteps + 1):
@@ -20,6 +20,13 @@ def test_every_step_count_is_honoured(schedule, spacing):
         assert len(timesteps) == steps
         assert all(a > b for a, b in zip(timesteps, timesteps[1:], strict=False))
         assert timesteps[-1] >= 0 and timesteps[0] < schedule.timesteps
+
+
+def test_linspace_is_numpys():
+    for steps in (2, 4, 10, 28, 38, 1000):
+        assert spaced_timesteps(1000, steps, "linspace") == [999 - 999 * i // (steps - 1) for i in range(steps)]
+    with pytest.raises(ValueError, match="not one of"):
+        spaced_timesteps(1000, 3, "quadratic")
 
 
 def test_trailing_begins_at_pure_noise():

@@ -1,0 +1,304 @@
+"""A web page that predicts the future frame: drop a frame, type what the robot does, look.
+
+    python edit_app.py
+    python edit_app.py --data data/prepared --split test
+    python edit_app.py --ckpt logs/<run> --host 0.0.0.0 --port 8000
+
+It listens on this machine alone unless --host says otherwise, and neither it nor the page asks anything of any other
+machine. Nothing imports this file.
+"""
+
+import argparse
+import errno
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ldm.errors import BAD_INPUT, sentence_for
+
+if TYPE_CHECKING:
+    from ldm.prediction_service import PredictionService
+
+log = logging.getLogger("edit_app")
+
+BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
+DATA = Path("data/prepared")  # of `make demo`; its examples are offered where it is there
+MAX_UPLOAD = "30mb"
+MAX_WAITING = 64  # requests in the queue; more are told to come back
+MAX_AT_ONCE = 8  # requests in work, in common batches where they fit
+NUM_EXAMPLES = 24
+SENTENCES = ("stack blocks", "handover the blocks", "beat the block with the hammer")  # the papers' three tasks
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss: data: blob:; "
+    "frame-ancestors 'self'; form-action 'self'"
+)  # the browser itself refuses to ask other machines for scripts, fonts or pictures
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Flags."""
+    usage = __doc__.split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="edit_app.py",
+        description=usage[0],
+        epilog="examples:\n" + usage[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
+    parser.add_argument("--config", type=Path, help="config; default: found beside the checkpoint")
+    parser.add_argument("--resolution", type=int, help="side of the predicted square; default: the config's")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="default: fp32 on a CPU, half on a GPU")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
+    parser.add_argument("--data", type=Path, help=f"prepared data set to offer examples of; default: {DATA} if there")
+    parser.add_argument("--split", default="test", help="of that data set: train, val, test (default) or all")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
+    parser.add_argument("--port", type=int, default=7860)
+    return parser
+
+
+def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is imported late, so that --help is fast
+    """The page with its widgets and what they call."""
+    import gradio as gr
+
+    with gr.Blocks(title="Future frame prediction", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.Markdown("# What will the robot see?\nA frame and a sentence in, the frame ahead out.")
+        with gr.Row():
+            with gr.Column(scale=2):
+                asked = _request_widgets(gr, service)
+                with gr.Row():
+                    go = gr.Button("Predict", variant="primary", elem_id="predict")
+                    stop = gr.Button("Stop", elem_id="stop")
+            with gr.Column(scale=3):
+                shown = _answer_widgets(gr)
+
+        def answer(*values: Any) -> Iterator[dict]:
+            from ldm.prediction_service import Request
+
+            try:
+                for update in service.predict(Request(*values)):
+                    yield {shown[name]: value for name, value in update.items()}
+            except Exception as error:
+                raise gr.Error(sentence_of(error), print_exception=False) from error
+
+        limits = {"concurrency_limit": MAX_AT_ONCE, "concurrency_id": "predict", "show_progress": "minimal"}
+        run = go.click(answer, asked, list(shown.values()), api_name="predict", **limits)
+        stop.click(lambda: "Stopped.", None, shown["status"], cancels=[run], api_visibility="private")
+    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=MAX_AT_ONCE)
+
+
+def sentence_of(error: Exception) -> str:
+    """What a user of the page reads; faults of ours go to the log."""
+    sentence = sentence_for(error)
+    if sentence is None:
+        log.error("a request failed", exc_info=error)
+        return "this request failed by a fault of the server; its log says more."
+    return sentence
+
+
+def _make_picture_class(gr: ModuleType) -> type:
+    """Gradio's picture, but for how files come in and go out."""
+    from gradio.data_classes import ImageData
+    from PIL import Image
+
+    class Picture(gr.Image):
+        """Hands an upload on unread: ldm.pictures opens it, and says in one sentence what is wrong with it.
+
+        Each result has a file of its own. Gradio's is named by its content and written again while another user,
+        who got the same picture, still reads it.
+        """
+
+        is_template = True  # the browser shows it as its parent
+
+        def preprocess(self, payload: Any) -> str | None:
+            """Path of the upload."""
+            return payload.path if payload else None
+
+        def postprocess(self, value: Any) -> Any:
+            """File of a result: an array or a picture; an example's path is gradio's to copy."""
+            if value is None or isinstance(value, str | Path):
+                return super().postprocess(value)
+            path = Path(self.GRADIO_CACHE) / uuid.uuid4().hex / "prediction.png"
+            path.parent.mkdir(parents=True)
+            picture = value if isinstance(value, Image.Image) else Image.fromarray(value)
+            picture.save(path)
+            return ImageData(path=str(path), orig_name=path.name)
+
+    return Picture
+
+
+def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
+    """Widgets that make a Request, in the order of its fields."""
+    from ldm.prediction_service import MAX_HORIZONS, MAX_STEPS
+    from ldm.predictor import SAMPLERS
+
+    own, examples = service.loaded.predictor.options, service.examples
+    horizon = service.loaded.horizon
+    ahead = f"How far ahead, times {horizon} frames" if horizon else "How far ahead, times the model's horizon"
+    sentences = examples.instructions() if examples else list(SENTENCES)
+    example = gr.State(None)
+    picture = _make_picture_class(gr)(
+        type="filepath", sources=["upload", "clipboard"], label="Frame", elem_id="frame", height=300
+    )
+    chosen = gr.Dropdown(examples.choose(NUM_EXAMPLES), value=None, label="or an example") if examples else None
+    sentence = gr.Dropdown(sentences, allow_custom_value=True, label="What the robot does", elem_id="sentence")
+    horizons = gr.Slider(1, MAX_HORIZONS, 1, step=1, label=ahead, elem_id="horizons")
+    with gr.Accordion("Sampling", open=False):
+        steps = gr.Slider(1, MAX_STEPS, own.steps, step=1, label="Steps")
+        sampler = gr.Dropdown(list(SAMPLERS), value=own.sampler, label="Sampler")
+        text = gr.Slider(0, 20, own.text_scale, step=0.1, label="Guidance towards the sentence (1: none)")
+        image = gr.Slider(0, 5, own.image_scale, step=0.05, label="Guidance towards the frame (1: none)")
+        seed = gr.Number(0, precision=0, label="Seed: same seed, same picture")
+    for change in (picture.upload, picture.clear):
+        change(lambda: None, None, example, api_visibility="private")
+    if chosen is not None:
+        chosen.input(
+            lambda name: (str(examples.source(name)), examples.pairs[name].instruction, name),
+            chosen,
+            [picture, sentence, example],
+            api_visibility="private",
+        )
+    return [picture, sentence, horizons, steps, sampler, text, image, seed, example]
+
+
+def _answer_widgets(gr: ModuleType) -> dict:
+    """Widgets that show an answer, by the names that the service gives its parts."""
+    captions = {"prediction": "Prediction", "difference": "What changes", "truth": "Truth, where known"}
+    # Not gradio's share button: it would send the picture to another machine.
+    picture = {"format": "png", "interactive": False, "show_label": False, "buttons": ["download", "fullscreen"]}
+    make_picture = _make_picture_class(gr)
+    shown = {"status": gr.Markdown("", elem_id="status")}
+    with gr.Row():
+        for name, caption in captions.items():
+            with gr.Column(min_width=180):
+                gr.Markdown(f"**{caption}**")
+                shown[name] = make_picture(label=caption, elem_id=name, height=280, **picture)
+    gr.Markdown("**Step by step**")
+    shown["strip"] = make_picture(label="Step by step", elem_id="strip", **picture)
+    return shown
+
+
+class PolicyMiddleware:
+    """Tells browsers, with every answer, to ask nothing of other machines."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
+        """ASGI."""
+
+        async def send_with_policy(message: dict) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that another program has.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port {port} is outside 1 to 65535.")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ValueError(f"port {port} is taken, perhaps by another edit_app; choose another --port.") from None
+            raise ValueError(
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port."
+            ) from None
+
+
+def load_service(opt: argparse.Namespace) -> "PredictionService":
+    """Model, queue and examples.
+
+    Raises:
+        FileNotFoundError, ValueError: if the checkpoint or the data set is not there.
+    """
+    from ldm.examples import Examples
+    from ldm.loading import load_predictor
+    from ldm.prediction_queue import PredictionQueue
+    from ldm.prediction_service import PredictionService
+    from stable_diffusion.checkpoint import load_pretrained, suggest_config
+
+    folder = opt.data or (DATA if (DATA / "index.jsonl").is_file() else None)
+    examples = Examples.read(folder, opt.split) if folder else None
+    loaded = load_predictor(
+        opt.ckpt,
+        load_pretrained,
+        suggest_config,
+        config_path=opt.config,
+        resolution=opt.resolution,
+        precision=opt.precision,
+        compiled=opt.compile,
+    )
+    return PredictionService(loaded, PredictionQueue(loaded.predictor, MAX_AT_ONCE), examples)
+
+
+def launch(service: "PredictionService", host: str, port: int, *, wait: bool):  # noqa: ANN201 - as build_page
+    """Serve the page; returns it, at once unless told to wait."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from starlette.middleware import Middleware
+
+    page = build_page(service)
+    folders = [str(service.examples.folder.resolve())] if service.examples else []
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        quiet=True,
+        ssr_mode=False,
+        pwa=False,
+        footer_links=[],
+        max_file_size=MAX_UPLOAD,
+        allowed_paths=folders,
+        prevent_thread_lock=not wait,
+        app_kwargs={"middleware": [Middleware(PolicyMiddleware)]},
+    )
+    return page
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, load, serve until Ctrl-C."""
+    opt = make_parser().parse_args(argv)
+    check_port(opt.host, opt.port)
+    try:
+        import gradio  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the web page needs {error.name}; install it with: pip install '.[app]'") from None
+    service = load_service(opt)
+    print(f"http://{opt.host}:{opt.port}  (Ctrl-C ends it)", flush=True)
+    launch(service, opt.host, opt.port, wait=True)
+    service.queue.close()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, and turn what a user can mend into one sentence and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return run(argv)
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:
+        sentence = sentence_for(error)
+        if sentence is None:
+            raise
+        print(f"edit_app.py: {sentence}", file=sys.stderr)
+        return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

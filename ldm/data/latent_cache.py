@@ -1,0 +1,263 @@
+"""Cached latents: pairs that were encoded once and train without encoders. Made by main.py --cache-latents <folder>.
+
+    <cache>/source.npy         (k N, C, h, w) posterior mode of the source frame, not scaled
+    <cache>/target_mean.npy    (k N, C, h, w) and
+    <cache>/target_std.npy     (k N, C, h, w) posterior of the target frame, so that it is drawn anew at each visit
+    <cache>/*_frame.npy        (k N, 3, S, S) uint8 pixels, only where an image loss needs them
+    <cache>/text.npy           (n, L, D) one row a distinct sentence, row 0 the empty one; absent where the text trains
+    <cache>/pairs.jsonl        a line a pair and variant: pair_id, instruction, text row
+    <cache>/cache.json         hash of the encoders' weights, preprocessing, counts; written last: then it is whole
+
+With N pairs and k augmented variants. At 256 px and half precision 24,576 bytes a pair and variant. Layer 1: knows
+encoders as callables only.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ldm.data.atomic import atomic_path, write_json, write_text
+from ldm.data.batch import CachedBatch
+from ldm.data.frame_pairs import FramePairDataset, collate
+from ldm.data.pixels import to_signed, to_uint8
+from ldm.data.stream import sample_seed
+from ldm.util import ConfigError
+
+log = logging.getLogger(__name__)
+
+ARRAYS = ("source", "target_mean", "target_std")
+FRAMES = ("source_frame", "target_frame")
+HOW_TO_MAKE = "Make it with: python main.py --base <the same configs> --cache-latents"
+
+
+def describe_preprocessing(data: FramePairDataset, augmentation_config: Mapping | None, variants: int) -> dict:
+    """What decides the pixels that are encoded; part of the key of a cache."""
+    listing = "\n".join(f"{p.pair_id}\t{p.instruction}" for p in data.pairs)
+    return {
+        "folder": str(data.folder),
+        "pairs": hashlib.sha256(listing.encode()).hexdigest(),
+        "resolution": data.resolution,
+        "augmentation": dict(augmentation_config) if augmentation_config else None,
+        "variants": variants,
+    }
+
+
+class CacheBuilder:
+    """Encodes a data set into a cache.
+
+    Args:
+        encode: frames (B, 3, S, S) in [-1, 1] to a posterior with `mean` and `std`.
+        embed: sentences to (B, L, D), or None where the text encoder trains and is not cached.
+        weights_hash: of the encoders.
+        dtype: of the latents: float16 or float32.
+        batch_size: frames encoded together.
+        keep_frames: also keep the pixels, for losses on the decoded prediction.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[Tensor], object],
+        embed: Callable[[list[str]], Tensor] | None,
+        weights_hash: str,
+        dtype: str = "float16",
+        batch_size: int = 32,
+        *,
+        keep_frames: bool = False,
+    ) -> None:
+        self.keep_frames = keep_frames
+        self.encode = encode
+        self.embed = embed
+        self.weights_hash = weights_hash
+        self.dtype = dtype
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def build(
+        self, data: FramePairDataset, folder: Path, preprocessing: dict, device: torch.device, seed: int = 0
+    ) -> None:
+        """Write the cache of all pairs and variants; variant v of pair i is augmented by a seed of its own.
+
+        Args:
+            data: pairs, with their augmentation.
+            folder: the cache.
+            preprocessing: of describe_preprocessing.
+            device: of the encoders.
+            seed: of the augmentation.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("cache.json", *(f"{array}.npy" for array in (*ARRAYS, *FRAMES, "text"))):
+            (folder / name).unlink(missing_ok=True)
+        variants = preprocessing["variants"]
+        keys = [(i, sample_seed(seed, v * len(data) + i)) for v in range(variants) for i in range(len(data))]
+        rows: dict[str, int] = {"": 0}
+        lines = []
+        arrays: dict[str, np.memmap] = {}
+        for start in range(0, len(keys), self.batch_size):
+            batch = collate([data[key] for key in keys[start : start + self.batch_size]])
+            for name, values in self._encode_batch(batch, device).items():
+                if name not in arrays:
+                    shape = (len(keys), *values.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", values.dtype, shape)
+                arrays[name][start : start + len(values)] = values
+            for pair_id, instruction in zip(batch["pair_id"], batch["instruction"], strict=True):
+                row = rows.setdefault(instruction, len(rows))
+                lines.append(json.dumps({"pair_id": pair_id, "instruction": instruction, "text": row}) + "\n")
+        for array in arrays.values():
+            array.flush()
+        self._write_text(folder, list(rows))
+        write_text(folder / "pairs.jsonl", "".join(lines))
+        key = {"weights": self.weights_hash, "preprocessing": preprocessing, "dtype": self.dtype}
+        write_json(folder / "cache.json", key | {"pairs": len(data), "variants": variants, "sentences": len(rows)})
+        log.info("cached %d pairs x %d variants, %d sentences in %s", len(data), variants, len(rows), folder)
+
+    def _encode_batch(self, batch: Mapping, device: torch.device) -> dict[str, np.ndarray]:
+        """Latents of a batch, both frames in one call of the encoder, and its pixels where they are kept."""
+        frames = torch.cat([batch["source_frame"], batch["target_frame"]]).to(device)
+        posterior = self.encode(frames)
+        (source, mean), (_, std) = posterior.mean.chunk(2), posterior.std.chunk(2)
+        latents = {"source": source, "target_mean": mean, "target_std": std}
+        made = {name: latent.to(getattr(torch, self.dtype)).cpu().numpy() for name, latent in latents.items()}
+        kept = FRAMES if self.keep_frames else ()
+        return made | {name: to_uint8(batch[name]).numpy() for name in kept}
+
+    def _write_text(self, folder: Path, sentences: Sequence[str]) -> None:
+        if self.embed is None:
+            return
+        embedded = torch.cat([self.embed([sentence]) for sentence in sentences])
+        with atomic_path(folder / "text.npy") as draft:
+            np.save(draft, embedded.to(getattr(torch, self.dtype)).cpu().numpy())
+
+
+class CachedPairDataset(Dataset):
+    """Pairs of a cache, memory-mapped, or wholly on the GPU.
+
+    Args:
+        folder: the cache.
+        on_gpu: keep everything on this process's GPU where it fits (with num_workers 0); else it is memory-mapped.
+    """
+
+    def __init__(self, folder: str | Path, *, on_gpu: bool = False) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "cache.json").is_file():
+            raise FileNotFoundError(
+                f"no whole cache of latents in {folder}: cache.json is missing.\n{HOW_TO_MAKE} {folder}"
+            )
+        self.key = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
+        self.entries = [json.loads(line) for line in (self.folder / "pairs.jsonl").read_text().splitlines()]
+        self.rows = torch.tensor([entry["text"] for entry in self.entries])
+        there = [name for name in ("text", *FRAMES) if (self.folder / f"{name}.npy").is_file()]
+        self.arrays = {name: self._open(name) for name in (*ARRAYS, *there)}
+        self.device: torch.device | None = self._room_on_gpu() if on_gpu else None
+
+    def _open(self, name: str) -> Tensor:
+        """An array of the cache; copy-on-write, so that torch does not complain of read-only memory."""
+        return torch.from_numpy(np.load(self.folder / f"{name}.npy", mmap_mode="c"))
+
+    def _room_on_gpu(self) -> torch.device | None:
+        """This process's GPU if the cache fits into half of its free memory."""
+        size = sum(array.nbytes for array in self.arrays.values())
+        if torch.cuda.is_available() and size < torch.cuda.mem_get_info()[0] // 2:
+            device = torch.device(torch.cuda.current_device())
+            self.arrays = {name: array.to(device) for name, array in self.arrays.items()}
+            return device
+        log.warning("the cache of %.1f GB stays memory-mapped: no GPU with as much free memory twice.", size / 1e9)
+        return None
+
+    def __len__(self) -> int:
+        """Pairs, each once: a visit takes one of its variants by the sample's seed."""
+        return int(self.key["pairs"])
+
+    def __getitem__(self, key: int | tuple[int, ...]) -> CachedBatch:
+        """A batch of one."""
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, ...]]) -> CachedBatch:
+        """The batch of (index, seed) keys, gathered at once."""
+        pairs = [key if isinstance(key, tuple) else (key, key) for key in keys]
+        places = [index + (seed // 7) % self.key["variants"] * len(self) for index, seed, *_ in pairs]
+        at = torch.tensor(places, device=self.device)
+        batch: CachedBatch = {
+            "source_latent": self.arrays["source"][at],
+            "target_mean": self.arrays["target_mean"][at],
+            "target_std": self.arrays["target_std"][at],
+            "instruction": [self.entries[place]["instruction"] for place in places],
+            "pair_id": [self.entries[place]["pair_id"] for place in places],
+            "seed": torch.tensor([seed for _, seed, *_ in pairs], dtype=torch.int64),
+        }
+        batch |= {name: to_signed(self.arrays[name][at]) for name in FRAMES if name in self.arrays}
+        if "text" in self.arrays:
+            batch["text"] = self.arrays["text"][self.rows[places].to(at.device)]
+            batch["null_text"] = self.arrays["text"][:1]
+        return batch
+
+    def check_weights(self, weights_hash: str) -> None:
+        """Refuse a cache that other encoders made.
+
+        Raises:
+            ConfigError: if the hash differs.
+        """
+        if self.key["weights"] != weights_hash:
+            raise ConfigError(
+                f"the cache {self.folder} was made with other encoder weights ({self.key['weights'][:12]}) than this "
+                f"model's ({weights_hash[:12]}).\n{HOW_TO_MAKE} {self.folder}"
+            )
+
+    def check_preprocessing(self, preprocessing: dict) -> None:
+        """Refuse a cache of other pairs, resolution or augmentation.
+
+        Raises:
+            ConfigError: names what differs.
+        """
+        made = self.key["preprocessing"]
+        differing = [name for name, value in preprocessing.items() if made.get(name) != value]
+        if differing:
+            name = differing[0]
+            raise ConfigError(
+                f"the cache {self.folder} is stale: {name} was {made.get(name)} and is {preprocessing[name]}.\n"
+                f"{HOW_TO_MAKE} {self.folder}"
+            )
+
+
+def build_cache(model: nn.Module, data: FramePairDataset, node: Mapping, folder: Path, **options: int | str) -> None:
+    """Encode a training set with a model's own encoders.
+
+    Args:
+        model: has `first_stage_model`, `cond_stage_model`, `cond_stage_trainable`, `encode_instruction`, `device`.
+        data: the training pairs.
+        node: the params that the data set was built from, for its augmentation.
+        folder: the cache to write.
+        **options: variants, and those of CacheBuilder.
+    """
+    variants = int(options.pop("variants", 1))
+    if variants > 1 and data.augmentation is None:
+        raise ConfigError(f"{variants} variants of a data set without augmentation are all the same; cache 1.")
+    options.setdefault("keep_frames", model.frame_loss is not None)
+    embed = None if model.cond_stage_trainable else model.encode_instruction
+    builder = CacheBuilder(model.first_stage_model.encode, embed, model.hash_encoders(), **options)
+    preprocessing = describe_preprocessing(data, node.get("augmentation_config"), variants)
+    builder.build(data, folder, preprocessing, model.device)
+
+
+def cache_or_check(
+    model: nn.Module, data: FramePairDataset, node: Mapping, folder: Path, variants: int = 1, **options: int | str
+) -> dict:
+    """Build a cache where there is none, check one that is there, and return the node of the data set that reads it.
+
+    Raises:
+        ConfigError: if the cache is stale.
+    """
+    if (Path(folder) / "cache.json").is_file():
+        cached = CachedPairDataset(folder)
+        cached.check_weights(model.hash_encoders())
+        cached.check_preprocessing(describe_preprocessing(data, node.get("augmentation_config"), variants))
+    else:
+        build_cache(model, data, node, folder, variants=variants, **options)
+    return {"target": f"{__name__}.CachedPairDataset", "params": {"folder": str(folder)}}

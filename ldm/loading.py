@@ -1,0 +1,108 @@
+"""From a checkpoint on disk to a FramePredictor with the defaults of the checkpoint's own run.
+
+Layer 6. How a checkpoint is read is handed in by the script, since ldm knows no published weights.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ldm.config import compose
+from ldm.predictor import FramePredictor, Precision, Runtime, SamplingOptions, default_runtime, tune_for_inference
+from ldm.util import instantiate_from_config
+
+log = logging.getLogger(__name__)
+
+MAX_RESOLUTION = 2048  # pixels; attention over more does not fit any GPU
+
+
+@dataclass(frozen=True)
+class LoadedPredictor:
+    """A predictor, and where it comes from."""
+
+    predictor: FramePredictor
+    checkpoint: Path
+    checkpoint_sha256: str
+    horizon: int | None  # frames ahead that the model was trained for, where its config says so
+    runtime: Runtime
+
+    def settings(self) -> dict[str, Any]:
+        """What a prediction depends on beside picture, sentence and seed: for records."""
+        options = {field.name: getattr(self.predictor.options, field.name) for field in fields(SamplingOptions)}
+        options["interval"] = list(options["interval"]) if options["interval"] else None
+        return options | {
+            "precision": self.runtime.precision,
+            "resolution": self.predictor.resolution,
+            "checkpoint": self.checkpoint.name,
+            "checkpoint_sha256": self.checkpoint_sha256,
+        }
+
+
+def find_config(checkpoint: Path) -> Path | None:
+    """config.yaml beside a checkpoint, or that of the run folder it lies in."""
+    for folder in (checkpoint, checkpoint.parent, checkpoint.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder / "config.yaml"
+    return None
+
+
+def load_predictor(
+    checkpoint: Path,
+    load_weights: Callable,
+    suggest_config: Callable[[Path], Mapping[str, Any]],
+    config_path: Path | None = None,
+    resolution: int | None = None,
+    precision: Precision | None = None,
+    compiled: bool = False,
+    **sampling: Any,
+) -> LoadedPredictor:
+    """The model of a config with the weights of a checkpoint, ready to predict.
+
+    Args:
+        checkpoint: file or folder.
+        load_weights: (model, checkpoint, use_ema=) -> report.
+        suggest_config: config of a checkpoint that has none beside it.
+        config_path: None looks beside the checkpoint.
+        resolution: None takes the config's.
+        precision: None takes what suits the device.
+        compiled: see Runtime.compile.
+        **sampling: fields of SamplingOptions that replace the config's; None leaves the config's.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if a number makes no sense.
+    """
+    if not checkpoint.exists():
+        raise FileNotFoundError(
+            f"there is no checkpoint {checkpoint}; train one (python main.py --base configs/train.yaml --gpus 0), "
+            "fetch one (python -m stable_diffusion.weights list), or leave --ckpt out for the bundled model."
+        )
+    path = config_path or find_config(checkpoint)
+    config = compose([path]) if path else suggest_config(checkpoint)
+    resolution = config["resolution"] if resolution is None else resolution
+    if not 0 < resolution <= MAX_RESOLUTION:
+        raise ValueError(f"--resolution {resolution} is outside 1 to {MAX_RESOLUTION}.")
+    known = {field.name for field in fields(SamplingOptions)}
+    own = {name: value for name, value in config["sampling"].items() if name in known}
+    options = SamplingOptions(**own | {name: value for name, value in sampling.items() if value is not None})
+    model = instantiate_from_config(config["model"], "model")
+    log.debug("%s", load_weights(model, checkpoint, use_ema=True))
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    runtime = default_runtime(device)
+    runtime = replace(runtime, precision=precision or runtime.precision, compile=compiled)
+    model = tune_for_inference(model.eval().to(device), runtime)
+    model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
+    predictor = FramePredictor(model, resolution, options)
+    return LoadedPredictor(predictor, checkpoint, _sha256(checkpoint), config.get("horizon"), runtime)
+
+
+def _sha256(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,117 @@
+"""Laws of cached latents."""
+
+import pytest
+import torch
+
+from ldm.data.frame_pairs import FramePairDataset, collate
+from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check, describe_preprocessing
+from ldm.models.diffusion.draws import draw_training
+from ldm.util import ConfigError, instantiate_from_config
+
+KL = {
+    "target": "ldm.models.autoencoder.AutoencoderKL",
+    "params": {"embed_dim": 4, "ddconfig": {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}},
+}
+UNET = {"in_channels": 8, "out_channels": 4}
+AUGMENTED = {"target": "ldm.data.transforms.PairedAugmentation", "params": {"brightness": 0.2, "crop": 0.8}}
+
+
+@pytest.fixture
+def model(tiny_model_config):
+    torch.manual_seed(0)
+    params = tiny_model_config["params"]
+    params["unet_config"]["params"] |= UNET
+    params |= {"first_stage_config": KL, "cond_stage_trainable": False, "scale_factor": 0.18215}
+    return instantiate_from_config(tiny_model_config, "model").eval()
+
+
+@pytest.fixture
+def data(pair_folder):
+    return FramePairDataset(pair_folder(), "train", 16)
+
+
+def loss(model, batch):
+    shape = (4, 8, 8)
+    draws = draw_training(batch["seed"], shape, torch.tensor(model.levels), model.device)
+    x_start, cond = model.get_input(batch, draws, 0.05)
+    return model.p_losses(x_start, cond, draws.t, draws.eps).loss
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float16", 2e-3)])
+def test_training_from_the_cache_is_training_online(model, data, tmp_path, dtype, tolerance):
+    """Same seeds, same draws of the posterior, same dropout: the same loss."""
+    build_cache(model, data, {}, tmp_path / "cache", dtype=dtype)
+    cached = CachedPairDataset(tmp_path / "cache")
+    keys = [(0, 11), (3, 22), (1, 33)]
+    with torch.no_grad():
+        online = loss(model, collate([data[key] for key in keys]))
+        offline = loss(model, collate(cached.__getitems__(keys)))
+    torch.testing.assert_close(offline, online, atol=tolerance, rtol=tolerance)
+
+
+def test_a_pair_at_256_pixels_takes_24576_bytes():
+    """Three halves of 4 x 32 x 32."""
+    assert 3 * 2 * 4 * 32 * 32 == 24_576
+
+
+def test_sentences_are_kept_once_with_the_empty_one_first(model, data, tmp_path):
+    build_cache(model, data, {}, tmp_path / "cache", dtype="float32")
+    cached = CachedPairDataset(tmp_path / "cache")
+    assert cached.arrays["text"].shape[0] == 2
+    torch.testing.assert_close(cached[0]["null_text"], model.encode_instruction([""]))
+    torch.testing.assert_close(cached[0]["text"], model.encode_instruction(["move the square"]))
+
+
+def test_a_text_encoder_that_trains_is_not_cached(model, data, tmp_path):
+    model.cond_stage_trainable = True
+    build_cache(model, data, {}, tmp_path / "cache")
+    assert "text" not in CachedPairDataset(tmp_path / "cache")[0]
+
+
+def test_each_variant_is_augmented_by_its_own_seed(model, pair_folder, tmp_path):
+    data = FramePairDataset(pair_folder(), "train", 16, augmentation_config=AUGMENTED)
+    build_cache(model, data, {"augmentation_config": AUGMENTED}, tmp_path / "cache", variants=3, dtype="float32")
+    cached = CachedPairDataset(tmp_path / "cache")
+    assert len(cached) == len(data) and len(cached.entries) == 3 * len(data)
+    kinds = {tuple(cached[(0, seed)]["source_latent"].flatten()[:3].tolist()) for seed in range(0, 700, 7)}
+    assert len(kinds) == 3
+
+
+def test_frames_are_kept_where_an_image_loss_wants_them(model, data, tmp_path):
+    build_cache(model, data, {}, tmp_path / "cache", keep_frames=True)
+    batch = CachedPairDataset(tmp_path / "cache").__getitems__([(2, 5)])
+    assert torch.equal(batch["target_frame"][0], data[2]["target_frame"])
+
+
+def test_a_cache_of_other_weights_is_refused(model, data, tmp_path):
+    cache_or_check(model, data, {}, tmp_path / "cache")
+    cache_or_check(model, data, {}, tmp_path / "cache")
+    with torch.no_grad():
+        next(model.first_stage_model.parameters()).add_(1.0)
+    with pytest.raises(ConfigError, match="made with other encoder weights"):
+        cache_or_check(model, data, {}, tmp_path / "cache")
+
+
+def test_a_cache_of_other_preprocessing_is_refused(model, data, tmp_path):
+    cache_or_check(model, data, {}, tmp_path / "cache")
+    data.resolution = 32
+    with pytest.raises(ConfigError, match="stale: resolution was 16 and is 32"):
+        cache_or_check(model, data, {}, tmp_path / "cache")
+
+
+def test_half_a_cache_is_none(model, data, tmp_path):
+    build_cache(model, data, {}, tmp_path / "cache")
+    (tmp_path / "cache" / "cache.json").unlink()
+    with pytest.raises(FileNotFoundError, match="cache.json is missing"):
+        CachedPairDataset(tmp_path / "cache")
+
+
+def test_variants_need_augmentation(model, data, tmp_path):
+    with pytest.raises(ConfigError, match="all the same"):
+        build_cache(model, data, {}, tmp_path / "cache", variants=2)
+
+
+def test_the_key_tells_the_pairs(data):
+    key = describe_preprocessing(data, None, 1)
+    data.pairs = data.pairs[1:]
+    assert describe_preprocessing(data, None, 1)["pairs"] != key["pairs"]

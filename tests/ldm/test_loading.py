@@ -1,0 +1,61 @@
+"""Laws of loading: defaults are the checkpoint's own run's, overrides win, refusals come with the mend."""
+
+import pytest
+import torch
+
+from ldm.loading import find_config, load_predictor
+from stable_diffusion.checkpoint import load_pretrained, suggest_config
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_model_config):
+    return write_tiny_checkpoint(tmp_path / "model", tiny_model_config)
+
+
+def load(checkpoint, **options):
+    return load_predictor(checkpoint, load_pretrained, suggest_config, **options)
+
+
+def test_defaults_are_the_checkpoints_own(checkpoint):
+    loaded = load(checkpoint)
+    options = loaded.predictor.options
+    assert (options.steps, options.text_scale, options.image_scale, options.sampler) == (2, 2.0, 1.5, "ddim")
+    assert (loaded.predictor.resolution, loaded.horizon) == (8, 3)
+    assert not loaded.predictor.model.training
+
+
+def test_what_is_given_replaces_them_and_none_does_not(checkpoint):
+    loaded = load(checkpoint, resolution=16, steps=7, text_scale=None, sampler="dpm_solver", precision="bf16")
+    assert (loaded.predictor.options.steps, loaded.predictor.options.text_scale) == (7, 2.0)
+    settings = loaded.settings()
+    assert settings["sampler"] == "dpm_solver" and settings["resolution"] == 16 and settings["precision"] == "bf16"
+    assert len(settings["checkpoint_sha256"]) == 64
+    assert next(loaded.predictor.model.model.parameters()).dtype == torch.bfloat16
+
+
+def test_a_config_is_found_beside_a_checkpoint_and_above_it(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").touch()
+    assert find_config(tmp_path / "checkpoints" / "last.ckpt") == tmp_path / "config.yaml"
+    assert find_config(tmp_path / "a" / "b" / "c.ckpt") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 5000}, "outside 1 to 2048"),
+        ({"resolution": 7}, "multiples of 2"),
+        ({"steps": 0}, "wanted 1 to 1000"),
+        ({"steps": 2000}, "wanted 1 to 1000"),
+        ({"text_scale": -1.0}, "outside"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(checkpoint, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(checkpoint, **options)
+
+
+def test_a_missing_checkpoint_tells_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python main.py --base"):
+        load(tmp_path / "absent.ckpt")

@@ -1,0 +1,187 @@
+"""The command line in each mode, and what it says to bad input."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import edit_cli
+from ldm.predictor import SAMPLERS
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+ROOT = Path(edit_cli.__file__).parent
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_model_config):
+    return write_tiny_checkpoint(tmp_path / "model", tiny_model_config)
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "frame.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def run(checkpoint):
+    """Runs the command with the tiny model; gives the exit code."""
+
+    def command(*arguments, edit="stack blocks"):
+        words = ["--ckpt", str(checkpoint), *map(str, arguments)]
+        return edit_cli.main([*words, "--edit", edit] if edit is not None else words)
+
+    return command
+
+
+def test_one_picture_comes_out_beside_it_in_its_size(run, picture, capsys):
+    assert run("--input", picture) == 0
+    assert Image.open(picture.with_name("frame_future.png")).size == (20, 12)
+    assert "frame_future.png (predicted at 8x8" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_bytes(run, picture, tmp_path):
+    contents = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("--input", picture, "--output", tmp_path / f"{name}.png", "--seed", seed)
+        contents.append((tmp_path / f"{name}.png").read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_a_folder_is_predicted_picture_by_picture(run, tmp_path, capsys):
+    """Turned upright, whatever the kind of file; equal stems do not overwrite one another."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (30, 20)).save(folder / "a.jpg", exif=exif)
+    Image.new("RGBA", (30, 20)).save(folder / "a.png")
+    Image.new("L", (30, 20)).save(folder / "b.gif")
+    assert run("--input", folder, "--output", tmp_path / "out") == 0
+    made = {path.name: Image.open(path).size for path in (tmp_path / "out").iterdir()}
+    assert made == {"a_jpg.png": (20, 30), "a_png.png": (30, 20), "b.png": (30, 20)}
+    assert "3 predictions" in capsys.readouterr().out
+
+
+def test_a_data_set_is_resumed_and_told_from_other_settings(run, pair_folder, tmp_path, capsys):
+    data, out = pair_folder(), tmp_path / "out"
+    assert run("--input", data, "--output", out, "--limit", 2, edit=None) == 0
+    assert run("--input", data, "--output", out, "--batch-size", 2, edit=None) == 0
+    assert "(2 were there)" in capsys.readouterr().out
+    records = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert {record["pair_id"] for record in records} == {f"square/3/{n}-{n + 3}" for n in range(5)}
+    assert all((out / record["file"]).is_file() and record["steps"] == 2 for record in records)
+    assert run("--input", data, "--output", out, "--steps", 3, edit=None) == 2
+    assert "choose another --output" in capsys.readouterr().err
+
+
+def test_consecutive_frames_become_a_video_with_the_truth(run, pair_folder, tmp_path):
+    """As many as asked, in the order of one episode."""
+    data = pair_folder(num_episodes=8, length=10)
+    wanted = ("--output", tmp_path / "out", "--frames", 3, "--episode", "square/7", "--video", tmp_path / "a.mp4")
+    assert run("--input", data, *wanted, edit=None) == 0
+    records = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [record["pair_id"] for record in records] == [f"square/7/{n}-{n + 3}" for n in range(3)]
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        frames = [frame for frame in video.decode(video=0)]
+        assert len(frames) == 3 and frames[0].width == 3 * 96 + 2 * 4
+        assert float(video.streams.video[0].average_rate) == 5.0, "the data's own rate"
+
+
+def test_a_rollout_writes_strip_frames_and_gif(run, picture, tmp_path):
+    assert run("--input", picture, "--rollout", 3, "--output", tmp_path / "r.png", "--video", tmp_path / "r.gif") == 0
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["001.png", "002.png", "003.png"]
+    with Image.open(tmp_path / "r.gif") as gif:
+        assert gif.n_frames == 4
+    run("--input", picture, "--output", tmp_path / "single.png")
+    first, single = (np.asarray(Image.open(tmp_path / name)) for name in ("r/001.png", "single.png"))
+    assert np.array_equal(first, single), "its first frame is the plain prediction"
+
+
+def test_a_sweep_makes_one_sheet(run, picture, tmp_path):
+    assert run("--input", picture, "--sweep", "1,4x1,1.5,2", "--output", tmp_path / "sheet.png") == 0
+    assert Image.open(tmp_path / "sheet.png").size[0] == 4 * 96 + 3 * 4
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_has_its_name(run, picture, tmp_path, sampler):
+    out = tmp_path / f"{sampler}.png"
+    assert run("--input", picture, "--sampler", sampler, "--steps", 3, "--output", out) == 0
+    assert json.loads(Image.open(out).text["prediction"])["sampler"] == sampler
+
+
+def test_post_processing_is_named_in_the_output(run, picture, tmp_path):
+    run("--input", picture, "--output", tmp_path / "plain.png")
+    run("--input", picture, "--output", tmp_path / "done.png", "--colour-balance", "--sharpen", "0.5")
+    records = [json.loads(Image.open(tmp_path / name).text["prediction"]) for name in ("plain.png", "done.png")]
+    assert [record["postprocess"] for record in records] == [[], ["colour balance", "sharpen 0.5"]]
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "done.png").read_bytes()
+
+
+def test_a_thousand_words_are_taken_and_the_cut_is_said(run, picture, tmp_path, caplog):
+    assert run("--input", picture, "--output", tmp_path / "a.png", edit="积木 stack " * 500) == 0
+    assert "cut to 16" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--steps", "0"], "wanted 1 to 1000"),
+        (["--steps", "2000"], "wanted 1 to 1000"),
+        (["--cfg-text", "-1"], "text_scale -1.0 is outside"),
+        (["--cfg-image", "-0.5"], "image_scale -0.5 is outside"),
+        (["--resolution", "9"], "multiples of 2"),
+        (["--rollout", "0"], "--rollout 0: wanted at least 1"),
+        (["--batch-size", "0"], "--batch-size 0: wanted at least 1"),
+        (["--rollout", "2", "--sweep"], "choose one of them"),
+        (["--sweep", "a"], "wanted text scales x image scales"),
+        (["--sweep", "--video", "a.gif"], "leave --video out"),
+        (["--video", "a.avi"], "ending in .mp4 or .gif"),
+        (["--sharpen", "9"], "outside [0, 2]"),
+        (["--sampler", "dpm_solver", "--eta", "1"], "adds no noise"),
+        (["--guide-between", "500", "100"], "lower first"),
+        (["--edit", " "], "--edit is empty"),
+        (["--input", "absent.png"], "there is no picture or folder"),
+        (["--ckpt", "absent.ckpt"], "python main.py --base configs/train.yaml"),
+    ],
+)
+def test_bad_input_gives_one_sentence(run, picture, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(picture.parent)
+    assert (
+        run("--input", picture, "--output", "x.png", *arguments, edit="go" if "--edit" not in arguments else None) == 2
+    )
+    error = capsys.readouterr().err
+    assert said in error and error.count("edit_cli.py:") == 1 and "Traceback" not in error
+    assert not Path("x.png").exists()
+
+
+def test_the_input_is_never_overwritten(run, picture, capsys):
+    assert run("--input", picture, "--output", picture) == 2
+    assert "is the input itself" in capsys.readouterr().err
+
+
+def test_modes_for_pictures_refuse_a_data_set(run, pair_folder, tmp_path, capsys):
+    data = pair_folder()
+    assert run("--input", data, "--output", tmp_path / "o", "--rollout", 2, edit=None) == 2
+    assert "not a data set" in capsys.readouterr().err
+    assert run("--input", data, edit=None) == 2
+    assert "needs --output" in capsys.readouterr().err
+    assert run("--input", data, "--output", tmp_path / "o", "--episode", "circle", edit=None) == 2
+    assert "no pair of split 'test' begins so" in capsys.readouterr().err
+
+
+def test_help_is_there_at_once():
+    """Under two seconds on a slow, shared core: no heavy import."""
+    begun = time.perf_counter()
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", ROOT / "edit_cli.py", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "python edit_cli.py --input data/prepared" in answer.stdout
+    assert "torch" not in answer.stderr and time.perf_counter() - begun < 2.0

@@ -1,0 +1,268 @@
+"""The recipes: every number of the papers' table, written down once more by hand; each builds, each trains small."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import main as command
+from ldm.config import compose
+from ldm.models.diffusion.draws import draw_training
+from ldm.run_folder import RUN_VARIABLE
+from ldm.util import ConfigError, check_config, instantiate_from_config
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+RECIPES = sorted(path.stem for path in (CONFIGS / "recipes").glob("*.yaml"))
+TINY = {path.stem: path for path in (CONFIGS / "tiny").glob("*.yaml")}
+LATENT = [name for name in RECIPES if not name.startswith("first_stage")]
+IP2P, SD, SD_CKPT = "instruct-pix2pix", "stable-diffusion-v1-5", "stable-diffusion-v1-5-ckpt"
+
+# papers/README.md, section 1: horizon, resolution, start, batch, accumulated, rate, warm-up, epochs, dropout
+TABLE = {
+    "afp": (50, 256, IP2P, 2, 8, 1e-4, 0, 100, 0.2),
+    "acp_finetune_1": (50, 128, IP2P, 8, 4, 5e-6, 100, 10, 0.0),
+    "acp_finetune_2": (50, 128, IP2P, 8, 4, 5e-6, 100, 50, 0.0),
+    "acp_train_1": (50, 256, SD, 4, 4, 5e-5, 0, 32, 0.0),
+    "acp_train_2": (50, 256, SD, 8, 4, 1e-4, 0, 30, 0.0),
+    "light_future_stage_1": (100, 128, SD, 8, 1, 1e-4, 100, 50, 0.0),
+    "light_future_stage_2": (100, 128, None, 8, 1, 1e-4, 100, 10, 0.0),
+    "morpheus": (50, 256, SD_CKPT, 2, 8, 1e-4, 10_000, 100, 0.0),
+}
+
+
+def recipe(name, *overrides):
+    return compose([CONFIGS / "recipes" / f"{name}.yaml"], list(overrides))
+
+
+def tiny(name, *overrides):
+    overlay = TINY.get(name, TINY["small"])
+    return compose([CONFIGS / "recipes" / f"{name}.yaml", overlay], list(overrides))
+
+
+def augmentation(config):
+    return config["data"]["params"]["train"]["params"]["augmentation_config"]["params"]
+
+
+def image_loss(config):
+    return config["model"]["params"]["frame_loss_config"]["params"]
+
+
+def test_every_recipe_is_in_the_table():
+    assert set(LATENT) == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_numbers_are_the_papers(name):
+    config = recipe(name)
+    params, data, trainer = config["model"]["params"], config["data"]["params"], config["lightning"]["trainer"]
+    found = (
+        config["horizon"],
+        config["resolution"],
+        config["pretrained"]["name"],
+        data["batch_size"],
+        trainer["accumulate_grad_batches"],
+        params["learning_rate"],
+        params["scheduler_config"]["params"]["warm_up_steps"][0],
+        trainer["max_epochs"],
+        params["unet_config"]["params"]["dropout"],
+    )
+    assert found == TABLE[name]
+    assert data["train"]["params"]["resolution"] == config["resolution"]
+    assert trainer["precision"] == "16-mixed"
+    assert params["weight_decay"] == 0.01 and params["conditioning_dropout"] == 0.05
+    assert (params["timesteps"], params["linear_start"], params["linear_end"]) == (1000, 0.00085, 0.012)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_network_is_stable_diffusions_with_eight_channels(name):
+    """320 channels, 1,2,4,4, attention at 4,2,1, 8 heads, 1 block: 859,532,484 parameters, built on the meta device."""
+    config = recipe(name)
+    unet = config["model"]["params"]["unet_config"]["params"]
+    assert (unet["model_channels"], unet["channel_mult"], unet["num_heads"]) == (320, [1, 2, 4, 4], 8)
+    assert (unet["attention_resolutions"], unet["transformer_depth"], unet["in_channels"]) == ([4, 2, 1], 1, 8)
+    check_config(config["model"], "model")
+    check_config(config["data"], "data")
+    with torch.device("meta"):
+        model = instantiate_from_config(config["model"], "model")
+    assert sum(p.numel() for p in model.model.parameters()) == 859_532_484
+    trained = sum(p.numel() for p in model.trained_parameters())
+    assert trained == (131_043_840 if name.startswith("light_future") else 859_532_484)
+
+
+def test_the_decoder_recipe_trains_the_decoder_of_stable_diffusion():
+    """49,490,199 parameters of the decoder, with the 1 x 1 convolution before it."""
+    config = recipe("first_stage_decoder")
+    with torch.device("meta"):
+        model = instantiate_from_config(config["model"], "model")
+    assert sum(p.numel() for p in model.trained_parameters()) == 49_490_199
+    assert config["pretrained"]["name"] == "vae-ft-mse"
+
+
+def test_afp_loses_lpips_and_l1_and_varies_crop_and_brightness():
+    config = recipe("afp")
+    loss = image_loss(config)
+    assert loss["mode"] == "exact" and loss["lambda_lpips"] > 0 and loss["lambda_l1"] > 0
+    assert augmentation(config)["brightness"] == 0.2 and augmentation(config)["crop"] < 1
+    assert config["lightning"]["callbacks"]["early_stopping"]["params"]["monitor"].startswith("val/")
+
+
+def test_acp_flips_saves_and_seeds_as_printed():
+    every = {"acp_finetune_1": 2000, "acp_finetune_2": 5000, "acp_train_1": 5000, "acp_train_2": 5000}
+    for name, steps in every.items():
+        config = recipe(name)
+        assert config["lightning"]["checkpoint"]["every_n_steps"] == steps and config["seed"] == 42
+        assert "frame_loss_config" not in config["model"]["params"]
+        assert augmentation(config)["flip"] == 0.5
+    assert recipe("acp_train_2")["data"]["params"]["train"]["params"]["max_samples"] == 50_000
+    assert "max_samples" not in recipe("acp_train_1")["data"]["params"]["train"]["params"]
+
+
+def test_light_future_weighs_1_01_001_without_average_from_64_to_128():
+    config = recipe("light_future_stage_1")
+    loss = image_loss(config)
+    assert (loss["lambda_perceptual"], loss["lambda_adversarial"]) == (0.1, 0.01)
+    assert config["model"]["params"]["use_ema"] is False
+    assert config["model"]["params"]["trainable_config"]["params"]["parts"] == "light_future"
+    assert [side for _, side in config["data"]["params"]["resolutions"]] == [64, 128]
+    assert (config["sampling"]["steps"], config["sampling"]["image_scale"]) == (100, 1.0)
+    assert recipe("light_future_stage_2")["pretrained"]["path"].endswith("last.ckpt")
+
+
+def test_morpheus_constrains_meaning_and_flips_as_its_table_or_its_text_says():
+    config = recipe("morpheus")
+    semantic = image_loss(config)["semantic_config"]["params"]
+    assert semantic["lambda_text"] > 0 and semantic["lambda_keep"] > 0 and len(semantic["instructions"]) == 3
+    assert (
+        augmentation(config)["flip"] == 0.1 and augmentation(config)["view"] > 0 and augmentation(config)["light"] > 0
+    )
+    text = recipe("morpheus", "data.params.train.params.augmentation_config.params.flip=0.5")
+    assert augmentation(text)["flip"] == 0.5
+    assert config["lightning"]["trainer"]["check_val_every_n_epoch"] == 4
+    assert config["lightning"]["callbacks"]["image_logger"]["params"]["every_n_steps"] == 2000
+    assert config["model"]["params"]["unet_config"]["params"]["use_checkpoint"] is True
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_has_its_header(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    for word in ("reproduces", "command", "hardware", "time", "expected"):
+        assert any(line.startswith(f"#   {word}") for line in header), word
+
+
+def test_a_recipe_that_does_not_exist_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"afpp.yaml; did you mean 'afp.yaml'"):
+        compose([CONFIGS / "recipes" / "afpp.yaml"])
+
+
+def test_a_config_that_extends_itself_is_said(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(ConfigError, match="extends itself"):
+        compose([tmp_path / "a.yaml"])
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, pair_folder):
+    """Runs main.py on a recipe's tiny form and its own pairs; returns the exit code and the run's folder."""
+    folder = pair_folder(size=32)
+
+    def call(name, *argv, run=None):
+        monkeypatch.delenv(RUN_VARIABLE, raising=False)
+        data = [f"data.params.{split}.params.folder={folder}" for split in ("train", "validation")]
+        base = ["--base", str(CONFIGS / "recipes" / f"{name}.yaml"), str(TINY.get(name, TINY["small"]))]
+        where = ["--resume", str(run)] if run else [*base, "-n", name, "-l", str(tmp_path / "logs")]
+        code = command.main([*where, *data, *argv])
+        return code, run or next((tmp_path / "logs").glob(f"*_{name}"), None)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name == "afp" else pytest.mark.slow) for name in RECIPES],
+)
+def test_a_tiny_run_trains_validates_draws_and_resumes(train, name):
+    start = []
+    if name == "light_future_stage_2":
+        _, first = train("light_future_stage_1", "--max_steps", "10", "lightning.checkpoint.every_n_steps=10")
+        start = [f"pretrained.path={first / 'checkpoints' / 'last.ckpt'}"]
+    fast = ["--val_check_interval", "2", "lightning.callbacks.image_logger.params.every_n_steps=4", *start]
+    code, run = train(name, "--max_steps", "4", *fast)
+    assert code == 0
+    assert (run / "images" / "train" / "step-000004.png").is_file() and list((run / "images" / "val").iterdir())
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert any(row.get("val/loss_simple") or row.get("val/rec_loss") for row in rows)
+    assert all(math.isfinite(float(row["train/loss"])) for row in rows if row.get("train/loss"))
+    code, _ = train(name, "--max_steps", "6", run=run)
+    assert code == 0
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+
+
+def repeated_batch(model, size=16):
+    g = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 2, 3, 4, 4, generator=g) * 2 - 1
+    source, target = (torch.nn.functional.interpolate(part, size, mode="bilinear") for part in coarse)
+    batch = {
+        "source_frame": source,
+        "target_frame": target,
+        "instruction": ["stack blocks", "x"],
+        "pair_id": ["a", "b"],
+    }
+    seeds = torch.tensor([5, 6])
+    draws = draw_training(seeds, model.latent_shape(target), torch.tensor(model.levels), model.device)
+    return batch, draws
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LATENT)
+def test_one_repeated_batch_is_learnt(name):
+    """The denoising loss falls tenfold on a batch with fixed noise, with the recipe's own losses switched on."""
+    torch.manual_seed(0)
+    config = tiny(name, "model.params.learning_rate=0.003")
+    if name == "light_future_stage_2":  # its frozen parts come from stage 1; here: from training them all first
+        config["model"]["params"]["trainable_config"]["params"]["parts"] = "all"
+    model = instantiate_from_config(config["model"], "model")
+    model.setup("fit")
+    batch, draws = repeated_batch(model)
+    optimizer = torch.optim.AdamW(model.trained_parameters(), lr=model.learning_rate)
+    losses = []
+    for _ in range(400):
+        x_start, cond = model.get_input(batch, draws, 0.0)
+        terms = None
+        if model.frame_loss is not None:
+
+            def terms(start):
+                return model.frame_terms(start, draws.t, batch, draws.generators[0])
+
+        result = model.p_losses(x_start, cond, draws.t, draws.eps, terms)
+        optimizer.zero_grad()
+        result.loss.backward()
+        optimizer.step()
+        losses.append(result.parts["loss_simple"].item())
+        if losses[-1] < losses[0] / 10:
+            return
+    raise AssertionError(f"{losses[0]} fell to {min(losses)}")
+
+
+PARTS = "ldm.models.diffusion.trainable.TrainedParts"
+LORA = f"model.params.trainable_config={{target: {PARTS}, params: {{parts: lora, rank: 2}}}}"
+EARLY = "model.params.frame_loss_config.params.adversarial_config.params.start_step=1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "override"), [("acp_train_1", LORA), ("light_future_stage_1", EARLY)])
+def test_additions_and_adversaries_resume_exactly(train, name, override):
+    """Stopped after 3 of 6 steps: the same weights, low-rank additions, discriminator and its moments."""
+    _, whole = train(name, override, "--max_steps", "6")
+    first = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    train(name, override, "--max_steps", "3", "-p", "_part")
+    part = next(whole.parent.glob(f"*_{name}_part"))
+    train(name, "--max_steps", "6", run=part)
+    second = torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)
+    for key in ("state_dict", "adapters"):
+        assert first[key].keys() == second[key].keys()
+        assert all(torch.equal(value, second[key][name]) for name, value in first[key].items())
+    assert not any("lora_" in name for name in first["state_dict"])
+    assert bool(first["adapters"]) == (override == LORA) and ("adversary" in first) == (override == EARLY)

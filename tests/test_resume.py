@@ -1,0 +1,177 @@
+"""Exact resume and several processes, through the command itself: slow, since each starts Python anew."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import main as command
+from ldm.run_folder import RUN_VARIABLE
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = [str(ROOT / "configs" / "recipes" / "acp_train_1.yaml"), str(ROOT / "configs" / "tiny" / "small.yaml")]
+
+
+@pytest.fixture
+def argv(tmp_path, pair_folder):
+    """Arguments of a run of small pairs without pictures; its folder lies under the given name."""
+    folder = pair_folder(size=16)
+    data = [f"data.params.{split}.params.folder={folder}" for split in ("train", "validation")]
+    quiet = ["lightning.callbacks.image_logger=null", "lightning.checkpoint.monitor=null", "resolution=16"]
+
+    def make(name, *more, resume=None):
+        start = ["--resume", str(resume)] if resume else ["--base", *RECIPE, "-n", name, "-l", str(tmp_path / name)]
+        return [*start, *data, *quiet, "--limit_val_batches", "0", *map(str, more)]
+
+    return make
+
+
+def environment():
+    return {k: v for k, v in os.environ.items() if k != RUN_VARIABLE} | {"OMP_NUM_THREADS": "1"}
+
+
+def start(argv):
+    return subprocess.Popen(
+        [sys.executable, "main.py", *argv], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(argv):
+    process = start(argv)
+    message = process.communicate(timeout=500)[1]
+    assert process.returncode == 0, message
+
+
+def checkpoint(folder):
+    return torch.load(next(folder.glob("*/checkpoints/last.ckpt")), weights_only=True)
+
+
+def gradients(folder):
+    """Of the first step, from AdamW's first moment: exp_avg = (1 - beta_1) g."""
+    state = checkpoint(folder)["optimizer_states"][0]["state"]
+    return [entry["exp_avg"] / 0.1 for entry in state.values()]
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert not [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def wait_for_a_newer(path, since, process, seconds=300):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if path() is not None and path().stat().st_mtime_ns > since:
+            return
+        time.sleep(0.01)
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.slow
+def test_ten_kills_leave_the_weights_of_the_uninterrupted_run(argv, tmp_path):
+    """kill -9 at random steps, ten times in one run; every resume takes the last whole checkpoint."""
+    steps = ["--max_steps", 3000, "lightning.checkpoint.every_n_steps=5"]
+    generator = torch.Generator().manual_seed(0)
+    folder, resume, stops = tmp_path / "killed", None, []
+
+    def last():
+        return next(folder.glob("*/checkpoints/last.ckpt"), None)
+
+    for _ in range(10):
+        since = last().stat().st_mtime_ns if last() else 0
+        process = start(argv("killed", *steps, resume=resume))
+        wait_for_a_newer(last, since, process)
+        time.sleep(0.5 * torch.rand((), generator=generator).item())
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        resume = last().parents[1]
+        stops.append(torch.load(last(), weights_only=True)["global_step"])
+    assert stops == sorted(set(stops)), "each part went on"
+    final = ["--max_steps", stops[-1] + 7, "lightning.checkpoint.every_n_steps=5"]
+    run(argv("killed", *final, resume=resume))
+    run(argv("whole", *final))
+    killed, whole = checkpoint(folder), checkpoint(tmp_path / "whole")
+    assert_same(killed["state_dict"], whole["state_dict"])
+    assert killed["global_step"] == whole["global_step"] == stops[-1] + 7
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_gradients_of_one(argv, tmp_path):
+    """Two gloo processes with batches of 2, and one with a batch of 4: the same gradient to 1e-6."""
+    once = ["--max_steps", 1]
+    run(argv("one", *once, "data.params.batch_size=4"))
+    run(argv("two", *once, "data.params.batch_size=2", "--devices", 2, "--strategy", "ddp"))
+    pairs = list(zip(gradients(tmp_path / "one"), gradients(tmp_path / "two"), strict=True))
+    assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
+    assert max(a.abs().max().item() for a, _ in pairs) > 1e-4
+
+
+@pytest.mark.slow
+def test_accumulated_processes_give_the_gradients_of_one(argv, tmp_path):
+    """2 processes x 2 accumulated x 2 samples, and one batch of 8."""
+    once = ["--max_steps", 1]
+    run(argv("one", *once, "data.params.batch_size=8"))
+    more = ["data.params.batch_size=2", "--devices", 2, "--strategy", "ddp", "--accumulate_grad_batches", 2]
+    run(argv("two", *once, *more))
+    pairs = list(zip(gradients(tmp_path / "one"), gradients(tmp_path / "two"), strict=True))
+    assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
+
+
+def call(monkeypatch, argv):
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    return command.main(argv)
+
+
+def test_a_half_written_checkpoint_gives_way_to_the_one_before(argv, tmp_path, monkeypatch, caplog):
+    assert call(monkeypatch, argv("run", "--max_steps", 4, "lightning.checkpoint.every_n_steps=2")) == 0
+    last = next((tmp_path / "run").glob("*/checkpoints/last.ckpt"))
+    previous = last.with_name("previous.ckpt")
+    assert torch.load(previous, weights_only=True)["global_step"] in (2, 4)
+    last.write_bytes(last.read_bytes()[:1000])
+    assert call(monkeypatch, argv("run", "--max_steps", 5, resume=last.parents[1])) == 0
+    assert f"{last} is half-written; going on from the previous one, {previous}" in caplog.text
+    assert torch.load(last, weights_only=True)["global_step"] == 5
+
+
+@pytest.mark.slow
+def test_what_cannot_go_on_is_said(argv, tmp_path, monkeypatch, capsys):
+    """Another recipe, another global batch."""
+    call(monkeypatch, argv("run", "--max_steps", 3))
+    folder = next((tmp_path / "run").glob("*"))
+    wider = "model.params.unet_config.params.model_channels=64"
+    kept = (folder / "config.yaml").read_text()
+    assert call(monkeypatch, argv("run", "--max_steps", 5, wider, resume=folder)) == 2
+    assert (folder / "config.yaml").read_text() == kept, "a refused resume leaves the run as it was"
+    assert "of another recipe" in capsys.readouterr().err
+    assert call(monkeypatch, argv("run", "--max_steps", 5, "data.params.batch_size=5", resume=folder)) == 2
+    assert "Resume with the same batch size and devices" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_half_precision_and_eight_times_two_train(argv, tmp_path, monkeypatch):
+    """bfloat16 on a CPU, checkpointing and accumulation together."""
+    more = ["--precision", "bf16-mixed", "--accumulate_grad_batches", 8, "data.params.batch_size=2"]
+    use = "model.params.unet_config.params.use_checkpoint=true"
+    assert call(monkeypatch, argv("run", "--max_steps", 2, *more, use)) == 0
+    state = checkpoint(tmp_path / "run")["state_dict"]
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+@pytest.mark.slow
+def test_training_from_cached_latents_through_the_command(argv, tmp_path, monkeypatch, capsys):
+    """--cache-latents makes the cache, trains from it and resumes from it; a stale one is refused."""
+    flag = ["--cache-latents", tmp_path / "cache"]
+    assert call(monkeypatch, argv("run", "--max_steps", 3, *flag)) == 0
+    assert (tmp_path / "cache" / "cache.json").is_file()
+    assert call(monkeypatch, argv("again", "--max_steps", 2, *flag)) == 0
+    online = argv("online", "--max_steps", 3)
+    assert call(monkeypatch, online) == 0
+    cached, fresh = checkpoint(tmp_path / "run")["state_dict"], checkpoint(tmp_path / "online")["state_dict"]
+    worst = max((cached[name] - fresh[name]).abs().max().item() for name in fresh if fresh[name].is_floating_point())
+    assert worst < 0.01, "half-precision latents: almost the same training"
+    assert call(monkeypatch, argv("stale", "resolution=8", "--max_steps", 2, *flag)) == 2
+    assert "stale: resolution was 16 and is 8" in capsys.readouterr().err
