@@ -82,7 +82,7 @@ class DDPM(pl.LightningModule):
 
     Args:
         unet_config: node of the network.
-        timesteps, linear_start, linear_end: see NoiseSchedule.
+        timesteps, linear_start, linear_end, terminal_signal: see NoiseSchedule.
         parameterization: what the network predicts: eps, x0 or v.
         learning_rate: of AdamW; the one used, never multiplied behind your back.
         weight_decay: of AdamW.
@@ -106,6 +106,7 @@ class DDPM(pl.LightningModule):
         ema_decay: float = 0.9999,
         scheduler_config: Mapping | None = None,
         training_steps: int | None = None,
+        terminal_signal: float | None = None,
     ) -> None:
         super().__init__()
         if parameterization not in ("eps", "x0", "v"):
@@ -114,7 +115,7 @@ class DDPM(pl.LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.lr_lambda = instantiate_from_config(scheduler_config, "scheduler_config") if scheduler_config else None
-        self.schedule = NoiseSchedule(timesteps, linear_start, linear_end)
+        self.schedule = NoiseSchedule(timesteps, linear_start, linear_end, terminal_signal)
         self.levels = spaced_timesteps(timesteps, training_steps or timesteps, "trailing")
         self.model = DiffusionWrapper(unet_config)
         self.model_ema = LitEma(self.model, ema_decay) if use_ema else None

@@ -14,6 +14,14 @@ from torch import Tensor, nn
 Parameterization = Literal["eps", "x0", "v"]
 
 
+def rescale_terminal(alphas_cumprod: np.ndarray, terminal_signal: float) -> np.ndarray:
+    """abar (T,) with the first signal rate kept and the last one moved to `terminal_signal`, linearly between."""
+    rates = alphas_cumprod**0.5
+    if not 0.0 < terminal_signal <= rates[-1]:
+        raise ValueError(f"terminal_signal {terminal_signal} is outside (0, {rates[-1]:.4f}], the rate of the betas.")
+    return (rates[0] - (rates[0] - rates) * (rates[0] - terminal_signal) / (rates[0] - rates[-1])) ** 2
+
+
 class NoiseSchedule(nn.Module):
     """Tables of the forward process x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 
@@ -22,15 +30,22 @@ class NoiseSchedule(nn.Module):
     Args:
         timesteps: number of noise levels T; t runs over 0 .. T - 1.
         linear_start, linear_end: first and last beta; their square roots are spaced evenly.
+        terminal_signal: signal rate sqrt(abar) of the last timestep; None keeps what the betas give (0.068 for SD v1).
+            Training at that level shows the network a trace of the answer, which sampling from pure noise does not
+            hold; a rate near zero mends it (arXiv 2305.08891, algorithm 1). Needs x0- or v-prediction.
     """
 
-    def __init__(self, timesteps: int, linear_start: float, linear_end: float):
+    def __init__(
+        self, timesteps: int, linear_start: float, linear_end: float, terminal_signal: float | None = None
+    ) -> None:
         super().__init__()
         if not 0.0 < linear_start < linear_end < 1.0:
             raise ValueError(f"wanted 0 < linear_start < linear_end < 1, got {linear_start} and {linear_end}.")
         self.timesteps = timesteps
         betas = np.linspace(linear_start**0.5, linear_end**0.5, timesteps) ** 2
         alphas_cumprod = np.cumprod(1.0 - betas)
+        if terminal_signal is not None:
+            alphas_cumprod = rescale_terminal(alphas_cumprod, terminal_signal)
         table = torch.get_default_dtype()
         self.register_buffer("alphas_cumprod", torch.tensor(alphas_cumprod, dtype=table), persistent=False)
         self.register_buffer("signal", torch.tensor(alphas_cumprod**0.5, dtype=table), persistent=False)
