@@ -21,6 +21,7 @@ from rich.console import Console
 from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
 from ldm.callbacks.run_facts import RunFacts
 from ldm.config import compose, merge, save_config
+from ldm.data.atomic import write_text
 from ldm.data.latent_cache import cache_or_check
 from ldm.dry_run import describe_run
 from ldm.errors import BAD_INPUT, sentence_for
@@ -213,16 +214,11 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     data.setup()
     model = build_model(config, resuming=checkpoint is not None)
     if opt.cache_latents and checkpoint is None:
-        params = config["data"]["params"]
         model.to("cuda" if trainer_config.get("accelerator") == "gpu" else "cpu")
-        train = data.datasets["train"]
-        params["train"] = cache_or_check(
-            model, train, params["train"]["params"], opt.cache_latents, variants=opt.cache_variants
-        )
-        data = instantiate_from_config(config["data"], "data")
-        data.setup()
+        data = train_from_cache(config, model, data, opt)
     if opt.scale_lr:
         scale_learning_rate(model, config, trainer_config)
+    before = run.config.read_text(encoding="utf-8") if checkpoint is not None and run.config.is_file() else None
     run.path.mkdir(parents=True, exist_ok=True)
     set_aside_metrics(run)
     save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
@@ -236,10 +232,25 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     )
     log.info("run folder: %s", run.path)
     if opt.train:
-        trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        except ValueError:  # such as a checkpoint of another recipe: a refused resume leaves the run as it was
+            if before is not None:
+                write_text(run.config, before)
+            raise
         log.info("finished; the last checkpoint is %s", run.checkpoints / "last.ckpt")
     if not opt.no_test and data.configs["test"] is not None:
         trainer.test(model, data)
+
+
+def train_from_cache(config: dict, model: Any, data: Any, opt: argparse.Namespace) -> Any:
+    """The data module with its training pairs taken from cached latents, which are made where they are not there."""
+    params = config["data"]["params"]
+    pairs, node = data.datasets["train"], params["train"]["params"]
+    params["train"] = cache_or_check(model, pairs, node, opt.cache_latents, variants=opt.cache_variants)
+    cached = instantiate_from_config(config["data"], "data")
+    cached.setup()
+    return cached
 
 
 def scale_learning_rate(model: Any, config: dict, trainer: dict) -> None:

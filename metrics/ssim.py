@@ -105,11 +105,16 @@ class LocalMoments:
 def measure_moments(x: np.ndarray, y: np.ndarray, window: Window) -> LocalMoments:
     """Moments of two (H, W) planes of one channel; x is the prediction and y the truth, as in Wang et al."""
     average = _average_uniform if window is UNIFORM else _average
-    mu_x, mu_y, mean_square, mean_product = (average(plane, window) for plane in (x, y, x * x + y * y, x * y))
-    product, squares = mu_x * mu_y, mu_x * mu_x + mu_y * mu_y
-    covariance, variances = mean_product - product, mean_square - squares
+    mu_x, mu_y, variances, covariance = (average(plane, window) for plane in (x, y, x * x + y * y, x * y))
+    # In place on our own arrays: allocating half a megabyte for each sign costs as much as the arithmetic.
+    product = mu_x * mu_y
+    covariance -= product
+    squares = np.multiply(mu_x, mu_x, out=mu_x)
+    squares += np.multiply(mu_y, mu_y, out=mu_y)
+    variances -= squares
     if window.covariance_norm != 1.0:
-        covariance, variances = window.covariance_norm * covariance, window.covariance_norm * variances
+        covariance *= window.covariance_norm
+        variances *= window.covariance_norm
     return LocalMoments(product, squares, covariance, variances)
 
 
@@ -117,8 +122,16 @@ def _ssim(moments: LocalMoments, convention: Convention) -> np.ndarray:
     """Wang et al., eq. 13, pixel by pixel."""
     c_1 = (K1 * convention.data_range) ** 2
     c_2 = (K2 * convention.data_range) ** 2
-    numerator = (2.0 * moments.product_of_means + c_1) * (2.0 * moments.covariance + c_2)
-    return numerator / ((moments.squares_of_means + c_1) * (moments.variances + c_2))
+    numerator = 2.0 * moments.product_of_means
+    numerator += c_1
+    structure = 2.0 * moments.covariance
+    structure += c_2
+    numerator *= structure
+    np.add(moments.variances, c_2, out=structure)
+    numerator /= structure
+    np.add(moments.squares_of_means, c_1, out=structure)
+    numerator /= structure
+    return numerator
 
 
 def _average(plane: np.ndarray, window: Window) -> np.ndarray:

@@ -32,3 +32,9 @@ def test_a_full_disk_is_said():
 
 def test_other_faults_keep_their_traceback():
     assert sentence_for(KeyError("x")) is None
+
+
+def test_out_of_memory_names_the_three_settings_to_change():
+    kind = type("OutOfMemoryError", (RuntimeError,), {})
+    sentence = sentence_for(kind("CUDA out of memory"))
+    assert all(name in sentence for name in ("batch_size", "use_checkpoint=true", "resolution"))

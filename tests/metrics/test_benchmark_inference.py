@@ -11,7 +11,7 @@ from metrics import benchmark_inference as benchmark
 pytest.importorskip("diffusers")
 
 CPU = torch.device("cpu")
-SMALL = benchmark.Shape(32, (1, 2), 32, 32, 16, 2)
+SMALL = benchmark.Shape(32, (1, 2), 32, 32, 32, 2)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def systems():
 
 @pytest.fixture
 def frames():
-    return torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def row(name):

@@ -108,6 +108,7 @@ def test_checkpointed_activations_give_the_same_gradients(make_model, tiny_model
     assert any(g.abs().sum() > 0 for g in gradients[0])
 
 
+@pytest.mark.slow
 def test_compiling_keeps_names_and_output(make_model, monkeypatch):
     compiled = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend="eager"))
