@@ -6,6 +6,8 @@ The composition root: configs, data, model, weights and callbacks meet here and 
 import argparse
 import inspect
 import logging
+import netrc
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -157,7 +159,7 @@ def missing_weights(config: dict) -> list[str]:
     """What is to be done before the pretrained weights, and the tokenizer they want, can be loaded."""
     pretrained = config.get("pretrained") or {}
     lookups = []
-    if "name" in pretrained and not Path(pretrained.get("path", "")).is_file():
+    if pretrained.get("name") and not pretrained.get("path"):
         lookups.append(lambda: resolve(pretrained["name"]))
     if config["model"]["params"]["cond_stage_config"]["target"].endswith(".FrozenCLIPEmbedder"):
         lookups.append(resolve_tokenizer)
@@ -187,6 +189,18 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
     return [*callbacks, LastCheckpoint(run.checkpoints, saving["every_n_steps"])]
 
 
+def is_logged_in_to_wandb() -> bool:
+    """Whether `wandb login` or WANDB_API_KEY left a key; without one wandb would ask, or fail."""
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
 def build_loggers(config: dict, run: RunFolder) -> list:
     """CSV always goes to metrics.csv; W&B is offline unless the user is logged in."""
     loggers: list = []
@@ -194,12 +208,8 @@ def build_loggers(config: dict, run: RunFolder) -> list:
         if name == "csv":
             loggers.append(CSVLogger(run.path.parent, name=run.path.name, version="", flush_logs_every_n_steps=20))
         elif name == "wandb":
-            import wandb
-
-            offline = not wandb.api.api_key
-            loggers.append(
-                WandbLogger(save_dir=run.path, id=run.path.name, offline=offline, project="frame-prediction")
-            )
+            mode = "online" if is_logged_in_to_wandb() else "offline"
+            loggers.append(WandbLogger(project=PROJECT, save_dir=run.path, id=run.path.name, mode=mode))
         else:
             raise ConfigError(f"lightning.loggers: '{name}' is not one of csv, wandb.")
     return loggers

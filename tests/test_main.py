@@ -234,3 +234,14 @@ def test_a_full_disk_leaves_no_half_checkpoint(run, base, monkeypatch, capsys):
     code, folder = run("--base", base)
     assert code == 2 and "disk is full" in capsys.readouterr().err
     assert not list((folder / "checkpoints").glob("*"))
+
+
+def test_wandb_is_offline_unless_logged_in(monkeypatch, tmp_path):
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not command.is_logged_in_to_wandb()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
+    assert command.is_logged_in_to_wandb()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert not command.is_logged_in_to_wandb()
