@@ -149,7 +149,9 @@ def build_model(config: dict, *, resuming: bool) -> Any:
     model = instantiate_from_config(config["model"], "model")
     pretrained = config.get("pretrained")
     if pretrained and not resuming:
-        path = Path(pretrained["path"]) if "path" in pretrained else resolve(pretrained["name"])
+        if not pretrained.get("path") and not pretrained.get("name"):
+            raise ConfigError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
+        path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
         report = load_pretrained(model, path, use_ema=pretrained.get("use_ema", True))
         log.info("%s", report)
     return model
@@ -277,7 +279,7 @@ def run_main(argv: list[str]) -> int:
     opt = make_parser().parse_intermixed_args(argv)
     config, run, checkpoint = compose_run(opt)
     if opt.dry_run:
-        Console(highlight=False).print(describe_run(config, opt.gpus, missing_weights(config)))
+        Console(highlight=False).print(describe_run(config, opt.gpus, missing_weights(config)), soft_wrap=True)
         return 0
     fit_and_test(config, run, checkpoint, opt)
     return 0

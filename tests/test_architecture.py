@@ -203,7 +203,7 @@ def test_init_files_hold_one_docstring():
 
 def test_every_source_file_has_its_twin():
     missing = []
-    for name, path in sources().items():
+    for path in sources().values():
         if path.name in ("__init__.py", "__main__.py"):
             continue
         relative = path.relative_to(ROOT)
