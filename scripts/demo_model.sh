@@ -37,5 +37,7 @@ step python edit_cli.py --input data/prepared --split test --output "$run/predic
 step python -m metrics.baselines --train-data data/prepared --size 128 --output-means "$bundled/train_means.npz"
 step python -m metrics.compute_metrics --data data/prepared --split test --train-data data/prepared \
     --predictions "model=$run/predictions" --size 128 --output "$run/metrics"
-cp "$run/metrics/table.csv" "$run/metrics/table.json" "$run/metrics/table.md" "$run/metrics/grid.png" "$bundled/"
-echo "The bundled model is in $bundled/; its table is $bundled/table.md."
+cp "$run/metrics/table.csv" "$run/metrics/grid.png" "$bundled/"
+step python -m metrics.model_results --run "$run" --data data/prepared --table "$run/metrics/table.md" \
+    --output "$bundled/results.md"
+echo "The bundled model is in $bundled/; its table is in $bundled/results.md."
