@@ -11,6 +11,8 @@ step() {
 }
 
 episodes=$demo/sim
+predictions=$demo/predictions-$(python -c "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest()[:8])" \
+    "$bundled/model.safetensors") # a new model does not mix its pictures with an old one's
 status=0
 step "1/6  Two arms at a table: simulate two episodes of each task that no training has seen" \
     python -m dataset_tools.simulator --task all --episodes 2 --first-episode "$unseen" --output "$episodes" \
@@ -27,10 +29,10 @@ step "2/6  Episodes to pairs: a frame, the sentence, the frame $horizon steps (4
     --stride 2 --size 128 --all-test
 
 step "3/6  Predict the later frames with the bundled small model" \
-    python edit_cli.py --input "$demo/prepared" --split test --output "$demo/predictions"
+    python edit_cli.py --input "$demo/prepared" --split test --output "$predictions"
 
 step "4/6  Measure: how near are they, and would copying the input have done?" \
-    python -m metrics.compute_metrics --data "$demo/prepared" --split test --predictions "model=$demo/predictions" \
+    python -m metrics.compute_metrics --data "$demo/prepared" --split test --predictions "model=$predictions" \
     --train-means "$bundled/train_means.npz" --size 128 --output "$demo/metrics"
 
 run=$demo/logs/train
@@ -40,7 +42,7 @@ if [ ! -d "$run" ]; then
 fi
 step "6/6  And its resume: two steps more, from the saved checkpoint" python main.py --resume "$run" --max_steps 8
 
-first=$(find "$demo/prepared" -name '*_0.jpg' | sort | head -n 1)
+first=$(find "$demo/prepared" -name '*_0.jpg' | sort | sed -n 1p) # sed reads on: head would stop sort with a signal
 cat <<EOF
 
 Done.
