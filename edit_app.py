@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("edit_app")
 
 BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
-DATA = Path("data/prepared")  # of `make demo`; its examples are offered where it is there
+DATA = Path("demo/prepared")  # of `make demo`; its examples are offered where it is there
 MAX_UPLOAD = "30mb"
 MAX_WAITING = 64  # requests in the queue; more are told to come back
 MAX_AT_ONCE = 8  # requests in work, in common batches where they fit

@@ -152,7 +152,8 @@ def build_model(config: dict, *, resuming: bool) -> Any:
         if not pretrained.get("path") and not pretrained.get("name"):
             raise ConfigError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
         path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
-        report = load_pretrained(model, path, use_ema=pretrained.get("use_ema", True))
+        options = {"use_ema": pretrained.get("use_ema", True), "widen": pretrained.get("widen", True)}
+        report = load_pretrained(model, path, **options)
         log.info("%s", report)
     return model
 

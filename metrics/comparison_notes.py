@@ -27,6 +27,7 @@ def note_comparison(
     notes = [f"Compared at {size}; n pairs; brackets: 95% interval of the mean, resampling episodes."]
     notes += _note_measures(options, keys)
     notes += _note_training(options, pairs, train_pairs)
+    notes += _note_split(pairs, train_pairs)
     if any(pair.episode is None for pair in pairs):
         notes.append("Episodes are unknown (no index.jsonl or index.csv): intervals resample pairs and are too narrow.")
     for system in systems:
@@ -42,6 +43,13 @@ def note_remarks(scores: Iterable[PairScore]) -> list[str]:
         totals[score.row] += 1
         remarks.update((score.row, remark) for remark in score.remarks)
     return [f"{row}: {count} of {totals[row]} pictures: {remark}." for (row, remark), count in sorted(remarks.items())]
+
+
+def _note_split(pairs: list[FramePair], train_pairs: list[FramePair] | None) -> list[str]:
+    """A warning where near-twins of the scored pairs may have been trained on."""
+    if any(pair.split_rule == "leaky" for pair in [*pairs, *(train_pairs or ())]):
+        return ["LEAKY split: by pair, so frames of one episode are in training and test; not comparable with others."]
+    return []
 
 
 def _note_measures(options: Namespace, keys: Sequence[str]) -> list[str]:

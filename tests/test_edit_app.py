@@ -158,13 +158,18 @@ def test_a_taken_port_is_said_in_one_sentence(capsys):
     [
         (["--port", "99999"], "outside 1 to 65535"),
         (["--host", "203.0.113.1"], "cannot listen on"),
-        (["--ckpt", "absent.ckpt", "--data", "absent"], "no folder absent"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_sentence(arguments, said, capsys):
     arguments = arguments if "--port" in arguments else [*arguments, "--port", str(free_port())]
     assert edit_app.main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_absent_data_are_said_in_one_sentence(capsys):
+    pytest.importorskip("gradio")
+    assert edit_app.main(["--ckpt", "absent.ckpt", "--data", "absent", "--port", str(free_port())]) == 2
+    assert "no folder absent" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_logged_and_not_shown(caplog):

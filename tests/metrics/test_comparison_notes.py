@@ -1,3 +1,5 @@
+import json
+
 from metrics.comparison_notes import note_remarks
 from metrics.scoring import PairScore
 from tests.metrics.test_comparison import run_comparison
@@ -30,3 +32,14 @@ def test_notes_speak_only_of_what_the_table_has(pair_folder):
         "16x16 (area average)",
     ):
         assert words in said
+
+
+def test_a_leaky_split_is_said_under_every_table(pair_folder):
+    """A split by pair puts near-twins of test frames into training; nobody may overlook it."""
+    data = pair_folder()
+    index = data / "index.jsonl"
+    honest = index.read_text()
+    entries = [json.loads(line) | {"split_rule": "leaky"} for line in honest.splitlines()]
+    assert "LEAKY" not in " ".join(run_comparison("--data", data, "--measures", "psnr").table.notes)
+    index.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert "LEAKY split" in " ".join(run_comparison("--data", data, "--measures", "psnr").table.notes)
