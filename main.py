@@ -119,6 +119,8 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
     config = merge(config, {"lightning": {"trainer": flags}} if flags else {})
     if opt.seed is not None:
         config = merge(config, {"seed": opt.seed, "data": {"params": {"seed": opt.seed}}})
+    if opt.folder and run is None and RunFolder(opt.folder).checkpoints.exists():
+        raise ConfigError(f"--folder {opt.folder} holds a run already; go on with it: --resume {opt.folder}")
     if run is None:
         run = RunFolder(opt.folder) if opt.folder else new_run(opt.logdir, opt.name or base[-1].stem, opt.postfix)
     return config, run, checkpoint
@@ -164,7 +166,8 @@ def missing_weights(config: dict) -> list[str]:
     lookups = []
     if pretrained.get("name") and not pretrained.get("path"):
         lookups.append(lambda: resolve(pretrained["name"]))
-    if config["model"]["params"]["cond_stage_config"]["target"].endswith(".FrozenCLIPEmbedder"):
+    text_encoder = config["model"]["params"].get("cond_stage_config") or {}
+    if text_encoder.get("target", "").endswith(".FrozenCLIPEmbedder"):
         lookups.append(resolve_tokenizer)
     missing = []
     for lookup in lookups:
@@ -303,6 +306,9 @@ def main(argv: list[str] | None = None) -> int:
         return run_main(sys.argv[1:] if argv is None else argv)
     except RunInterruptedError as stop:
         print(f"main.py: {stop}; go on with: python main.py --resume <the run folder above>", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("main.py: stopped before training began.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         sentence = sentence_for(error)

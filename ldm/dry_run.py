@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+import pytorch_lightning as pl
 import torch
 from rich.console import Group
 from rich.table import Table
 
 from ldm.data.manifest import read_manifest
-from ldm.models.diffusion.ddpm import LatentDiffusion, describe_parts
+from ldm.models.diffusion.ddpm import describe_parts
 from ldm.util import check_config, instantiate_from_config
 
 
@@ -45,13 +46,13 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _parts_table(parts: dict[str, int], model: LatentDiffusion) -> Table:
+def _parts_table(parts: dict[str, int], model: pl.LightningModule) -> Table:
     table = _table("Model", "part", "parameters")
-    first = model.model.diffusion_model.input_blocks[0][0].weight
-    extra = first[:, model.first_stage_model.latent_channels :]
     for name, count in parts.items():
         table.add_row(name, f"{count / 1e6:,.2f} M")
         if name == "U-Net":
+            first = model.model.diffusion_model.input_blocks[0][0].weight
+            extra = first[:, model.first_stage_model.latent_channels :]
             table.add_row(f"  of it: {extra.shape[1]} extra input channels", f"{extra.numel() / 1e6:,.2f} M")
     table.add_row("trained", f"{sum(p.numel() for p in model.trained_parameters()) / 1e6:,.2f} M")
     return table

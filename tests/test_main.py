@@ -236,6 +236,13 @@ def test_a_full_disk_leaves_no_half_checkpoint(run, base, monkeypatch, capsys):
     assert not list((folder / "checkpoints").glob("*"))
 
 
+def test_a_folder_that_holds_a_run_is_not_written_over(run, base, tmp_path, capsys):
+    folder = tmp_path / "exact"
+    assert run("--base", base, "--folder", folder, "--max_steps", "1")[0] == 0
+    assert run("--base", base, "--folder", folder)[0] == 2
+    assert f"--resume {folder}" in capsys.readouterr().err
+
+
 def test_wandb_is_offline_unless_logged_in(monkeypatch, tmp_path):
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -31,3 +31,9 @@ def test_each_missing_thing_comes_with_its_command():
     assert "python -m dataset_tools.prepare_dataset" in text
     assert "4 extra input channels" in text and "0.01 M" in text
     assert "GPUs 0, 1" in text and "configs/cpu_tiny.yaml" in text
+
+
+def test_a_model_without_a_network_or_a_text_encoder_is_described_too():
+    """The first stage's own recipe."""
+    text = said(compose([CONFIGS / "recipes" / "first_stage_decoder.yaml"]))
+    assert "83.65 M" in text and "extra input channels" not in text
