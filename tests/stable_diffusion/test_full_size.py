@@ -1,6 +1,6 @@
 """The whole path at Stable Diffusion's true size, with random half-precision weights.
 
-Outside the default suite: `pytest -m slow -s tests/stable_diffusion/test_full_size.py` prints the times and peaks. One run
+Outside the default suite: `pytest -m slow -s tests/stable_diffusion/test_full_size.py` prints times and peaks. One run
 on two cores of an AMD EPYC with 23 GB, 2026-11-21: write 24 s, ldm -> diffusers 11 s (peak 0.37 GB above the start),
 back 11 s (0.49 GB), load 8 s (peak 2.26 GB for a model of 2.13 GB), load the folder 7 s (2.35 GB), one U-Net call at
 256 px in bfloat16 32 s; 102 CPU seconds and 3.0 GB resident in all.
