@@ -1,5 +1,6 @@
 """Parquet and video files that a new one follows when they grow large, as LeRobot 3.0 keeps its data. Layer 1."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ CODEC_OPTIONS = {"crf": "18", "g": "2", "preset": "fast"}
 LARGEST_DENOMINATOR = 1000  # of a frame rate; 250/15 becomes 50/3
 
 
-class _Rolling:
+class _Rolling(ABC):
     """Names of the files, one after the other, and closing the last."""
 
     def __init__(self, root: Path, template: str, limit_mb: float):
@@ -32,9 +33,9 @@ class _Rolling:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
         """Close the open file, if there is one."""
-        raise NotImplementedError
 
     def place(self) -> dict[str, int]:
         """Chunk and file number of the open file."""
