@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-# The scene is kept this much smaller than it is: Adam moves every number by the learning rate, and pixels are far apart.
+# The scene is stored this much smaller than it is: Adam's steps are the learning rate, and pixels lie far apart.
 SCENE_GAIN = 8.0
 
 
