@@ -5,9 +5,12 @@ Source: afp, eq. 1 (LPIPS + L1); light_future, eq. 2 (perceptual + adversarial);
 
 `exact` decodes every sample whole, as the papers do. `gated` decodes only the share of the batch with the least noise,
 where the clean frame can be told at all (arXiv 2411.04873 drops the loss at high noise for the same reason), and of
-those only a random square of the latent; the sum stays over the whole batch, so the weights mean the same.
+those only a random square of the latent; the sum stays over the whole batch, so the weights mean the same. Where a
+tiny decoder is named, `gated` decodes with it instead of the first stage; `exact` never does.
+`python -m metrics.benchmark image_loss` measures how far the gradients agree, and what each mode costs.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -17,7 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from ldm.data.batch import FrameBatch
+from ldm.modules.losses.vgg import Hidden
 from ldm.util import ConfigError, instantiate_from_config
+
+log = logging.getLogger(__name__)
 
 Mode = Literal["exact", "gated"]
 
@@ -39,6 +45,7 @@ class FrameLoss(nn.Module):
         share: of the batch that is decoded when gated, rounded up to whole samples.
         crop: side of the random square of the latent when gated; None keeps the whole.
         lpips_config, perceptual_config, adversarial_config, semantic_config: nodes of the terms.
+        tiny_decoder_config: node of a TinyDecoder that decodes when gated; None keeps the first stage's decoder.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class FrameLoss(nn.Module):
         perceptual_config: Mapping | None = None,
         adversarial_config: Mapping | None = None,
         semantic_config: Mapping | None = None,
+        tiny_decoder_config: Mapping | None = None,
     ) -> None:
         super().__init__()
         if mode not in ("exact", "gated"):
@@ -71,12 +79,29 @@ class FrameLoss(nn.Module):
         self.perceptual = _make("perceptual_config", perceptual_config, lambda_perceptual)
         self.adversary = _make("adversarial_config", adversarial_config, lambda_adversarial)
         self.semantic = _make("semantic_config", semantic_config, float(semantic_config is not None))
+        self.tiny_decoder = self._make_tiny_decoder(tiny_decoder_config)
+
+    def _make_tiny_decoder(self, config: Mapping | None) -> Hidden | None:
+        """The frozen decoder of gated mode, outside the module tree: it is no part of a checkpoint."""
+        if config is None:
+            return None
+        if self.mode == "exact":
+            log.warning("frame_loss_config: tiny_decoder_config is not used, mode exact decodes with the first stage.")
+            return None
+        return Hidden(instantiate_from_config(config, "frame_loss_config.params.tiny_decoder_config"))
 
     def load_weights(self) -> None:
         """Read the files of all frozen networks inside."""
         for module in self.modules():
             if module is not self and hasattr(module, "load_weights"):
                 module.load_weights()
+        if self.tiny_decoder is not None:
+            self.tiny_decoder.network.load_weights()
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "FrameLoss":
+        if self.tiny_decoder is not None:
+            self.tiny_decoder.move(fn)
+        return super()._apply(fn, recurse)
 
     def forward(
         self,
@@ -91,7 +116,7 @@ class FrameLoss(nn.Module):
 
         Args:
             latent: (B, C, h, w) predicted clean latent of the first stage, not scaled, with gradient.
-            decode: latent (b, C, h', w') to frames (b, 3, f h', f w'), frozen.
+            decode: latent (b, C, h', w') to frames (b, 3, f h', f w'), frozen: the first stage's.
             t: (B,) timesteps.
             batch: true frames and instructions.
             generator: draws the square.
@@ -101,13 +126,25 @@ class FrameLoss(nn.Module):
         window = (0, 0, *latent.shape[-2:])
         if self.mode == "gated" and self.crop is not None:
             window = choose_window(latent.shape[-2:], self.crop, generator)
-        prediction = decode(cut(latent[rows], window))
         factor = batch["target_frame"].shape[-1] // latent.shape[-1]
+        prediction = self._decoder(decode, factor)(cut(latent[rows], window))
         frames = tuple(factor * n for n in window)
         target, source = (cut(batch[name][rows], frames) for name in ("target_frame", "source_frame"))
         chosen = [batch["instruction"][row] for row in rows.tolist()] if self.semantic else []
         terms = self.compare(prediction, target, source, chosen, step)
         return FrameTerms(terms.total * len(rows) / len(t), terms.parts)
+
+    def _decoder(self, decode: Callable[[Tensor], Tensor], factor: int) -> Callable[[Tensor], Tensor]:
+        """What decodes: the first stage's `decode`, whose frames are `factor` times its latents, or the tiny one."""
+        if self.tiny_decoder is None:
+            return decode
+        tiny = self.tiny_decoder.network
+        if tiny.downsampling_factor != factor:
+            raise ConfigError(
+                f"frame_loss_config: the tiny decoder enlarges latents {tiny.downsampling_factor} times, this model's "
+                f"first stage {factor} times; leave tiny_decoder_config out."
+            )
+        return tiny.decode
 
     def compare(
         self, prediction: Tensor, target: Tensor, source: Tensor, instruction: Sequence[str], step: int

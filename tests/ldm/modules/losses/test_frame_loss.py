@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from ldm.models.tiny_autoencoder import TinyDecoder, to_published
 from ldm.modules.losses.frame_loss import FrameLoss, choose_rows, choose_window, cut
 from ldm.util import ConfigError
 
@@ -121,3 +123,59 @@ def test_wrong_settings_are_said(params, message):
 
 def test_a_weight_of_zero_builds_no_network():
     assert FrameLoss("exact", lambda_l1=1.0, lpips_config=LPIPS).lpips is None
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Node of a tiny decoder of 4 channels, and the decoder that its file holds."""
+    torch.manual_seed(0)
+    decoder = TinyDecoder(0.5, width=8)
+    save_file(to_published(decoder.state_dict(), "decoder"), tmp_path / "tiny.safetensors")
+    params = {"scale_factor": 0.5, "width": 8, "weights": str(tmp_path / "tiny.safetensors")}
+    return {"target": "ldm.models.tiny_autoencoder.TinyDecoder", "params": params}, decoder
+
+
+def refuse(z):
+    raise AssertionError("the first stage decoded")
+
+
+def wide_batch(factor=8, num=4):
+    source, target = torch.rand(2, num, 3, 4 * factor, 4 * factor, generator=generator()) * 2 - 1
+    return {"source_frame": source, "target_frame": target, "instruction": ["a"] * num}
+
+
+def test_gated_decodes_with_the_tiny_decoder_and_exact_never(tiny):
+    node, decoder = tiny
+    z = torch.randn(4, 4, 4, 4, generator=generator(), requires_grad=True)
+    batch = wide_batch()
+    loss = FrameLoss("gated", lambda_l1=1.0, share=1.0, tiny_decoder_config=node)
+    loss.load_weights()
+    found = loss(z, refuse, T, batch, generator(), 0).total
+    torch.testing.assert_close(found, (decoder.decode(z) - batch["target_frame"]).abs().mean())
+    found.backward()
+    assert z.grad.abs().sum() > 0
+    exact = FrameLoss("exact", lambda_l1=1.0, tiny_decoder_config=node)
+    assert exact.tiny_decoder is None
+    with pytest.raises(AssertionError, match="the first stage decoded"):
+        exact(z, refuse, T, batch, generator(), 0)
+
+
+def test_the_tiny_decoder_sees_only_the_square_of_the_least_noisy(tiny):
+    loss = FrameLoss("gated", lambda_l1=1.0, share=0.5, crop=2, tiny_decoder_config=tiny[0])
+    loss.load_weights()
+    z = torch.randn(4, 4, 4, 4, generator=generator(), requires_grad=True)
+    loss(z, refuse, T, wide_batch(), generator(), 0).total.backward()
+    assert ((z.grad != 0).any(dim=1).sum(dim=(1, 2)) == torch.tensor([0, 4, 0, 4])).all()
+
+
+def test_the_tiny_decoder_is_no_part_of_a_checkpoint_and_moves_along(tiny):
+    loss = FrameLoss("gated", lambda_l1=1.0, tiny_decoder_config=tiny[0]).to(torch.float64).train()
+    assert not loss.state_dict() and not list(loss.parameters())
+    network = loss.tiny_decoder.network
+    assert {p.dtype for p in network.parameters()} == {torch.float64} and not network.training
+
+
+def test_a_tiny_decoder_of_another_first_stage_is_said(tiny):
+    loss = FrameLoss("gated", lambda_l1=1.0, tiny_decoder_config=tiny[0])
+    with pytest.raises(ConfigError, match="8 times, this model's first stage 4 times"):
+        loss(torch.zeros(4, 4, 4, 4), refuse, T, wide_batch(factor=4), generator(), 0)
