@@ -1,4 +1,4 @@
-"""Measures speed: python -m metrics.benchmark training | inference
+"""Measures speed: python -m metrics.benchmark training | inference | image_loss
 
 Each has its own options; see `python -m metrics.benchmark training --help`. Layer 1.
 """
@@ -6,11 +6,11 @@ Each has its own options; see `python -m metrics.benchmark training --help`. Lay
 import sys
 from collections.abc import Sequence
 
-USAGE = "usage: python -m metrics.benchmark {training,inference} [options]"
+USAGE = "usage: python -m metrics.benchmark {training,inference,image_loss} [options]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of the two; 2 where neither is named."""
+    """Run one of them; 2 where none is named."""
     what, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
     if what == "training":
         from metrics import benchmark_training
@@ -21,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from metrics import benchmark_inference
 
         return benchmark_inference.run(rest[:-1])
+    if what == "image_loss":
+        from metrics import benchmark_image_loss
+
+        return benchmark_image_loss.main(rest[:-1])
     sys.stderr.write(USAGE + "\n")
     return 0 if what in ("-h", "--help") else 2
 

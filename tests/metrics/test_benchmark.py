@@ -14,4 +14,4 @@ def test_training_is_passed_on(monkeypatch, capsys):
 @pytest.mark.parametrize(("argv", "code"), [([], 2), (["x"], 2), (["--help"], 0)])
 def test_the_usage_is_said(argv, code, capsys):
     assert benchmark.main(argv) == code
-    assert "{training,inference}" in capsys.readouterr().err
+    assert "{training,inference,image_loss}" in capsys.readouterr().err
