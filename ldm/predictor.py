@@ -21,9 +21,10 @@ from ldm.models.diffusion.dpm_solver import DPMSolverSampler
 from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
 from ldm.models.diffusion.guidance import DualGuidance
 from ldm.models.diffusion.schedule import NoiseSchedule
+from ldm.modules.attention import ProjectedContext, project_context
 
 SEED_RANGE = 2**63
-KEPT_INSTRUCTIONS = 256  # embedded sentences kept; 60 MB of CLIP's
+KEPT_INSTRUCTIONS = 32  # sentences whose keys and values are kept; SD v1.5's 16 pairs in bf16 are 3.8 MB a sentence
 
 SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]
 SAMPLERS: tuple[SamplerName, ...] = ("ddim", "euler_ancestral", "dpm_solver")
@@ -135,35 +136,48 @@ def seed_of(pair_id: str, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") % SEED_RANGE
 
 
+def rollout_seed(k: int, seed: int) -> int:
+    """Seed of the k-th prediction in a row, 0 the first; its own is the first's."""
+    return seed if k == 0 else seed_of(f"rollout/{k}", seed)
+
+
 class FramePredictor:
     """Predicts future frames with a model that has its weights.
 
-    Keeps embedded instructions, so that a repeated sentence costs nothing.
+    Keeps what the network's cross-attention makes of each instruction, so that neither a repeated sentence nor a
+    further step computes it again.
 
     Args:
-        model: in eval mode, on its device, with the weights that are to be used.
+        model: in eval mode, on its device, with the weights and in the precision that are to be used.
         resolution: side of the square frames that the model was trained on.
         options: how frames are drawn where a call does not say otherwise.
         progress: wraps the sampler's steps, to show a bar.
+        horizon: frames ahead that the model was trained for; None where that is not known.
     """
 
     def __init__(
-        self, model: LatentDiffusion, resolution: int, options: SamplingOptions, progress: Progress = iter
+        self,
+        model: LatentDiffusion,
+        resolution: int,
+        options: SamplingOptions,
+        progress: Progress = iter,
+        horizon: int | None = None,
     ) -> None:
         self.model = model
         self.resolution = resolution
         self.options = options
         self.progress = progress
+        self.horizon = horizon
         self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
         self.sampler_of(options)  # refuses impossible step counts now
-        self._embedded: OrderedDict[str, Tensor] = OrderedDict()
+        self._texts: OrderedDict[str, ProjectedContext] = OrderedDict()
 
-    @torch.inference_mode()
     def predict(
         self,
         frames: Tensor,
         instructions: Sequence[str],
         seeds: Sequence[int],
+        horizon: int | None = None,
         *,
         options: SamplingOptions | None = None,
         progress: Progress | None = None,
@@ -174,6 +188,8 @@ class FramePredictor:
             frames: (B, 3, H, W) uint8 RGB; H and W multiples of the first stage's factor.
             instructions: B sentences.
             seeds: B numbers; a prediction depends on its seed, not on the batch that it came in.
+            horizon: frames ahead, a multiple of the model's own, reached by feeding predictions back; None takes
+                the model's own.
             options: of this call; None takes the predictor's.
             progress: of this call; None takes the predictor's.
 
@@ -181,14 +197,48 @@ class FramePredictor:
             (B, 3, H, W) uint8 RGB.
 
         Raises:
-            ValueError: if the lengths differ or an instruction is empty.
+            ValueError: if the lengths differ, an instruction is empty, or the model cannot reach the horizon.
         """
+        num = self.count_predictions(horizon)
+        return self.rollout(frames, instructions, seeds, num, options=options, progress=progress)[-1]
+
+    def count_predictions(self, horizon: int | None) -> int:
+        """How many predictions in a row reach so many frames ahead; None is the model's own horizon, in one.
+
+        Raises:
+            ValueError: if the horizon is no multiple of the model's, or the model's is not known.
+        """
+        if horizon is None:
+            return 1
+        if self.horizon is None:
+            raise ValueError(
+                f"horizon {horizon}: the model's config does not say how far ahead it predicts; leave the horizon out, "
+                "and ask for a rollout of several predictions to look further."
+            )
+        if horizon < 1 or horizon % self.horizon:
+            own = self.horizon
+            raise ValueError(
+                f"horizon {horizon}: this model predicts {own} frames ahead, and {2 * own}, {3 * own}, ... by feeding "
+                "predictions back; choose one of these, or train at the other horizon."
+            )
+        return horizon // self.horizon
+
+    @torch.inference_mode()
+    def _predict_once(
+        self,
+        frames: Tensor,
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        options: SamplingOptions | None,
+        progress: Progress | None,
+    ) -> Tensor:
+        """Frames at the model's own horizon; see `predict`."""
         _check_request(frames, instructions, seeds)
         options = options or self.options
         sampler = self.sampler_of(options)
         source = to_signed(frames.to(self.model.device)).to(self._frame_dtype())
-        cond = Conditioning(self.model.encode_context(source).float(), self._embed(instructions))
-        null = Conditioning(torch.zeros_like(cond.concat), self._embed([""] * len(frames)))
+        cond = Conditioning(self.model.encode_context(source).float(), self._project(instructions))
+        null = Conditioning(torch.zeros_like(cond.concat), self._project([""] * len(frames)))
         guidance = DualGuidance(
             self.model.predict_eps,
             cond,
@@ -225,8 +275,8 @@ class FramePredictor:
             raise ValueError(f"rollout of {num}: wanted at least 1.")
         predicted = []
         for k in range(num):
-            own = seeds if k == 0 else [seed_of(f"rollout/{k}", seed) for seed in seeds]
-            frames = self.predict(frames, instructions, own, options=options, progress=progress)
+            own = [rollout_seed(k, seed) for seed in seeds]
+            frames = self._predict_once(frames, instructions, own, options, progress)
             predicted.append(frames)
         return torch.stack(predicted)
 
@@ -234,17 +284,18 @@ class FramePredictor:
         """What the first stage computes in; a first stage without weights takes anything."""
         return next((p.dtype for p in self.model.first_stage_model.parameters()), torch.float32)
 
-    def _embed(self, instructions: Sequence[str]) -> Tensor:
-        """Embedded sentences (B, L, D), each distinct one computed once; the last used are kept."""
-        new = [sentence for sentence in dict.fromkeys(instructions) if sentence not in self._embedded]
+    def _project(self, instructions: Sequence[str]) -> ProjectedContext:
+        """Keys and values of sentences, each distinct one's computed once and alone; the last used are kept."""
+        new = [sentence for sentence in dict.fromkeys(instructions) if sentence not in self._texts]
         if new:
-            self._embedded.update(zip(new, self.model.encode_instruction(new), strict=True))
+            for sentence, embedded in zip(new, self.model.encode_instruction(new).split(1), strict=True):
+                self._texts[sentence] = project_context(self.model.model.diffusion_model, embedded)
         for sentence in instructions:
-            self._embedded.move_to_end(sentence)
-        embedded = torch.stack([self._embedded[sentence] for sentence in instructions])
-        while len(self._embedded) > KEPT_INSTRUCTIONS:
-            self._embedded.popitem(last=False)
-        return embedded
+            self._texts.move_to_end(sentence)
+        texts = [self._texts[sentence] for sentence in instructions]
+        while len(self._texts) > KEPT_INSTRUCTIONS:
+            self._texts.popitem(last=False)
+        return {layer: torch.cat([text[layer] for text in texts]) for layer in texts[0]}
 
 
 def _check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:

@@ -12,6 +12,9 @@ from ldm.modules.basic import CODER_EPS, GroupNorm, run_checkpointed, zero_modul
 
 FEED_FORWARD_FACTOR = 4  # hidden width of the feed-forward over the block's
 
+# A layer that sees the context => what it makes of it (B, L, channels).
+ProjectedContext = dict[nn.Module, Tensor]
+
 
 class CrossAttention(nn.Module):
     """Multi-head attention from x to a context, or within x.
@@ -32,10 +35,13 @@ class CrossAttention(nn.Module):
         self.to_v = nn.Linear(context_dim, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, query_dim))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | ProjectedContext | None = None) -> Tensor:
         """Attend from x (B, N, query_dim) to context (B, L, context_dim), to x itself if None."""
-        context = x if context is None else context
-        parts = (self.to_q(x), self.to_k(context), self.to_v(context))
+        if isinstance(context, dict):
+            parts = (self.to_q(x), context[self.to_k], context[self.to_v])
+        else:
+            context = x if context is None else context
+            parts = (self.to_q(x), self.to_k(context), self.to_v(context))
         q, k, v = (rearrange(part, "b n (head d) -> b head n d", head=self.heads) for part in parts)
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.to_out(rearrange(attended, "b head n d -> b n (head d)"))
@@ -81,14 +87,28 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.use_checkpoint = use_checkpoint
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | ProjectedContext) -> Tensor:
         """x (B, N, channels), context (B, L, context_dim) => (B, N, channels)."""
         return run_checkpointed(self._forward, x, context, enabled=self.use_checkpoint)
 
-    def _forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, context: Tensor | ProjectedContext) -> Tensor:
         x = self.attn1(self.norm1(x)) + x
         x = self.attn2(self.norm2(x), context) + x
         return self.ff(self.norm3(x)) + x
+
+
+def project_context(network: nn.Module, context: Tensor) -> ProjectedContext:
+    """Keys and values of all cross-attentions of a network, which takes them in place of the context itself.
+
+    A sampler asks the network many times about one context: so the projections are made once, not once a step.
+
+    Args:
+        network: holds BasicTransformerBlocks; the projections are stale when its weights change.
+        context: (B, L, context_dim), cast to the weights' precision.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, BasicTransformerBlock)]
+    layers = [layer for block in blocks for layer in (block.attn2.to_k, block.attn2.to_v)]
+    return {layer: layer(context.to(layer.weight.dtype)) for layer in layers}
 
 
 class SpatialTransformer(nn.Module):
@@ -124,7 +144,7 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = zero_module(nn.Linear(inner, channels) if use_linear else nn.Conv2d(inner, channels, 1))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | ProjectedContext) -> Tensor:
         """x (B, C, H, W), context (B, L, context_dim) => (B, C, H, W)."""
         h, w = x.shape[-2:]
         tokens = self._enter(self.norm(x))

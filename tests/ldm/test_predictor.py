@@ -1,10 +1,15 @@
 """Laws of prediction."""
 
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
+from ldm.data.pixels import to_signed, to_uint8
+from ldm.models.diffusion.guidance import DualGuidance
+from ldm.modules.attention import BasicTransformerBlock
 from ldm.predictor import (
     SAMPLERS,
     FramePredictor,
@@ -25,7 +30,12 @@ def predictor(tiny_model_config):
     with torch.no_grad():
         for parameter in model.model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
-    return FramePredictor(model, 8, SamplingOptions(steps=3, text_scale=2.0, image_scale=1.5))
+    return FramePredictor(model, 8, SamplingOptions(steps=3, text_scale=2.0, image_scale=1.5), horizon=4)
+
+
+def anew(predictor):
+    """A predictor that has seen no sentence, of a model whose weights changed."""
+    return FramePredictor(predictor.model, predictor.resolution, predictor.options)
 
 
 @pytest.fixture
@@ -67,6 +77,44 @@ def test_network_and_text_encoder_are_called_as_seldom_as_can_be(predictor, fram
     for _ in range(2):
         predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
     assert calls == {"network": 2 * 3, "sentences": 2}
+
+
+def test_keys_and_values_are_made_once_a_sentence_and_not_once_a_step(predictor, frames):
+    """In each cross-attention: three sentences of one batch, the null sentence, a fourth sentence later."""
+    blocks = [m for m in predictor.model.model.modules() if isinstance(m, BasicTransformerBlock)]
+    made = Counter()
+    for block in blocks:
+        for layer in (block.attn2.to_k, block.attn2.to_v):
+            layer.register_forward_hook(lambda layer, inputs, output: made.update([layer]))
+    for sentences in (["a", "b", "a"], ["b", "a", "c"], ["d", "a", "b"]):
+        predictor.predict(frames, sentences, [0, 1, 2])
+    assert len(made) == 2 * len(blocks) > 0 and set(made.values()) == {len({"", "a", "b", "c", "d"})}
+
+
+@pytest.mark.parametrize("scales", [{}, {"image_scale": 1.0}, {"text_scale": 1.0, "image_scale": 1.0}])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predictions_are_those_of_a_model_that_projects_at_every_step(predictor, frames, scales, precision):
+    """With three, two and one branches of guidance."""
+    tune_for_inference(predictor.model, Runtime(precision))
+    options, sentences, seeds = replace(predictor.options, **scales), ["a", "stack", "a"], [4, 5, 6]
+    guidance = partial(DualGuidance, text_scale=options.text_scale, image_scale=options.image_scale)
+    batch = {"source_frame": to_signed(frames), "instruction": sentences}
+    sampler = make_sampler(predictor.model.schedule, options)
+    plain = to_uint8(predictor.model.sample_frames(batch, sampler, guidance, seeds))
+    assert torch.equal(predictor.predict(frames, sentences, seeds, options=options), plain)
+
+
+@pytest.mark.slow
+def test_the_network_compiles_whole_with_projected_sentences(predictor, frames):
+    """One graph without a break, used again for further steps and for other sentences."""
+    exact = predictor.predict(frames, ["a", "b", "c"], [0, 1, 2])
+    graphs = []
+    predictor.model.model.diffusion_model.compile(
+        backend=lambda graph, inputs: graphs.append(graph) or graph, fullgraph=True
+    )
+    assert torch.equal(anew(predictor).predict(frames, ["a", "b", "c"], [0, 1, 2]), exact)
+    predictor.predict(frames, ["d", "e", "f"], [0, 1, 2])
+    assert len(graphs) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,6 +187,27 @@ def test_a_rollout_feeds_predictions_back(predictor, frames):
         predictor.rollout(frames[:1], ["stack blocks"], [7], 0)
 
 
+def test_a_further_horizon_is_the_last_frame_of_a_rollout(predictor, frames):
+    """The model sees 4 frames ahead."""
+    sentences, seeds = ["a", "b", "c"], [7, 8, 9]
+    rolled = predictor.rollout(frames, sentences, seeds, 3)
+    assert torch.equal(predictor.predict(frames, sentences, seeds, 12), rolled[-1])
+    assert torch.equal(predictor.predict(frames, sentences, seeds, horizon=4), rolled[0])
+    assert torch.equal(predictor.predict(frames, sentences, seeds), rolled[0])
+
+
+@pytest.mark.parametrize("horizon", [-4, 0, 3, 6])
+def test_a_horizon_that_predictions_cannot_reach_is_refused(predictor, frames, horizon):
+    with pytest.raises(ValueError, match=f"horizon {horizon}: this model predicts 4 frames ahead, and 8, 12, ... by"):
+        predictor.predict(frames, ["a"] * 3, [0, 1, 2], horizon=horizon)
+
+
+def test_a_model_that_does_not_say_its_horizon_takes_none(predictor):
+    with pytest.raises(ValueError, match="does not say how far ahead"):
+        anew(predictor).count_predictions(4)
+    assert anew(predictor).count_predictions(None) == 1
+
+
 def test_progress_sees_each_step_and_may_stop_the_work(predictor, frames):
     seen = []
 
@@ -160,7 +229,7 @@ def test_half_precision_predicts_nearly_the_same(predictor, frames, precision):
     exact = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
     tune_for_inference(predictor.model, Runtime(precision, channels_last=True))
     assert predictor.model.schedule.signal.dtype == torch.float32
-    half = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    half = anew(predictor).predict(frames, ["stack blocks"] * 3, [0, 1, 2])
     assert (half.float() - exact.float()).abs().mean() < 3.0
 
 
@@ -178,12 +247,12 @@ def test_few_embedded_instructions_are_kept(predictor, frames, monkeypatch):
     monkeypatch.setattr("ldm.predictor.KEPT_INSTRUCTIONS", 3)
     for number in range(5):
         predictor.predict(frames[:1], [f"stack {number}"], [0])
-    assert len(predictor._embedded) == 3 and "" in predictor._embedded
+    assert len(predictor._texts) == 3 and "" in predictor._texts
 
 
 @pytest.mark.slow
 def test_compiled_predicts_the_same(predictor, frames):
     exact = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
     tune_for_inference(predictor.model, Runtime(compile=True))
-    compiled = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    compiled = anew(predictor).predict(frames, ["stack blocks"] * 3, [0, 1, 2])
     assert (compiled.int() - exact.int()).abs().max() <= 1

@@ -1,6 +1,6 @@
 """What the network sees beside the noisy latent, and how training hides parts of it.
 
-Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1. Layer 4: imports torch only.
+Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1. Layer 4: imports ldm.modules.attention for a name.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ldm.modules.attention import ProjectedContext
+
 
 @dataclass(frozen=True)
 class Conditioning:
     """A batch of conditions: the current frame's latent and the instruction's tokens."""
 
     concat: Tensor  # (B, C, h, w) latent of the source frame: posterior mode, not scaled
-    crossattn: Tensor  # (B, L, D) embedded instruction
+    crossattn: Tensor | ProjectedContext  # (B, L, D) embedded instruction; when predicting, its keys and values
 
     def __len__(self) -> int:
         return len(self.concat)
@@ -23,7 +25,12 @@ class Conditioning:
     @staticmethod
     def stack(parts: "list[Conditioning]") -> "Conditioning":
         """Conditions of several batches after one another."""
-        return Conditioning(torch.cat([p.concat for p in parts]), torch.cat([p.crossattn for p in parts]))
+        texts = [part.crossattn for part in parts]
+        if isinstance(texts[0], dict):
+            text = {layer: torch.cat([text[layer] for text in texts]) for layer in texts[0]}
+        else:
+            text = torch.cat(texts)
+        return Conditioning(torch.cat([part.concat for part in parts]), text)
 
 
 def make_null(cond: Conditioning, null_text: Tensor) -> Conditioning:

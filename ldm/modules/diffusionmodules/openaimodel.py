@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm.modules.attention import SpatialTransformer
+from ldm.modules.attention import ProjectedContext, SpatialTransformer
 from ldm.modules.basic import RESIDUAL_EPS, GroupNorm, run_checkpointed, timestep_embedding, zero_module
 
 TIME_FACTOR = 4  # width of the embedded timestep over model_channels
@@ -72,7 +72,7 @@ class ResBlock(nn.Module):
 class TimestepEmbedSequential(nn.Sequential):
     """Layers in sequence, each given what it takes beside the feature map."""
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | ProjectedContext) -> Tensor:
         """Feature map x (B, C, H, W), embedded timestep (B, E), context (B, L, D)."""
         for layer in self:
             if isinstance(layer, ResBlock):
@@ -161,13 +161,13 @@ class UNetModel(nn.Module):
             zero_module(nn.Conv2d(widths[0], out_channels, 3, padding=1)),
         )
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor | ProjectedContext) -> Tensor:
         """Output of the network, in the dtype of x.
 
         Args:
             x: (B, in_channels, H, W); H and W multiples of `downsampling_factor`.
             timesteps: (B,), whole or fractional.
-            context: (B, L, context_dim) embedded instruction.
+            context: (B, L, context_dim) embedded instruction, or what `project_context` made of it.
 
         Returns:
             (B, out_channels, H, W).
@@ -175,7 +175,7 @@ class UNetModel(nn.Module):
         self._check(x)
         dtype = self.time_embed[0].weight.dtype
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(dtype))
-        h, context = x.to(dtype), context.to(dtype)
+        h, context = x.to(dtype), context if isinstance(context, dict) else context.to(dtype)
         skips = []
         for block in self.input_blocks:
             h = block(h, emb, context)

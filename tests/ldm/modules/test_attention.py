@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ldm.modules.attention import BasicTransformerBlock, CrossAttention, FeedForward, SpatialTransformer
+from ldm.modules.attention import (
+    BasicTransformerBlock,
+    CrossAttention,
+    FeedForward,
+    SpatialTransformer,
+    project_context,
+)
 
 
 def naive_attention(layer, x, context):
@@ -35,6 +41,19 @@ def test_attention_ignores_the_order_of_the_context():
     layer = CrossAttention(8, 8, heads=2, head_channels=4)
     x, context = torch.randn(1, 4, 8), torch.randn(1, 6, 8)
     assert torch.allclose(layer(x, context), layer(x, context.flip(1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_projected_context_says_exactly_what_the_context_says(dtype):
+    """In the weights' precision, whatever the context's; one pair of keys and values a block."""
+    torch.manual_seed(0)
+    layer = SpatialTransformer(32, 4, 8, 2, 16, use_linear=False, use_checkpoint=False).to(dtype)
+    layer.proj_out.weight.data.normal_()
+    x, context = torch.randn(2, 32, 3, 5, dtype=dtype), torch.randn(2, 7, 16)
+    projected = project_context(layer, context)
+    assert len(projected) == 2 * 2 and all(value.shape == (2, 7, 32) for value in projected.values())
+    assert torch.equal(layer(x, context.to(dtype)), layer(x, projected))
+    assert not torch.equal(layer(x, projected), layer(x, project_context(layer, context + 1)))
 
 
 def test_feed_forward_is_four_times_as_wide():

@@ -32,6 +32,15 @@ def test_more_than_a_third_is_refused():
         dropped(3, 0.4)
 
 
+def test_conditions_are_stacked_in_order_projected_or_not():
+    layer = torch.nn.Identity()
+    parts = [Conditioning(torch.full((2, 1, 1, 1), n), torch.full((2, 2, 3), n)) for n in (1.0, 2.0)]
+    projected = [Conditioning(part.concat, {layer: part.crossattn}) for part in parts]
+    plain, same = Conditioning.stack(parts), Conditioning.stack(projected)
+    assert plain.concat.flatten().tolist() == [1, 1, 2, 2] and plain.crossattn[:, 0, 0].tolist() == [1, 1, 2, 2]
+    assert torch.equal(same.concat, plain.concat) and torch.equal(same.crossattn[layer], plain.crossattn)
+
+
 def test_the_arguments_are_not_written_to():
     cond = Conditioning(torch.ones(4, 1, 1, 1), torch.ones(4, 2, 3))
     drop_conditioning(cond, torch.zeros(1, 2, 3), torch.zeros(4), 0.05)
