@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resolution", type=int, help="side of the predicted square; default: the config's")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="default: fp32 on a CPU, half on a GPU")
     parser.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
+    parser.add_argument("--tiny-decoder", type=Path, help="TAESD's decoder: quicker, a little softer")
     parser.add_argument("--data", type=Path, help=f"prepared data set to offer examples of; default: {DATA} if there")
     parser.add_argument("--split", default="test", help="of that data set: train, val, test (default) or all")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
@@ -138,16 +139,20 @@ def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
     from ldm.predictor import SAMPLERS
 
     own, examples = service.loaded.predictor.options, service.examples
-    horizon = service.loaded.horizon
-    ahead = f"How far ahead, times {horizon} frames" if horizon else "How far ahead, times the model's horizon"
+    unit = service.loaded.horizon or 1
+    ahead = "How far ahead, in frames" if service.loaded.horizon else "How far ahead, times the model's horizon"
     sentences = examples.instructions() if examples else list(SENTENCES)
     example = gr.State(None)
     picture = _make_picture_class(gr)(
         type="filepath", sources=["upload", "clipboard"], label="Frame", elem_id="frame", height=300
     )
-    chosen = gr.Dropdown(examples.choose(NUM_EXAMPLES), value=None, label="or an example") if examples else None
+    chosen = (
+        gr.Dropdown(examples.choose(NUM_EXAMPLES), value=None, label="or an example", elem_id="example")
+        if examples
+        else None
+    )
     sentence = gr.Dropdown(sentences, allow_custom_value=True, label="What the robot does", elem_id="sentence")
-    horizons = gr.Slider(1, MAX_HORIZONS, 1, step=1, label=ahead, elem_id="horizons")
+    horizon = gr.Slider(unit, MAX_HORIZONS * unit, unit, step=unit, label=ahead, elem_id="horizon")
     with gr.Accordion("Sampling", open=False):
         steps = gr.Slider(1, MAX_STEPS, own.steps, step=1, label="Steps")
         sampler = gr.Dropdown(list(SAMPLERS), value=own.sampler, label="Sampler")
@@ -163,7 +168,7 @@ def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
             [picture, sentence, example],
             api_visibility="private",
         )
-    return [picture, sentence, horizons, steps, sampler, text, image, seed, example]
+    return [picture, sentence, horizon, steps, sampler, text, image, seed, example]
 
 
 def _answer_widgets(gr: ModuleType) -> dict:
@@ -242,6 +247,7 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
         resolution=opt.resolution,
         precision=opt.precision,
         compiled=opt.compile,
+        tiny_decoder=opt.tiny_decoder,
     )
     return PredictionService(loaded, PredictionQueue(loaded.predictor, MAX_AT_ONCE), examples)
 

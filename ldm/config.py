@@ -42,7 +42,7 @@ def _read_one(path: Path) -> dict:
         raise ConfigError(f"there is no config file {path}{hint}")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:  # OSError: OmegaConf's word for a lone value
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ldm.config import compose
+from ldm.prediction_decoder import use_tiny_decoder
 from ldm.predictor import FramePredictor, Precision, Runtime, SamplingOptions, default_runtime, tune_for_inference
 from ldm.util import instantiate_from_config
 
@@ -28,8 +29,13 @@ class LoadedPredictor:
     predictor: FramePredictor
     checkpoint: Path
     checkpoint_sha256: str
-    horizon: int | None  # frames ahead that the model was trained for, where its config says so
     runtime: Runtime
+    tiny_decoder: Path | None = None
+
+    @property
+    def horizon(self) -> int | None:
+        """Frames ahead that the model was trained for, where its config says so."""
+        return self.predictor.horizon
 
     def settings(self) -> dict[str, Any]:
         """What a prediction depends on beside picture, sentence and seed: for records."""
@@ -40,6 +46,8 @@ class LoadedPredictor:
             "resolution": self.predictor.resolution,
             "checkpoint": self.checkpoint.name,
             "checkpoint_sha256": self.checkpoint_sha256,
+            "tiny_decoder": self.tiny_decoder.name if self.tiny_decoder else None,
+            "tiny_decoder_sha256": _sha256(self.tiny_decoder) if self.tiny_decoder else None,
         }
 
 
@@ -59,6 +67,7 @@ def load_predictor(
     resolution: int | None = None,
     precision: Precision | None = None,
     compiled: bool = False,
+    tiny_decoder: Path | None = None,
     **sampling: Any,
 ) -> LoadedPredictor:
     """The model of a config with the weights of a checkpoint, ready to predict.
@@ -71,10 +80,11 @@ def load_predictor(
         resolution: None takes the config's.
         precision: None takes what suits the device.
         compiled: see Runtime.compile.
+        tiny_decoder: file of a decoder to be used instead of the model's own, see ldm.models.tiny_autoencoder.
         **sampling: fields of SamplingOptions that replace the config's; None leaves the config's.
 
     Raises:
-        FileNotFoundError: if there is no checkpoint.
+        FileNotFoundError: if there is no checkpoint, or no tiny decoder.
         ValueError: if a number makes no sense.
     """
     if not checkpoint.exists():
@@ -92,13 +102,15 @@ def load_predictor(
     options = SamplingOptions(**own | {name: value for name, value in sampling.items() if value is not None})
     model = instantiate_from_config(config["model"], "model")
     log.debug("%s", load_weights(model, checkpoint, use_ema=True))
+    if tiny_decoder is not None:
+        use_tiny_decoder(model, tiny_decoder)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     runtime = default_runtime(device)
     runtime = replace(runtime, precision=precision or runtime.precision, compile=compiled)
     model = tune_for_inference(model.eval().to(device), runtime)
     model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
-    predictor = FramePredictor(model, resolution, options)
-    return LoadedPredictor(predictor, checkpoint, _sha256(checkpoint), config.get("horizon"), runtime)
+    predictor = FramePredictor(model, resolution, options, horizon=config.get("horizon"))
+    return LoadedPredictor(predictor, checkpoint, _sha256(checkpoint), runtime, tiny_decoder)
 
 
 def _sha256(path: Path) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 MAX_PIXELS = 100_000_000  # decoded RGB of that size is 300 MB
 TINY = 16  # pixels; a side below is smaller than what any network here sees as one patch or two
+UPRIGHT = 1  # EXIF's orientation of a picture that needs no turning
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I")  # PIL clips these at 255 instead of scaling
 
 
@@ -79,7 +80,7 @@ def _upright_rgb(file: Image.Image) -> OpenedPicture:
         file.seek(0)
     size = file.size
     turned = ImageOps.exif_transpose(file)
-    if turned.size != size or turned.getexif() != file.getexif():
+    if file.getexif().get(ExifTags.Base.Orientation, UPRIGHT) != UPRIGHT:
         notes.append("turned upright as its EXIF tag says")
     if turned.mode in WIDE_MODES:
         notes.append("16 bits a pixel reduced to 8")

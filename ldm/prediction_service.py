@@ -15,9 +15,10 @@ from PIL import Image
 from ldm.data.pixels import array_to_tensor, tensor_to_array
 from ldm.examples import Examples
 from ldm.loading import LoadedPredictor
+from ldm.peak_memory import peak_memory_mib
 from ldm.pictures import open_picture
 from ldm.prediction_queue import PredictionQueue, Ticket
-from ldm.predictor import SamplingOptions, seed_of
+from ldm.predictor import SamplingOptions, rollout_seed
 from ldm.sheets import draw_difference, draw_panels
 
 MAX_HORIZONS = 8  # rollout steps of one request
@@ -33,7 +34,7 @@ class Request:
 
     picture: str | None  # path of the upload
     sentence: str | None
-    horizons: float
+    horizon: float  # frames ahead; times the model's own horizon where its config does not say how far that is
     steps: float
     sampler: str
     text_scale: float
@@ -74,8 +75,7 @@ class PredictionService:
         truths = self.examples.truths(request.example, range(1, num + 1)) if self.examples else [None] * num
         truth = open_picture(truths[0]).squared(side) if truths[0] else None
         for k in range(num):
-            own = seed if k == 0 else seed_of(f"rollout/{k}", seed)
-            ticket = self.queue.submit(frame, request.sentence, own, options)
+            ticket = self.queue.submit(frame, request.sentence, rollout_seed(k, seed), options)
             yield from self._watch(ticket, seconds, f"frame {k + 1} of {num}")
             frame = ticket.result()
             shown.append(tensor_to_array(frame))
@@ -89,16 +89,18 @@ class PredictionService:
             }
 
     def _read(self, request: Request) -> tuple[SamplingOptions, int, int]:
-        """Options, seed and number of horizons, with the page's limits."""
+        """Options, seed and number of predictions in a row, with the page's limits."""
         if not request.sentence or not request.sentence.strip():
             raise ValueError("the instruction is empty; say what the robot does, such as 'stack blocks'.")
         if len(request.sentence) > MAX_SENTENCE:
             raise ValueError(f"the instruction has {len(request.sentence)} letters; wanted at most {MAX_SENTENCE}.")
-        if request.seed is None or request.steps is None or request.horizons is None:
-            raise ValueError("steps, horizons and seed want whole numbers.")
-        steps, num = int(request.steps), int(request.horizons)
+        if request.seed is None or request.steps is None or request.horizon is None:
+            raise ValueError("steps, horizon and seed want whole numbers.")
+        steps, horizon = int(request.steps), int(request.horizon)
+        num = self.loaded.predictor.count_predictions(horizon) if self.loaded.horizon else horizon
         if not 1 <= num <= MAX_HORIZONS:
-            raise ValueError(f"{num} horizons: wanted 1 to {MAX_HORIZONS}.")
+            unit = self.loaded.horizon or 1
+            raise ValueError(f"horizon {horizon}: wanted {unit} to {MAX_HORIZONS * unit}.")
         if not 1 <= steps <= MAX_STEPS:
             raise ValueError(f"{steps} steps: wanted 1 to {MAX_STEPS}; edit_cli.py takes up to 1000.")
         options = replace(
@@ -144,5 +146,5 @@ def _enlarged(frame: np.ndarray) -> np.ndarray:
 
 
 def _summary(seconds: list[float], notes: Sequence[str]) -> str:
-    times = f"{sum(seconds) / len(seconds):.2f} s a frame"
+    times = f"{sum(seconds) / len(seconds):.2f} s a frame, peak memory {peak_memory_mib()} MiB"
     return ". ".join([f"{len(seconds)} predicted, {times}", *notes]) + "."

@@ -3,6 +3,7 @@
 A video is written under a temporary name, so that a full disk never leaves half of one.
 """
 
+import errno
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from ldm.data.atomic import atomic_path
 
 VIDEO_SUFFIXES = (".mp4", ".gif")
+MIN_RATE, MAX_RATE = 0.1, 240.0  # frames per second
 QUALITY = "18"  # crf of H.264: no loss that an eye sees
 
 
@@ -28,6 +30,17 @@ def check_video_path(path: Path) -> Path:
     return path
 
 
+def check_rate(frames_per_second: float) -> float:
+    """The rate, if a video can have it.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not MIN_RATE <= frames_per_second <= MAX_RATE:
+        raise ValueError(f"{frames_per_second} frames per second is outside [{MIN_RATE}, {MAX_RATE:g}].")
+    return frames_per_second
+
+
 def write_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
     """Write uint8 (H, W, 3) RGB frames of one size.
 
@@ -39,13 +52,15 @@ def write_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: flo
     frames = list(frames)
     if not frames:
         raise ValueError(f"no frames for {path}.")
-    if not 0.1 <= frames_per_second <= 240:
-        raise ValueError(f"{frames_per_second} frames per second is outside [0.1, 240].")
-    with atomic_path(path) as draft:
-        if path.suffix.lower() == ".gif":
-            _write_gif(draft, frames, frames_per_second)
-        else:
-            _write_mp4(draft, frames, frames_per_second)
+    check_rate(frames_per_second)
+    write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
+    try:
+        with atomic_path(path) as draft:
+            write(draft, frames, frames_per_second)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # libraries name the temporary file, or none
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def _write_gif(path: Path, frames: list[np.ndarray], frames_per_second: float) -> None:

@@ -84,7 +84,7 @@ def make_client(address):
 def ask(client, frame, sentence=SENTENCE, **changes):
     import gradio_client
 
-    asked = {"horizons": 1, "steps": 2, "sampler": "ddim", "text": 1.0, "image": 1.0, "seed": 0} | changes
+    asked = {"horizon": 3, "steps": 2, "sampler": "ddim", "text": 1.0, "image": 1.0, "seed": 0} | changes
     return client.predict(gradio_client.handle_file(str(frame)), sentence, *asked.values(), api_name="/predict")
 
 
@@ -101,7 +101,7 @@ def test_a_file_of_the_server_is_not_predicted_from(address):
 
     secret = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
     call = f"{address}/gradio_api/call/predict"
-    event = httpx.post(call, json={"data": [secret, SENTENCE, 1, 2, "ddim", 1.0, 1.0, 0]}).json()["event_id"]
+    event = httpx.post(call, json={"data": [secret, SENTENCE, 3, 2, "ddim", 1.0, 1.0, 0]}).json()["event_id"]
     answer = httpx.get(f"{call}/{event}", timeout=30).text
     assert "event: error" in answer and "readable" not in answer
 
@@ -116,7 +116,7 @@ def test_two_hundred_mixed_requests_eight_at_a_time(address, frame, tmp_path):
     kinds = [
         lambda: ask(client, frame),
         lambda: ask(client, frame, steps=5, sampler="dpm_solver", seed=3),
-        lambda: ask(client, frame, horizons=3, text=3.0),
+        lambda: ask(client, frame, horizon=9, text=3.0),
         lambda: ask(client, bad),
         lambda: ask(client, frame, sentence="  "),
     ]

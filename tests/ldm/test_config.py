@@ -66,6 +66,7 @@ def test_bad_overrides_are_refused(overrides, message):
     ("content", "message"),
     [
         ("a: [1", "not valid YAML"),
+        ("true", "not valid YAML"),
         ("- 1", "wanted a mapping"),
         ("sed: 1", "sed: no such section; did you mean 'seed'"),
         ("seed: ${nothing}", "does not resolve"),

@@ -37,6 +37,11 @@ def test_an_exif_tag_is_obeyed():
     assert "upright" in opened.notes[0]
 
 
+@pytest.mark.parametrize("format", ["TIFF", "JPEG"])
+def test_a_picture_without_that_tag_is_not_said_to_be_turned(format):
+    assert open_picture(saved(half_red_half_blue(), format)).notes == ()
+
+
 def test_the_first_of_several_frames_is_taken():
     first, second = Image.new("RGB", (20, 20), RED), Image.new("RGB", (20, 20), BLUE)
     opened = open_picture(saved(first, "GIF", save_all=True, append_images=[second]))

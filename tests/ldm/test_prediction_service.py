@@ -10,7 +10,7 @@ from PIL import Image
 from ldm.examples import Examples
 from ldm.prediction_queue import PredictionQueue
 from ldm.prediction_service import MAX_HORIZONS, MIN_SHOWN, PredictionService, Request
-from ldm.predictor import SamplingOptions
+from ldm.predictor import FramePredictor, SamplingOptions
 
 
 class Brighter:
@@ -18,6 +18,8 @@ class Brighter:
 
     resolution = 8
     options = SamplingOptions(steps=2, text_scale=1.0, image_scale=1.0)
+    horizon = 3
+    count_predictions = FramePredictor.count_predictions
 
     def __init__(self):
         self.gate = threading.Event()
@@ -52,7 +54,7 @@ def ask(tmp_path):
         asked = {
             "picture": str(tmp_path / "frame.png"),
             "sentence": "stack blocks",
-            "horizons": 1,
+            "horizon": 3,
             "steps": 2,
             "sampler": "ddim",
             "text_scale": 1.0,
@@ -69,18 +71,26 @@ def test_prediction_difference_and_status_are_shown(service, ask):
     last = list(service.predict(ask()))[-1]
     assert last["prediction"].shape == (MIN_SHOWN, MIN_SHOWN, 3) and (last["prediction"] == 51).all()
     assert (last["difference"] == 254).all() and last["truth"] is None
-    assert "1 predicted" in last["status"]
+    assert "1 predicted" in last["status"] and "peak memory" in last["status"]
 
 
 def test_a_rollout_is_shown_frame_by_frame(service, ask):
-    shown = [update["strip"] for update in service.predict(ask(horizons=3)) if "strip" in update]
+    shown = [update["strip"] for update in service.predict(ask(horizon=9)) if "strip" in update]
     assert [strip.size[0] for strip in shown] == sorted(strip.size[0] for strip in shown) and len(shown) == 3
     assert np.asarray(shown[-1])[-1, -1, 0] == 53
 
 
+def test_a_model_that_does_not_say_its_horizon_counts_in_its_own(service, ask):
+    service.loaded.horizon = None
+    narrow, wide = (list(service.predict(ask(horizon=k)))[-1]["strip"].size[0] for k in (1, 2))
+    assert narrow < wide
+    with pytest.raises(ValueError, match="horizon 9: wanted 1 to 8"):
+        list(service.predict(ask(horizon=9)))
+
+
 def test_the_truth_of_an_example_is_shown_below(service, ask):
     name = next(iter(service.examples.pairs))
-    request = ask(picture=str(service.examples.source(name)), example=name, horizons=2)
+    request = ask(picture=str(service.examples.source(name)), example=name, horizon=6)
     last = list(service.predict(request))[-1]
     assert last["truth"] is not None and last["strip"].size[1] > list(service.predict(ask()))[-1]["strip"].size[1]
 
@@ -95,7 +105,9 @@ def test_the_truth_of_an_example_is_shown_below(service, ask):
         ({"steps": 0}, "steps: wanted 1 to"),
         ({"steps": 2000}, "steps: wanted 1 to"),
         ({"seed": None}, "whole numbers"),
-        ({"horizons": MAX_HORIZONS + 1}, "horizons: wanted"),
+        ({"horizon": 3 * (MAX_HORIZONS + 1)}, f"horizon 27: wanted 3 to {3 * MAX_HORIZONS}"),
+        ({"horizon": 4}, "predicts 3 frames ahead"),
+        ({"horizon": None}, "whole numbers"),
         ({"text_scale": -1.0}, "outside"),
         ({"sampler": "heun"}, "not one of"),
     ],
