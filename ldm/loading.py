@@ -15,6 +15,7 @@ import torch
 from ldm.config import compose
 from ldm.prediction_decoder import use_tiny_decoder
 from ldm.predictor import FramePredictor, Precision, Runtime, SamplingOptions, default_runtime, tune_for_inference
+from ldm.run_folder import RunFolder
 from ldm.util import instantiate_from_config
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,12 @@ def load_predictor(
 
 
 def _sha256(path: Path) -> str:
+    """Of a file's bytes; of a run folder, its last checkpoint's; of another folder, the digests of its weights."""
+    last = RunFolder(path).checkpoints / "last.ckpt"
+    if last.is_file():
+        return _sha256(last)
     if path.is_dir():
-        return "folder"
+        files = sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin"))
+        return hashlib.sha256("".join(_sha256(file) for file in files).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ldm.loading import find_config, load_predictor
 from stable_diffusion.checkpoint import load_pretrained, suggest_config
@@ -39,6 +40,20 @@ def test_a_config_is_found_beside_a_checkpoint_and_above_it(tmp_path):
     (tmp_path / "config.yaml").touch()
     assert find_config(tmp_path / "checkpoints" / "last.ckpt") == tmp_path / "config.yaml"
     assert find_config(tmp_path / "a" / "b" / "c.ckpt") is None
+
+
+def test_a_run_folder_is_known_by_its_last_checkpoint(checkpoint, tmp_path):
+    run = tmp_path / "run"
+    last = run / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    (run / "config.yaml").write_bytes((checkpoint.parent / "config.yaml").read_bytes())
+    state = load_file(checkpoint)
+    torch.save({"state_dict": state}, last)
+    before = load(run).checkpoint_sha256
+    assert before == load(last).checkpoint_sha256
+    name = next(name for name, tensor in state.items() if tensor.is_floating_point())
+    torch.save({"state_dict": state | {name: state[name] + 1}}, last)
+    assert load(run).checkpoint_sha256 != before  # predictions of the older weights are not taken for these
 
 
 @pytest.mark.parametrize(
