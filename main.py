@@ -6,10 +6,10 @@ The composition root: configs, data, model, weights and callbacks meet here and 
 import argparse
 import inspect
 import logging
-import netrc
-import os
+import math
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,27 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 
 from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
 from ldm.callbacks.run_facts import RunFacts
+from ldm.callbacks.same_batches import SameBatches
+from ldm.callbacks.wandb_run import make_wandb_logger
 from ldm.config import compose, merge, save_config
-from ldm.data.atomic import write_text
-from ldm.data.latent_cache import cache_or_check
+from ldm.data.latent_cache import cache_or_check, is_whole_cache
 from ldm.dry_run import describe_run
 from ldm.errors import BAD_INPUT, sentence_for
+from ldm.launcher import follow_launcher, is_first_process, read_launcher
 from ldm.models.diffusion.ddpm import describe_parts
-from ldm.run_folder import RunFolder, find_run, new_run, set_aside_metrics
+from ldm.run_checks import check_resolutions, pairs_doubts
+from ldm.run_folder import RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
 from ldm.util import ConfigError, check_config, instantiate_from_config
 from stable_diffusion.checkpoint import load_pretrained
 from stable_diffusion.weights import resolve, resolve_tokenizer
 
 log = logging.getLogger("main")
 
-PROJECT = "frame-prediction"  # on W&B
 LIGHTNING_WARNINGS = (  # true, and of no use to the reader of a run's output
     r".*module\(s\) in eval mode at the start of training",  # the frozen parts
     r".*is not empty",  # the run folder holds its config already
@@ -119,7 +121,7 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
     config = merge(config, {"lightning": {"trainer": flags}} if flags else {})
     if opt.seed is not None:
         config = merge(config, {"seed": opt.seed, "data": {"params": {"seed": opt.seed}}})
-    if opt.folder and run is None and RunFolder(opt.folder).checkpoints.exists():
+    if opt.folder and run is None and any(RunFolder(opt.folder).checkpoints.glob("*.ckpt")):
         raise ConfigError(f"--folder {opt.folder} holds a run already; go on with it: --resume {opt.folder}")
     if run is None:
         run = RunFolder(opt.folder) if opt.folder else new_run(opt.logdir, opt.name or base[-1].stem, opt.postfix)
@@ -127,14 +129,14 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
 
 
 def choose_devices(config: dict, gpus: list[int] | None) -> dict:
-    """Trainer arguments that say where to run.
+    """Trainer arguments that say where to run, on as many processes as torchrun or srun started.
 
     Raises:
-        ConfigError: if GPUs are asked for that are not there.
+        ConfigError: if GPUs are asked for that are not there, or not as many as processes.
     """
     trainer = dict(config["lightning"].get("trainer") or {})
     if gpus is None:
-        return trainer
+        return follow_launcher(trainer)
     found = torch.cuda.device_count()
     missing = [gpu for gpu in gpus if gpu >= found]
     if missing or not gpus:
@@ -143,7 +145,7 @@ def choose_devices(config: dict, gpus: list[int] | None) -> dict:
             f"--gpus {wanted}: this machine has {found or 'no'} CUDA GPU{'s' if found != 1 else ''}; look at the run "
             "with --dry-run, or try the small one: python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
         )
-    return trainer | {"accelerator": "gpu", "devices": gpus}
+    return follow_launcher(trainer | {"accelerator": "gpu", "devices": gpus})
 
 
 def build_model(config: dict, *, resuming: bool) -> Any:
@@ -170,6 +172,8 @@ def missing_weights(config: dict) -> list[str]:
     if text_encoder.get("target", "").endswith(".FrozenCLIPEmbedder"):
         lookups.append(resolve_tokenizer)
     missing = []
+    if pretrained.get("path") and not Path(pretrained["path"]).exists():
+        missing.append(f"pretrained.path: there is no {pretrained['path']}; name the earlier run's last.ckpt.")
     for lookup in lookups:
         try:
             lookup()
@@ -182,7 +186,7 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
     """Checkpoints, progress bar and the callbacks of the config."""
     saving = config["lightning"]["checkpoint"]
     bar = RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=0)
-    callbacks = [LearningRateMonitor("step"), bar, RunFacts(run.path)]
+    callbacks = [LearningRateMonitor("step"), bar, RunFacts(run.path), SameBatches()]
     for name, node in (config["lightning"].get("callbacks") or {}).items():
         if node is None:
             continue
@@ -195,27 +199,15 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
     return [*callbacks, LastCheckpoint(run.checkpoints, saving["every_n_steps"])]
 
 
-def is_logged_in_to_wandb() -> bool:
-    """Whether `wandb login` or WANDB_API_KEY left a key; without one wandb would ask, or fail."""
-    if os.environ.get("WANDB_MODE", "online") != "online":
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
 def build_loggers(config: dict, run: RunFolder) -> list:
-    """CSV always goes to metrics.csv; W&B is offline unless the user is logged in."""
+    """CSV goes to metrics.csv; W&B is offline unless the user is logged in."""
     loggers: list = []
     for name in config["lightning"].get("loggers", ["csv"]):
         if name == "csv":
             loggers.append(CSVLogger(run.path.parent, name=run.path.name, version="", flush_logs_every_n_steps=20))
         elif name == "wandb":
-            mode = "online" if is_logged_in_to_wandb() else "offline"
-            loggers.append(WandbLogger(project=PROJECT, save_dir=run.path, id=run.path.name, mode=mode))
+            wandb_logger = make_wandb_logger(run.path, config)
+            loggers += [wandb_logger] if wandb_logger else []
         else:
             raise ConfigError(f"lightning.loggers: '{name}' is not one of csv, wandb.")
     return loggers
@@ -229,41 +221,61 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     data = instantiate_from_config(config["data"], "data")
     data.setup()
     model = build_model(config, resuming=checkpoint is not None)
+    check_run(config, model, data)
     if opt.cache_latents and checkpoint is None:
         model.to("cuda" if trainer_config.get("accelerator") == "gpu" else "cpu")
-        data = train_from_cache(config, model, data, opt)
+        data = train_from_cache(config, model, data, opt, trainer_config.get("precision"))
     if opt.scale_lr:
         scale_learning_rate(model, config, trainer_config)
-    before = run.config.read_text(encoding="utf-8") if checkpoint is not None and run.config.is_file() else None
-    run.path.mkdir(parents=True, exist_ok=True)
-    set_aside_metrics(run)
-    save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
-    for name, count in describe_parts(model).items():
-        log.info("%-12s %10.2f M parameters", name, count / 1e6)
-    trainer = pl.Trainer(
-        **{"enable_model_summary": False, **trainer_config},
-        callbacks=build_callbacks(config, run),
-        logger=build_loggers(config, run),
-        plugins=[AtomicCheckpointIO()],
-    )
-    log.info("run folder: %s", run.path)
-    if opt.train:
-        try:
+    with refused_resume_undone(run, resuming=checkpoint is not None):
+        if is_first_process():
+            set_aside_metrics(run)
+            save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
+            log.info("run folder: %s", run.path)
+        for name, count in describe_parts(model).items():
+            log.info("%-12s %10.2f M parameters", name, count / 1e6)
+        trainer = pl.Trainer(
+            **{"enable_model_summary": False, **trainer_config},
+            callbacks=build_callbacks(config, run),
+            logger=build_loggers(config, run),
+            plugins=[AtomicCheckpointIO()],
+        )
+        if opt.train:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        except ValueError:  # such as a checkpoint of another recipe: a refused resume leaves the run as it was
-            if before is not None:
-                write_text(run.config, before)
-            raise
-        log.info("finished; the last checkpoint is %s", run.checkpoints / "last.ckpt")
+            log.info("finished; the last checkpoint is %s", run.checkpoints / "last.ckpt")
     if not opt.no_test and data.configs["test"] is not None:
         trainer.test(model, data)
 
 
-def train_from_cache(config: dict, model: Any, data: Any, opt: argparse.Namespace) -> Any:
+def check_run(config: dict, model: Any, data: Any) -> None:
+    """Refuse what cannot train; say what trains, but not as the config reads."""
+    check_resolutions(model, config["data"]["params"])
+    train, validation = (getattr(data.datasets.get(split), "pairs", []) for split in ("train", "validation"))
+    for doubt in pairs_doubts(train, validation, config.get("horizon")):
+        log.log(logging.WARNING if is_first_process() else logging.DEBUG, "%s", doubt)
+
+
+def as_in_training(precision: object, device: torch.device) -> AbstractContextManager:
+    """What encodes under it computes as it would inside a training step; a CPU caches in full precision."""
+    dtype = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(str(precision))
+    return torch.autocast(device.type, dtype) if dtype and device.type == "cuda" else nullcontext()
+
+
+def train_from_cache(config: dict, model: Any, data: Any, opt: argparse.Namespace, precision: object) -> Any:
     """The data module with its training pairs taken from cached latents, which are made where they are not there."""
     params = config["data"]["params"]
+    if params.get("resolutions"):
+        raise ConfigError("--cache-latents: latents have one resolution; give data.params.resolutions=[] too.")
+    launcher, made = read_launcher()
+    if math.prod(made.values()) > 1 and not is_whole_cache(opt.cache_latents):
+        raise ConfigError(
+            f"--cache-latents {opt.cache_latents}: there is no whole cache yet, and {launcher}'s processes would write "
+            "it all at once; make it first with one, without the launcher: the same command with --train false"
+        )
     pairs, node = data.datasets["train"], params["train"]["params"]
-    params["train"] = cache_or_check(model, pairs, node, opt.cache_latents, variants=opt.cache_variants)
+    options = {"variants": opt.cache_variants, "num_workers": data.num_workers}
+    with as_in_training(precision, model.device):
+        params["train"] = cache_or_check(model, pairs, node, opt.cache_latents, **options)
     cached = instantiate_from_config(config["data"], "data")
     cached.setup()
     return cached
@@ -300,7 +312,8 @@ def quiet_lightning() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, and turn what a user can mend into one sentence and exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.INFO if is_first_process() else logging.WARNING  # once is enough
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     quiet_lightning()
     try:
         return run_main(sys.argv[1:] if argv is None else argv)

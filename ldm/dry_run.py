@@ -1,15 +1,18 @@
 """--dry-run: what a config would train, and what is missing on this machine. Layer 6; builds on the meta device."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from rich.console import Group
 from rich.table import Table
 
-from ldm.data.manifest import read_manifest
+from ldm.data.latent_cache import CachedPairDataset
+from ldm.data.manifest import FramePair, read_manifest
 from ldm.models.diffusion.ddpm import describe_parts
-from ldm.util import check_config, instantiate_from_config
+from ldm.run_checks import check_resolutions, pairs_doubts
+from ldm.util import check_config, get_obj_from_str, instantiate_from_config
 
 
 def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[str]) -> Group:
@@ -23,12 +26,15 @@ def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[
     check_config(config["data"], "data")
     with torch.device("meta"):
         model = instantiate_from_config(config["model"], "model")
-    missing = list(missing_weights)
+    check_resolutions(model, config["data"]["params"])
+    missing = [*missing_weights, *_missing_loss_weights(model)]
+    pairs: dict[str, list[FramePair]] = {}
     tables = [
         _parts_table(describe_parts(model), model),
         _batch_table(config, gpus),
-        _data_table(config["data"]["params"], missing),
+        _data_table(config["data"]["params"], pairs, missing),
     ]
+    doubts = pairs_doubts(pairs.get("train", []), pairs.get("validation", []), config.get("horizon"))
     found = torch.cuda.device_count()
     if gpus and max(gpus) >= found:
         missing.append(
@@ -36,7 +42,22 @@ def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[
             "  python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
         )
     verdict = "Missing to train:\n" + "\n".join(f"- {text}" for text in missing) if missing else "Ready to train."
-    return Group(*tables, verdict)
+    return Group(*tables, *(f"Mind: {doubt}" for doubt in doubts), verdict)
+
+
+def _missing_loss_weights(model: pl.LightningModule) -> list[str]:
+    """How to get each file that the losses' own networks want and that is not there."""
+    if model.frame_loss is None:
+        return []
+    missing = []
+    for module in model.frame_loss.modules():
+        file = getattr(module, "weights", None)
+        if isinstance(file, str) and not Path(file).is_file():
+            try:
+                module.load_weights()
+            except FileNotFoundError as error:
+                missing.append(str(error))
+    return list(dict.fromkeys(missing))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -74,7 +95,8 @@ def _batch_table(config: Mapping, gpus: list[int] | None) -> Table:
     return table
 
 
-def _data_table(params: Mapping, missing: list[str]) -> Table:
+def _data_table(params: Mapping, pairs: dict[str, list[FramePair]], missing: list[str]) -> Table:
+    """Counts of pairs; fills `pairs` by split and adds to `missing`."""
     table = _table("Data", "split", "pairs")
     for split in ("train", "validation", "test"):
         node = params.get(split)
@@ -82,9 +104,17 @@ def _data_table(params: Mapping, missing: list[str]) -> Table:
             continue
         folder = node["params"].get("folder", "?")
         try:
-            table.add_row(split, f"{len(read_manifest(folder, node['params'].get('split'))):,} in {folder}")
+            table.add_row(split, _count_pairs(split, node, folder, pairs))
         except (FileNotFoundError, ValueError) as error:
             table.add_row(split, "missing")
             if str(error) not in missing:
                 missing.append(str(error))
     return table
+
+
+def _count_pairs(split: str, node: Mapping, folder: str, pairs: dict[str, list[FramePair]]) -> str:
+    if get_obj_from_str(node["target"]) is CachedPairDataset:
+        cache = CachedPairDataset(folder)
+        return f"{len(cache):,} as latents, in {cache.key['variants']} variant(s), in {folder}"
+    pairs[split] = read_manifest(folder, node["params"].get("split"))
+    return f"{len(pairs[split]):,} in {folder}"

@@ -3,10 +3,14 @@
 import logging
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ldm.data.atomic import write_text
+from ldm.launcher import is_first_process
 from ldm.util import ConfigError
 
 log = logging.getLogger(__name__)
@@ -37,7 +41,10 @@ class RunFolder:
 
 
 def new_run(logdir: Path, name: str, postfix: str = "") -> RunFolder:
-    """A folder named by time; the same in every process of the run."""
+    """A folder named by time; the same in all processes that Lightning starts.
+
+    Those that torchrun or srun start may read the clock a second apart; only the first of them writes.
+    """
     if RUN_VARIABLE not in os.environ:
         stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
         os.environ[RUN_VARIABLE] = str(Path(logdir) / f"{stamp}_{name}{postfix}")
@@ -79,9 +86,30 @@ def _whole_or_previous(checkpoint: Path, run: RunFolder) -> Path:
     return whole
 
 
-def set_aside_metrics(run: RunFolder) -> None:
-    """Keep the metrics of the part before a resume: metrics.csv => metrics-000.csv, metrics-001.csv, ..."""
+def set_aside_metrics(run: RunFolder) -> Path | None:
+    """Keep the metrics of the part before a resume: metrics.csv => metrics-000.csv, metrics-001.csv, ...; its name."""
     metrics = run.path / "metrics.csv"
-    if metrics.is_file():
-        number = len(list(run.path.glob("metrics-*.csv")))
-        metrics.rename(run.path / f"metrics-{number:03d}.csv")
+    if not metrics.is_file():
+        return None
+    number = len(list(run.path.glob("metrics-*.csv")))
+    return metrics.rename(run.path / f"metrics-{number:03d}.csv")
+
+
+@contextmanager
+def refused_resume_undone(run: RunFolder, *, resuming: bool) -> Iterator[None]:
+    """Around a run: config and metrics stay as they were if its resume is refused, as from another recipe's checkpoint.
+
+    Inside the block the config may be written over and the metrics be set aside.
+    """
+    before = run.config.read_text(encoding="utf-8") if resuming and run.config.is_file() else None
+    kept = set(run.path.glob("metrics-*.csv"))
+    try:
+        yield
+    except ValueError:
+        metrics = run.path / "metrics.csv"
+        aside = sorted(set(run.path.glob("metrics-*.csv")) - kept)
+        if before is not None and is_first_process() and not metrics.exists():  # no step was made
+            write_text(run.config, before)
+            for path in aside:
+                path.rename(metrics)
+        raise

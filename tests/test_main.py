@@ -174,6 +174,7 @@ def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base,
         (["--gpus", "0,1"], "--gpus 0,1: this machine has no CUDA GPUs"),
         (["model.params.unet_config.params.num_head=3"], "has no parameter 'num_head'; did you mean 'num_heads'"),
         (["data.params.train.params.folder=/nowhere"], "no folder /nowhere"),
+        (["data.params.train.params.resolution=15"], "resolution 15: wanted a multiple of 4"),
         (["--resume", "/nowhere"], "no such run folder"),
         (["lightning.loggers=[mlflow]"], "'mlflow' is not one of csv, wandb"),
     ],
@@ -243,12 +244,39 @@ def test_a_folder_that_holds_a_run_is_not_written_over(run, base, tmp_path, caps
     assert f"--resume {folder}" in capsys.readouterr().err
 
 
-def test_wandb_is_offline_unless_logged_in(monkeypatch, tmp_path):
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert not command.is_logged_in_to_wandb()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
-    assert command.is_logged_in_to_wandb()
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert not command.is_logged_in_to_wandb()
+def test_an_early_folder_without_a_checkpoint_is_taken(run, base, tmp_path):
+    """A job that died before it saved anything starts again under the same name."""
+    (tmp_path / "exact" / "checkpoints").mkdir(parents=True)
+    assert run("--base", base, "--folder", tmp_path / "exact", "--max_steps", "1")[0] == 0
+
+
+def test_early_stopping_ends_a_run_whose_validation_loss_stands_still(run, base):
+    config = yaml.safe_load(base.read_text())
+    node = {"monitor": "val/loss_simple", "patience": 2}
+    node = {"target": "pytorch_lightning.callbacks.EarlyStopping", "params": node}
+    config["lightning"]["callbacks"] = {"early_stopping": node}
+    base.write_text(yaml.safe_dump(config))
+    flags = ["--val_check_interval", "2", "--num_sanity_val_steps", "0", "model.params.learning_rate=0.0"]
+    code, folder = run("--base", base, *flags)
+    assert code == 0
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7, "of 5 steps a pass"
+
+
+def test_a_loss_that_is_not_finite_names_the_pairs_and_keeps_the_last_step(run, base, capsys):
+    code, folder = run("--base", base, "model.params.learning_rate=1.0e+30")
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "the loss is nan on the pairs square/" in said or "the loss is inf on the pairs square/" in said
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
+    from ldm.models.diffusion.ddpm import LatentDiffusion
+
+    def full(self, batch, batch_idx):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LatentDiffusion, "training_step", full)
+    assert run("--base", base)[0] == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("batch_size", "use_checkpoint=true", "resolution")) and "Traceback" not in said

@@ -1,5 +1,6 @@
 """Exact resume and several processes, through the command itself: slow, since each starts Python anew."""
 
+import json
 import os
 import signal
 import subprocess
@@ -35,16 +36,17 @@ def environment():
     return {k: v for k, v in os.environ.items() if k != RUN_VARIABLE} | {"OMP_NUM_THREADS": "1"}
 
 
-def start(argv):
+def start(argv, launcher=()):
     return subprocess.Popen(
-        [sys.executable, "main.py", *argv], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+        [sys.executable, *launcher, "main.py", *argv], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
     )
 
 
-def run(argv):
-    process = start(argv)
+def run(argv, launcher=()):
+    process = start(argv, launcher)
     message = process.communicate(timeout=500)[1]
     assert process.returncode == 0, message
+    return message
 
 
 def checkpoint(folder):
@@ -121,6 +123,37 @@ def test_accumulated_processes_give_the_gradients_of_one(argv, tmp_path):
     assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
 
 
+@pytest.mark.slow
+def test_torchrun_starts_a_run_that_one_process_writes(argv, tmp_path):
+    """Two gloo processes give the gradient of one with both batches; there is one folder, config and run.json."""
+    once = ["--max_steps", 1]
+    run(argv("one", *once, "data.params.batch_size=4"))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    message = run(argv("two", *once, "data.params.batch_size=2"), torchrun)
+    assert message.count("run folder:") == 1
+    (folder,) = (tmp_path / "two").iterdir()
+    assert {"config.yaml", "run.json", "metrics.csv", "checkpoints"} == {path.name for path in folder.iterdir()}
+    (part,) = json.loads((folder / "run.json").read_text())["parts"]
+    assert part["num_devices"] == 2
+    pairs = list(zip(gradients(tmp_path / "one"), gradients(tmp_path / "two"), strict=True))
+    assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
+
+
+@pytest.mark.slow
+def test_other_devices_go_on_as_one_would(argv, tmp_path):
+    """3 steps of one process with 4 samples, 3 of two with 2 each: the run of one process, up to rounding."""
+    run(argv("whole", "--max_steps", 6, "data.params.batch_size=4"))
+    run(argv("part", "--max_steps", 3, "data.params.batch_size=4"))
+    (part,) = (tmp_path / "part").iterdir()
+    two = ["data.params.batch_size=2", "--devices", 2, "--strategy", "ddp"]
+    message = run(argv("part", "--max_steps", 6, *two, resume=part))
+    assert "the same samples in each step" in message
+    whole, resumed = (checkpoint(tmp_path / name) for name in ("whole", "part"))
+    assert resumed["global_step"] == 6
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][name], value, atol=1e-4, rtol=1e-3)
+
+
 def call(monkeypatch, argv):
     monkeypatch.delenv(RUN_VARIABLE, raising=False)
     return command.main(argv)
@@ -139,7 +172,7 @@ def test_a_half_written_checkpoint_gives_way_to_the_one_before(argv, tmp_path, m
 
 @pytest.mark.slow
 def test_what_cannot_go_on_is_said(argv, tmp_path, monkeypatch, capsys):
-    """Another recipe, another global batch."""
+    """Another recipe, other batches, as another number of processes makes them."""
     call(monkeypatch, argv("run", "--max_steps", 3))
     folder = next((tmp_path / "run").glob("*"))
     wider = "model.params.unet_config.params.model_channels=64"

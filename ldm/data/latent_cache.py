@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ldm.data.atomic import atomic_path, write_json, write_text
 from ldm.data.batch import CachedBatch
@@ -59,6 +59,7 @@ class CacheBuilder:
         dtype: of the latents: float16 or float32.
         batch_size: frames encoded together.
         keep_frames: also keep the pixels, for losses on the decoded prediction.
+        num_workers: processes that read pictures while the encoder works; 0 reads in between.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class CacheBuilder:
         batch_size: int = 32,
         *,
         keep_frames: bool = False,
+        num_workers: int = 0,
     ) -> None:
         self.keep_frames = keep_frames
         self.encode = encode
@@ -77,6 +79,7 @@ class CacheBuilder:
         self.weights_hash = weights_hash
         self.dtype = dtype
         self.batch_size = batch_size
+        self.num_workers = num_workers
 
     @torch.no_grad()
     def build(
@@ -100,8 +103,10 @@ class CacheBuilder:
         rows: dict[str, int] = {"": 0}
         lines = []
         arrays: dict[str, np.memmap] = {}
-        for start in range(0, len(keys), self.batch_size):
-            batch = collate([data[key] for key in keys[start : start + self.batch_size]])
+        starts = range(0, len(keys), self.batch_size)
+        batches = [keys[start : start + self.batch_size] for start in starts]
+        loader = DataLoader(data, batch_sampler=batches, collate_fn=collate, num_workers=self.num_workers)
+        for start, batch in zip(starts, loader, strict=True):
             for name, values in self._encode_batch(batch, device).items():
                 if name not in arrays:
                     shape = (len(keys), *values.shape[1:])
@@ -146,7 +151,7 @@ class CachedPairDataset(Dataset):
 
     def __init__(self, folder: str | Path, *, on_gpu: bool = False) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "cache.json").is_file():
+        if not is_whole_cache(self.folder):
             raise FileNotFoundError(
                 f"no whole cache of latents in {folder}: cache.json is missing.\n{HOW_TO_MAKE} {folder}"
             )
@@ -226,6 +231,11 @@ class CachedPairDataset(Dataset):
             )
 
 
+def is_whole_cache(folder: str | Path) -> bool:
+    """Whether a cache is there and was written to its end."""
+    return (Path(folder) / "cache.json").is_file()
+
+
 def build_cache(model: nn.Module, data: FramePairDataset, node: Mapping, folder: Path, **options: int | str) -> None:
     """Encode a training set with a model's own encoders.
 
@@ -254,7 +264,7 @@ def cache_or_check(
     Raises:
         ConfigError: if the cache is stale.
     """
-    if (Path(folder) / "cache.json").is_file():
+    if is_whole_cache(folder):
         cached = CachedPairDataset(folder)
         cached.check_weights(model.hash_encoders())
         cached.check_preprocessing(describe_preprocessing(data, node.get("augmentation_config"), variants))

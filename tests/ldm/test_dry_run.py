@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from ldm.config import compose
+from ldm.data.frame_pairs import FramePairDataset
+from ldm.data.latent_cache import build_cache
 from ldm.dry_run import describe_run
+from ldm.util import ConfigError, instantiate_from_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -37,3 +41,34 @@ def test_a_model_without_a_network_or_a_text_encoder_is_described_too():
     """The first stage's own recipe."""
     text = said(compose([CONFIGS / "recipes" / "first_stage_decoder.yaml"]))
     assert "83.65 M" in text and "extra input channels" not in text
+
+
+def test_cached_latents_are_data(pair_folder, tmp_path):
+    """The config that a --cache-latents run leaves."""
+    folder = pair_folder()
+    small = [CONFIGS / "recipes" / "acp_train_1.yaml", CONFIGS / "tiny" / "small.yaml"]
+    config = compose(small, [f"data.params.validation.params.folder={folder}", "resolution=16"])
+    model = instantiate_from_config(config["model"], "model")
+    build_cache(model, FramePairDataset(folder, "train", 16), {}, tmp_path / "cache")
+    node = {"target": "ldm.data.latent_cache.CachedPairDataset", "params": {"folder": str(tmp_path / "cache")}}
+    config["data"]["params"]["train"] = node
+    text = said(config)
+    assert "10 as latents, in 1 variant(s)" in text and "Ready to train." in text
+    node["params"]["folder"] = str(tmp_path)
+    assert "cache.json is missing" in said(config)
+
+
+def test_missing_weights_of_the_losses_are_said():
+    text = said(compose([CONFIGS / "recipes" / "afp.yaml"]))
+    assert "python -m stable_diffusion.weights fetch vgg16" in text
+
+
+def test_doubts_are_said_before_training(pair_folder):
+    overrides = [f"data.params.{split}.params.folder={pair_folder(name=split)}" for split in ("train", "validation")]
+    text = said(compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"], overrides))
+    assert "Mind: the config's horizon is 20 frames, but all training pairs are 3 apart" in text
+
+
+def test_a_resolution_that_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match="resolution 200"):
+        said(compose([CONFIGS / "train.yaml"], ["resolution=200"]))

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from ldm.run_folder import RUN_VARIABLE, RunFolder, find_run, new_run, set_aside_metrics
+from ldm.run_folder import RUN_VARIABLE, RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
 from ldm.util import ConfigError
 
 
@@ -57,3 +57,20 @@ def test_metrics_of_earlier_parts_are_kept(tmp_path):
         set_aside_metrics(run)
     assert (tmp_path / "metrics-000.csv").read_text() == "one"
     assert (tmp_path / "metrics-001.csv").read_text() == "two"
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_refused_resume_leaves_config_and_metrics(tmp_path, began):
+    """But an error after the first step is no refusal: then the new part's files stay."""
+    run = RunFolder(tmp_path)
+    run.config.write_text("old")
+    (tmp_path / "metrics.csv").write_text("first part")
+    with pytest.raises(ConfigError), refused_resume_undone(run, resuming=True):
+        set_aside_metrics(run)
+        run.config.write_text("new")
+        if began:
+            (tmp_path / "metrics.csv").write_text("second part")
+        raise ConfigError("no")
+    assert run.config.read_text() == ("new" if began else "old")
+    assert (tmp_path / "metrics.csv").read_text() == ("second part" if began else "first part")
+    assert (tmp_path / "metrics-000.csv").exists() is began

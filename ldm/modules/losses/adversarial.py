@@ -3,9 +3,15 @@
 Source: pix2pix (arXiv 1611.07004), appendix 6.1.2; taming-transformers' NLayerDiscriminator, whose architecture and key
 names are kept; hinge loss: arXiv 1705.02894, eq. 11. Layer 3: imports torch only.
 
-The discriminator steps beside the model's optimiser and not through Lightning: in Lightning 2 a second optimiser means
-manual optimisation, which knows no accumulation, no clipping, no GradScaler across both and counts each step twice.
-Here the model keeps automatic optimisation; `accumulate` and `step` are called after its backward and its step.
+The discriminator steps beside the model's optimiser and not through Lightning. There, two optimisers mean manual
+optimisation, which gives up what a run's config says: Lightning refuses `accumulate_grad_batches` and
+`gradient_clip_val` then, and every optimiser's step counts as one of `max_steps`, so that checkpoints, pictures and
+the end come twice as early. Here the model keeps automatic optimisation: `accumulate` is called after its backward pass
+and `step` after its step. So for the discriminator
+- accumulation is the model's: each micro-batch adds its share, one step is made for one of the model's;
+- clipping is not: the clipped norm is of the model's gradient alone, and Adam bounds the adversary's steps;
+- fp16 needs no scaler: its own pass runs outside autocast, in fp32, on the pictures that the model made;
+- a resume is exact: its weights are in the state dict, its moments beside it, see ldm.models.diffusion.fine_tuning.
 """
 
 from collections.abc import Sequence

@@ -115,3 +115,11 @@ def test_the_key_tells_the_pairs(data):
     key = describe_preprocessing(data, None, 1)
     data.pairs = data.pairs[1:]
     assert describe_preprocessing(data, None, 1)["pairs"] != key["pairs"]
+
+
+def test_workers_make_the_same_cache(model, data, tmp_path):
+    for num in (0, 1):
+        build_cache(model, data, {}, tmp_path / str(num), num_workers=num)
+    one, other = (CachedPairDataset(tmp_path / name) for name in "01")
+    assert one.entries == other.entries
+    assert all(torch.equal(one.arrays[name], other.arrays[name]) for name in one.arrays)

@@ -1,0 +1,57 @@
+"""Who started this process: torchrun, SLURM's srun, Lightning itself, or a person. Layer 1: reads the environment.
+
+torchrun and srun start every process of a run and say so in environment variables; Lightning starts the further
+processes of one machine by itself, where nobody did.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ldm.util import ConfigError
+
+SLURM_BY_HAND = ("bash", "interactive")  # job names under which SLURM's variables mean a shell, as Lightning has it
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process writes what a run writes once: config, folder, W&B id.
+
+    Told before Lightning knows the ranks, by torchrun's RANK, srun's SLURM_PROCID, or Lightning's LOCAL_RANK.
+    """
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in environment:
+            return int(environment[name]) == 0
+    return all(int(environment.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+def read_launcher(environment: Mapping[str, str] = os.environ) -> tuple[str, dict[str, int]]:
+    """Name of the launcher and what it decided: `devices` (processes a node) and `num_nodes`; nothing without one."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        devices = int(environment["LOCAL_WORLD_SIZE"])
+        return "torchrun", {"devices": devices, "num_nodes": int(environment["WORLD_SIZE"]) // devices}
+    by_hand = environment.get("SLURM_JOB_NAME") in SLURM_BY_HAND
+    if "SLURM_NTASKS_PER_NODE" in environment and "SLURM_NTASKS" in environment and not by_hand:
+        devices = int(environment["SLURM_NTASKS_PER_NODE"])
+        return "srun", {"devices": devices, "num_nodes": int(environment.get("SLURM_NNODES", 1))}
+    return "", {}
+
+
+def follow_launcher(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Trainer arguments with devices and nodes as the launcher made them, where the config leaves them open.
+
+    Raises:
+        ConfigError: if config or flags ask for other numbers than the launcher started.
+    """
+    launcher, made = read_launcher(environment)
+    followed = dict(trainer)
+    for name, number in made.items():
+        asked = followed.get(name)
+        if asked in (None, "auto", -1, "-1"):
+            followed[name] = number
+        elif (len(asked) if isinstance(asked, list) else int(asked)) != number:
+            flag = "--nproc-per-node" if launcher == "torchrun" else "--ntasks-per-node"
+            raise ConfigError(
+                f"{launcher} started {made['devices']} process(es) on each of {made['num_nodes']} node(s), but {name} "
+                f"is {asked}; ask for as many GPUs a node (--gpus) and nodes (--num-nodes) as {flag} and its nodes say."
+            )
+    return followed

@@ -1,0 +1,55 @@
+"""What is asked of model and data together before a run begins, so that a misfit is said before anything is written.
+
+Layer 6: sees models by their attributes and data by its pairs.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ldm.data.manifest import FramePair
+from ldm.util import ConfigError
+
+
+def check_resolutions(model: Any, params: Mapping) -> None:
+    """Refuse a resolution that the first stage or the U-Net cannot halve as often as it wants to.
+
+    Args:
+        model: has `first_stage_model`; `model.diffusion_model` too where it is a diffusion model.
+        params: the data module's own: resolutions of its splits, and its schedule of resolutions.
+
+    Raises:
+        ConfigError: names the nearest resolution that fits.
+    """
+    first = model.first_stage_model.downsampling_factor
+    halvings = getattr(model.model.diffusion_model, "downsampling_factor", 1) if hasattr(model, "model") else 1
+    multiple = first * halvings
+    nodes = (params.get(split) or {} for split in ("train", "validation", "test"))
+    sides = [side for node in nodes if (side := node.get("params", {}).get("resolution"))]
+    for side in [*sides, *(side for _, side in params.get("resolutions") or ())]:
+        if side < multiple or side % multiple:
+            nearest = max(1, round(side / multiple)) * multiple
+            raise ConfigError(
+                f"resolution {side}: wanted a multiple of {multiple} (the first stage makes pictures {first} times "
+                f"smaller, the U-Net {halvings} times more); the nearest is resolution={nearest}."
+            )
+
+
+def pairs_doubts(train: Sequence[FramePair], validation: Sequence[FramePair], horizon: int | None) -> list[str]:
+    """Sentences about pairs that train, but not as the config reads: another horizon, tasks without validation."""
+    doubts = []
+    horizons = {pair.horizon for pair in train} - {None}
+    if horizon is not None and len(horizons) == 1 and horizon not in horizons:
+        found = horizons.pop()
+        doubts.append(
+            f"the config's horizon is {horizon} frames, but all training pairs are {found} apart, and they decide: "
+            f"set horizon={found}, or prepare the data again with --horizon {horizon}."
+        )
+    trained, validated = Counter(pair.task for pair in train), {pair.task for pair in validation}
+    for task, count in trained.items():
+        if validation and task is not None and task not in validated:
+            doubts.append(
+                f"the validation split has no pairs of the task '{task}', which has {count} training pairs: the "
+                "validation loss does not see it. Record more of its episodes and prepare the data again."
+            )
+    return doubts
