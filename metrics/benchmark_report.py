@@ -28,7 +28,7 @@ class Result:
     ours_spread: float
     theirs: float
     theirs_spread: float
-    floor: float
+    floor: float  # 0 where nothing says what the least is
     flop: float
     memory_mib: float | None
     network_calls: int
@@ -82,11 +82,13 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
 
 def to_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
     """Table with its facts; a ratio within the spread is marked."""
+    parities = [value for name, value in facts.items() if name.startswith("parity")]
+    agree = f"final latents agree to {max(parities):.1e} of their size. " if parities else ""
     lines = [
         "# Prediction speed against diffusers",
         "",
         "Same weights (seeded noise), noise, scheduler, steps, guidance and output on both sides; "
-        f"final latents agree to {facts['parity']:.1e} of their size. Rows with few steps are speed only.",
+        f"{agree}Rows with few steps are speed only.",
         "",
         "| row | what | ours, s | diffusers, s | times faster | floor, s | x floor | calls of network, coders, text |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -101,13 +103,13 @@ def to_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
             ours,
             theirs,
             f"{r.ratio:.2f}{mark}",
-            f"{r.floor:.5f}",
-            f"{r.ours / r.floor:.1f}",
+            f"{r.floor:.5f}" if r.floor else "-",
+            f"{r.ours / r.floor:.1f}" if r.floor else "-",
             calls,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     memory = [f"{r.row} {r.memory_mib:.0f} MiB" for r in results if r.memory_mib is not None]
-    said = [f"{name}: {value}" for name, value in facts.items() if name != "parity"]
+    said = [f"{name}: {value}" for name, value in facts.items() if not name.startswith("parity")]
     lines += ["", f"Peer: diffusers {results[0].peer}. " + "; ".join(said) + "."]
     lines += [f"Peak memory: {', '.join(memory)}."] if memory else []
     return "\n".join(lines) + "\n"
