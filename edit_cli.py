@@ -6,6 +6,7 @@
     python edit_cli.py --input frames/ --edit "stack blocks" --output predictions/
     python edit_cli.py --input data/prepared --split test --output predictions/
     python edit_cli.py --input data/prepared --output predictions/ --frames 15 --video 15_frames.mp4
+    python edit_cli.py --input data/prepared --output upper_bound/ --reconstruction
 
 Without --ckpt the small bundled model predicts. Too little changes: raise --cfg-text or lower --cfg-image, say it in
 other words, try other seeds. Nothing imports this file.
@@ -29,6 +30,10 @@ DEFAULT_RATE = 5.0  # frames per second of videos whose data do not say
 SAMPLERS = ("ddim", "euler_ancestral", "dpm_solver")
 SPACINGS = ("trailing", "leading", "linspace")
 PRECISIONS = ("fp32", "bf16", "fp16")
+NOT_OF_RECONSTRUCTION = (
+    "edit", "steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between", "horizon",
+    "colour_balance", "sharpen", "video",
+)  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -61,6 +66,7 @@ def _add_model_flags(add: Callable) -> None:
     add("--batch-size", type=int, default=16, help="frames predicted at once")
     add("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, bf16 or fp16 on a GPU")
     add("--compile", action="store_true", help="torch.compile: minutes at first, pays for many frames on a GPU")
+    add("--tiny-decoder", type=Path, help="TAESD's decoder instead of the model's own: quicker, a little softer")
 
 
 def _add_sampling_flags(add: Callable) -> None:
@@ -81,8 +87,10 @@ def _add_mode_flags(add: Callable) -> None:
     add("--limit", type=int, help="at most so many pairs of a data set, spread evenly over it")
     add("--episode", help="of a data set: only pairs whose id begins so, such as block_handover/3")
     add("--frames", type=int, help="so many consecutive frames, of one episode or of a folder in its order")
+    add("--horizon", type=int, help="frames ahead: the model's own, or a multiple by feeding predictions back")
     add("--rollout", type=int, metavar="N", help="feed predictions back: N times the horizon; writes a strip")
     add("--sweep", nargs="?", const=DEFAULT_SWEEP, help=f"one sheet of text x image scales; {DEFAULT_SWEEP}")
+    add("--reconstruction", action="store_true", help="of a data set: what the first stage makes of the *true* frames")
     add("--video", type=Path, help="mp4 or gif of input, prediction and, where it is known, truth")
     add("--fps", type=float, help=f"frames per second of the video; default: the data's, or {DEFAULT_RATE:g}")
     add("--colour-balance", action="store_true", help="give the prediction the input's colours; off by default")
@@ -95,20 +103,53 @@ def check_flags(opt: argparse.Namespace) -> None:
     Raises:
         ValueError: if a number is out of range or flags exclude each other.
     """
-    for flag in ("batch_size", "limit", "frames", "rollout"):
+    for flag in ("batch_size", "limit", "frames", "horizon", "rollout"):
         number = getattr(opt, flag)
         if number is not None and number < 1:
             raise ValueError(f"--{flag.replace('_', '-')} {number}: wanted at least 1.")
     if opt.rollout is not None and opt.sweep is not None:
         raise ValueError("--rollout and --sweep: choose one of them.")
+    if opt.rollout is not None and opt.horizon is not None:
+        raise ValueError(
+            "--rollout and --horizon: choose one; --rollout shows all frames on the way, --horizon the last."
+        )
     if opt.sweep is not None and opt.video is not None:
         raise ValueError("--sweep makes one sheet, no video: leave --video out.")
     if is_data_set(opt.input) and (opt.rollout is not None or opt.sweep is not None):
         raise ValueError("--rollout and --sweep take a picture, not a data set; give one of its pictures as --input.")
     if opt.video is not None:
-        from ldm.video import check_video_path
+        from ldm.video import check_rate, check_video_path
 
         check_video_path(opt.video)
+        if opt.fps is not None:
+            check_rate(opt.fps)
+    for path in filter(None, (opt.output, opt.video)):
+        check_writable(path)
+
+
+def check_reconstruction(opt: argparse.Namespace) -> None:
+    """Refuse what a reconstruction would ignore.
+
+    Raises:
+        ValueError: naming the flag, or that the truth is not known.
+    """
+    if not is_data_set(opt.input):
+        raise ValueError("--reconstruction encodes and decodes true future frames: give a data set as --input.")
+    ignored = [flag for flag in NOT_OF_RECONSTRUCTION if getattr(opt, flag) not in (None, False, 0.0)]
+    if ignored:
+        flag = ignored[0].replace("_", "-")
+        raise ValueError(f"--reconstruction asks no diffusion model: --{flag} would have no effect; leave it out.")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output that lies in something else than a folder.
+
+    Raises:
+        ValueError: naming the file that is in the way.
+    """
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise ValueError(f"{path} cannot be written: {there} is a file, not a folder; choose another name.")
 
 
 def is_data_set(folder: Path) -> bool:
@@ -183,6 +224,7 @@ def load(opt: argparse.Namespace):  # noqa: ANN201 - LoadedPredictor is imported
         resolution=opt.resolution,
         precision=opt.precision,
         compiled=opt.compile,
+        tiny_decoder=opt.tiny_decoder,
         steps=opt.steps,
         text_scale=opt.cfg_text,
         image_scale=opt.cfg_image,
@@ -192,6 +234,30 @@ def load(opt: argparse.Namespace):  # noqa: ANN201 - LoadedPredictor is imported
         rescale=opt.rescale,
         interval=tuple(opt.guide_between) if opt.guide_between else None,
     )
+
+
+def check_truths(pairs: Sequence[FramePair], asked: int | None, own: int | None) -> None:
+    """Predictions are to be measured against truths that are as far ahead.
+
+    Raises:
+        ValueError: if --horizon asks for another distance than the pairs have.
+    """
+    ahead = asked or own
+    other = next((pair.horizon for pair in pairs if pair.horizon not in (None, ahead)), None)
+    if ahead is None or other is None:
+        return
+    if asked is not None:
+        raise ValueError(
+            f"--horizon {asked}: the pairs of this data set are {other} frames apart; ask for that, or none."
+        )
+    log.warning("the model predicts %d frames ahead, these pairs are %d apart; see --horizon.", ahead, other)
+
+
+def memory_note() -> str:
+    """Peak memory, for the end line."""
+    from ldm.peak_memory import peak_memory_mib
+
+    return f"peak memory {peak_memory_mib()} MiB"
 
 
 def show_progress(steps: Iterable, what: str, total: int) -> Iterable:
@@ -216,41 +282,60 @@ def run_pictures(opt: argparse.Namespace, loaded, postprocess, settings: dict) -
     predictor, side = loaded.predictor, loaded.predictor.resolution
     if opt.sweep is not None:
         for job in jobs:
-            sheet = modes.draw_sweep(predictor, job, modes.Sweep.parse(opt.sweep), postprocess, step_bar)
+            sheet = modes.draw_sweep(predictor, job, modes.Sweep.parse(opt.sweep), postprocess, step_bar, opt.horizon)
             modes.save_picture(job.target, sheet, {"instruction": job.instruction, "seed": job.seed} | settings)
-            print(f"{job.target} (sheet of guidance scales at {side}x{side})")
+            print(f"{job.target} (sheet of guidance scales at {side}x{side}; {memory_note()})")
         return
     if opt.rollout is not None:
         rollouts = [modes.predict_rollout(predictor, job, opt.rollout, postprocess, step_bar) for job in jobs]
         for rollout in rollouts:
             folder = modes.write_rollout(rollout, loaded.horizon, settings)
-            print(f"{rollout.job.target} (strip; the {opt.rollout} frames are in {folder})")
+            print(f"{rollout.job.target} (strip; the {opt.rollout} frames are in {folder}; {memory_note()})")
         write_movie(opt, modes.rollout_video(rollouts, loaded.horizon), DEFAULT_RATE)
         return
-    batches = predict_batches(predictor, jobs, opt.batch_size, postprocess, step_bar)
+    batches = predict_batches(predictor, jobs, opt.batch_size, postprocess, step_bar, opt.horizon)
     for note in modes.write_pictures(batches, settings):
         log.info("%s", note)
-    note = f"predicted at {side}x{side}, shown in the input's size"
-    print(f"{len(jobs)} predictions in {jobs[0].target.parent}" if len(jobs) > 1 else f"{jobs[0].target} ({note})")
+    if len(jobs) > 1:
+        print(f"{len(jobs)} predictions in {jobs[0].target.parent} ({memory_note()})")
+    else:
+        print(f"{jobs[0].target} (predicted at {side}x{side}, shown in the input's size; {memory_note()})")
     write_movie(opt, modes.comparison_video(jobs), DEFAULT_RATE)
 
 
 def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -> None:  # noqa: ANN001
     """Pairs of a prepared data set, resumable."""
     from ldm import prediction_modes as modes
+    from ldm.prediction_benchmark import write_benchmark
     from ldm.prediction_folder import jobs_of_pairs, predict_batches, predict_data_set
 
     pairs = choose_pairs(opt)
+    check_truths(pairs, opt.horizon, loaded.horizon)
     jobs = jobs_of_pairs(pairs, opt.input, opt.output, opt.edit, opt.seed)
 
     def batches_of(todo: Sequence) -> Iterable:
-        batches = predict_batches(loaded.predictor, todo, opt.batch_size, postprocess)
+        batches = predict_batches(loaded.predictor, todo, opt.batch_size, postprocess, horizon=opt.horizon)
         return show_progress(batches, "predicting", -(-len(todo) // opt.batch_size))
 
     there = predict_data_set(batches_of, jobs, opt.output, settings)
-    print(f"{len(jobs)} predictions in {opt.output} ({there} were there)")
+    write_benchmark(opt.output, loaded, settings, opt.batch_size)
+    print(f"{len(jobs)} predictions in {opt.output} ({there} were there), {memory_note()}")
     steps = [str(pair.source_index) if pair.source_index is not None else "" for pair in pairs]
     write_movie(opt, modes.comparison_video(jobs, steps), pairs[0].frames_per_second or DEFAULT_RATE)
+
+
+def run_reconstruction(opt: argparse.Namespace, loaded) -> None:  # noqa: ANN001
+    """The true frames of a data set, through the first stage and back."""
+    from ldm.prediction_folder import jobs_of_pairs, predict_data_set
+    from ldm.prediction_reconstruction import reconstruct_batches, reconstruction_settings
+
+    def batches_of(todo: Sequence) -> Iterable:
+        batches = reconstruct_batches(loaded.predictor, todo, opt.batch_size)
+        return show_progress(batches, "reconstructing", -(-len(todo) // opt.batch_size))
+
+    jobs = jobs_of_pairs(choose_pairs(opt), opt.input, opt.output, None, opt.seed)
+    there = predict_data_set(batches_of, jobs, opt.output, reconstruction_settings(loaded))
+    print(f"{len(jobs)} reconstructions of the truth in {opt.output} ({there} were there)")
 
 
 def write_movie(opt: argparse.Namespace, frames: Iterable, rate: float) -> None:
@@ -267,6 +352,8 @@ def run(argv: Sequence[str] | None) -> int:
     """Parse, check, load, predict."""
     opt = make_parser().parse_args(argv)
     check_flags(opt)
+    if opt.reconstruction:
+        check_reconstruction(opt)
     of_data_set = is_data_set(opt.input)
     if of_data_set:
         if opt.output is None:
@@ -278,7 +365,11 @@ def run(argv: Sequence[str] | None) -> int:
 
     postprocess = Postprocess(opt.colour_balance, opt.sharpen)
     loaded = load(opt)
-    settings = loaded.settings() | {"postprocess": postprocess.names()}
+    if opt.reconstruction:
+        run_reconstruction(opt, loaded)
+        return 0
+    loaded.predictor.count_predictions(opt.horizon)  # refuses a horizon that the model cannot reach
+    settings = loaded.settings() | {"postprocess": postprocess.names(), "horizon": opt.horizon}
     (run_data_set if of_data_set else run_pictures)(opt, loaded, postprocess, settings)
     return 0
 

@@ -1,7 +1,8 @@
 """What is to be predicted, in batches, and the predictions folder of a prepared data set.
 
     <folder>/<pair id>.png        the predicted frame
-    <folder>/predictions.jsonl    one line a pair: file, instruction, seed, steps, scales, weights hash, seconds
+    <folder>/predictions.jsonl    one line a pair: file, instruction, seed, steps, scales, weights hash, seconds,
+                                  peak_memory_mib (of the GPU where there is one, else of the process, until then)
 
 Layer 6. The folder is taken up where an interrupted call left it; metrics reads it.
 """
@@ -21,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from ldm.data.atomic import atomic_path, write_text
 from ldm.data.manifest import FramePair
 from ldm.data.pixels import array_to_tensor, tensor_to_array
+from ldm.peak_memory import peak_memory_mib
 from ldm.pictures import OpenedPicture, open_picture
 from ldm.postprocess import Postprocess
 from ldm.predictor import FramePredictor, Progress, seed_of
@@ -73,15 +75,19 @@ def predict_batches(
     batch_size: int,
     postprocess: Postprocess | None = None,
     progress: Progress | None = None,
+    horizon: int | None = None,
 ) -> Iterator[list[PredictedJob]]:
-    """Jobs in their order, `batch_size` at once; seconds are those of the batch over its frames."""
+    """Jobs in their order, `batch_size` at once; seconds are those of the batch over its frames.
+
+    The horizon is in frames, see FramePredictor.predict.
+    """
     for start in range(0, len(jobs), batch_size):
         batch = list(jobs[start : start + batch_size])
         begun = time.perf_counter()
         opened = [open_picture(job.source) for job in batch]
         frames = torch.stack([array_to_tensor(picture.squared(predictor.resolution)) for picture in opened])
         sentences, seeds = [job.instruction for job in batch], [job.seed for job in batch]
-        predicted = predictor.predict(frames, sentences, seeds, progress=progress).cpu()
+        predicted = predictor.predict(frames, sentences, seeds, horizon, progress=progress).cpu()
         if postprocess is not None:
             predicted = postprocess(predicted, frames)
         seconds = (time.perf_counter() - begun) / len(batch)
@@ -130,7 +136,8 @@ def predict_data_set(
             file = job.target.relative_to(folder).as_posix()
             record = {"pair_id": job.name, "file": file, "instruction": job.instruction, "seed": job.seed} | settings
             save_picture(job.target, Image.fromarray(item.frame), record)
-            lines[job.name] = json.dumps(record | {"seconds": round(item.seconds, 4)}, ensure_ascii=False)
+            measured = {"seconds": round(item.seconds, 4), "peak_memory_mib": peak_memory_mib()}
+            lines[job.name] = json.dumps(record | measured, ensure_ascii=False)
         write_text(index, "\n".join(lines.values()) + "\n")
     return len(jobs) - len(todo)
 

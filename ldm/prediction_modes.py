@@ -123,8 +123,9 @@ def draw_sweep(
     sweep: Sweep,
     postprocess: Postprocess,
     progress: Progress | None = None,
+    horizon: int | None = None,
 ) -> Image.Image:
-    """Sheet of one picture's predictions under all pairs of scales; same seed everywhere."""
+    """Sheet of one picture's predictions under all pairs of scales; same seed and horizon (in frames) everywhere."""
     source = open_picture(job.source).squared(predictor.resolution)
     frame = array_to_tensor(source)[None]
     rows, labels = [], []
@@ -132,7 +133,9 @@ def draw_sweep(
         row = []
         for image_scale in sweep.image_scales:
             options = replace(predictor.options, text_scale=text_scale, image_scale=image_scale)
-            predicted = predictor.predict(frame, [job.instruction], [job.seed], options=options, progress=progress)
+            predicted = predictor.predict(
+                frame, [job.instruction], [job.seed], horizon, options=options, progress=progress
+            )
             row.append(tensor_to_array(postprocess(predicted.cpu(), frame)[0]))
         rows.append([source, *row])
         labels.append(["input", *(f"text {text_scale:g}, image {scale:g}" for scale in sweep.image_scales)])

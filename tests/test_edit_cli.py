@@ -1,6 +1,7 @@
 """The command line in each mode, and what it says to bad input."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 import edit_cli
+from ldm.data.manifest import read_manifest
 from ldm.predictor import SAMPLERS
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
@@ -103,6 +105,35 @@ def test_a_rollout_writes_strip_frames_and_gif(run, picture, tmp_path):
     run("--input", picture, "--output", tmp_path / "single.png")
     first, single = (np.asarray(Image.open(tmp_path / name)) for name in ("r/001.png", "single.png"))
     assert np.array_equal(first, single), "its first frame is the plain prediction"
+    run("--input", picture, "--horizon", 9, "--output", tmp_path / "further.png")
+    third, further = (np.asarray(Image.open(tmp_path / name)) for name in ("r/003.png", "further.png"))
+    assert np.array_equal(third, further), "its third is three times as far ahead"
+    assert json.loads(Image.open(tmp_path / "further.png").text["prediction"])["horizon"] == 9
+
+
+def test_a_data_set_is_predicted_as_far_ahead_as_its_truth(run, pair_folder, tmp_path, capsys, caplog):
+    """The model sees 3 frames ahead: it reaches 6 in two predictions, and says so where it does not."""
+    data = pair_folder(length=10, horizon=6)
+    wanted = ("--input", data, "--limit", 1)
+    assert run(*wanted, "--output", tmp_path / "a", "--horizon", 6, edit=None) == 0
+    assert "peak memory" in capsys.readouterr().out and not caplog.text
+    assert run(*wanted, "--output", tmp_path / "b", edit=None) == 0
+    assert "predicts 3 frames ahead, these pairs are 6 apart" in caplog.text
+    assert run(*wanted, "--output", tmp_path / "c", "--horizon", 3, edit=None) == 2
+    assert "the pairs of this data set are 6 frames apart" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_disk_that_fills_up_at_the_video_leaves_the_pictures(run, picture, tmp_path, capsys, name):
+    """The encoder writes to the device on which no byte finds room."""
+    (tmp_path / f".a.{os.getpid()}.partial{name[1:]}").symlink_to("/dev/full")
+    wanted = ("--rollout", 3, "--output", tmp_path / "r.png", "--video", tmp_path / name)
+    assert run("--input", picture, *wanted) == 2
+    error = capsys.readouterr().err
+    assert "the disk is full" in error and name in error and "Traceback" not in error
+    assert not list(tmp_path.glob("*a.*")) and not list(tmp_path.glob(".*"))
+    assert len(list((tmp_path / "r").iterdir())) == 3 and (tmp_path / "r.png").is_file()
 
 
 def test_a_sweep_makes_one_sheet(run, picture, tmp_path):
@@ -139,11 +170,17 @@ def test_a_thousand_words_are_taken_and_the_cut_is_said(run, picture, tmp_path, 
         (["--cfg-image", "-0.5"], "image_scale -0.5 is outside"),
         (["--resolution", "9"], "multiples of 2"),
         (["--rollout", "0"], "--rollout 0: wanted at least 1"),
+        (["--horizon", "0"], "--horizon 0: wanted at least 1"),
+        (["--horizon", "4"], "horizon 4: this model predicts 3 frames ahead, and 6, 9, ... by feeding"),
+        (["--horizon", "6", "--rollout", "2"], "choose one"),
+        (["--tiny-decoder", "absent.safetensors"], "there is no tiny decoder absent.safetensors"),
         (["--batch-size", "0"], "--batch-size 0: wanted at least 1"),
         (["--rollout", "2", "--sweep"], "choose one of them"),
         (["--sweep", "a"], "wanted text scales x image scales"),
         (["--sweep", "--video", "a.gif"], "leave --video out"),
         (["--video", "a.avi"], "ending in .mp4 or .gif"),
+        (["--video", "a.gif", "--fps", "0"], "0.0 frames per second is outside"),
+        (["--video", "frame.png/a.gif"], "frame.png is a file, not a folder"),
         (["--sharpen", "9"], "outside [0, 2]"),
         (["--sampler", "dpm_solver", "--eta", "1"], "adds no noise"),
         (["--guide-between", "500", "100"], "lower first"),
@@ -185,3 +222,30 @@ def test_help_is_there_at_once():
     )
     assert "python edit_cli.py --input data/prepared" in answer.stdout
     assert "torch" not in answer.stderr and time.perf_counter() - begun < 2.0
+
+
+def test_a_data_set_leaves_what_it_took(run, pair_folder, tmp_path):
+    assert run("--input", pair_folder(), "--output", tmp_path / "out", edit=None) == 0
+    benchmark = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert benchmark["num_frames"] == 5 and benchmark["seconds_a_frame"] > 0 and benchmark["peak_memory_mib"] > 0
+    assert benchmark["seconds_15_frames"] == pytest.approx(15 * benchmark["seconds_a_frame"], abs=1e-3)
+
+
+def test_the_first_stage_alone_gives_back_the_truth(run, pair_folder, tmp_path, capsys):
+    """Without loss, since the tiny model's is a rearrangement of pixels; squared as predictions are."""
+    data, out = pair_folder(size=8), tmp_path / "bound"
+    assert run("--input", data, "--output", out, "--reconstruction", edit=None) == 0
+    assert "5 reconstructions of the truth" in capsys.readouterr().out
+    records = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert all(record["reconstruction"] is True and "steps" not in record for record in records)
+    for pair in read_manifest(data, "test"):
+        written, truth = (Image.open(path) for path in (out / f"{pair.pair_id}.png", pair.target_path(data)))
+        assert np.array_equal(np.asarray(written), np.asarray(truth))
+    assert run("--input", data, "--output", out, edit=None) == 2, "predictions do not mix with reconstructions"
+
+
+def test_a_reconstruction_refuses_what_it_would_ignore(run, pair_folder, picture, tmp_path, capsys):
+    assert run("--input", pair_folder(), "--output", tmp_path / "o", "--reconstruction", "--steps", 3, edit=None) == 2
+    assert "--steps would have no effect" in capsys.readouterr().err
+    assert run("--input", picture, "--reconstruction", edit=None) == 2
+    assert "give a data set as --input" in capsys.readouterr().err

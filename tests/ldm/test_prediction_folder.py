@@ -51,6 +51,7 @@ def test_records_say_how_each_picture_was_made(jobs, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [line["pair_id"] for line in lines] == [job.name for job in jobs]
     assert lines[0] == lines[0] | SETTINGS | {"seed": jobs[0].seed, "seconds": 0.5}
+    assert 0 < lines[0]["peak_memory_mib"] <= lines[-1]["peak_memory_mib"]
     with Image.open(tmp_path / "out" / lines[0]["file"]) as picture:
         assert picture.getpixel((0, 0)) == (99, 99, 99)
         assert json.loads(picture.text[METADATA_KEY])["steps"] == 2
@@ -85,7 +86,7 @@ def test_batches_keep_order_and_size(jobs):
     class Predictor:
         resolution = 8
 
-        def predict(self, frames, sentences, seeds, *, progress):
+        def predict(self, frames, sentences, seeds, horizon, *, progress):
             return frames
 
     batches = list(predict_batches(Predictor(), jobs, 2))

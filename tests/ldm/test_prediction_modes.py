@@ -26,7 +26,7 @@ class Brighter:
     resolution = 100
     options = SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)
 
-    def predict(self, frames, sentences, seeds, *, options, progress):
+    def predict(self, frames, sentences, seeds, horizon, *, options, progress):
         return frames * 0 + round(10 * options.text_scale + options.image_scale)
 
     def rollout(self, frames, sentences, seeds, num, *, progress):
