@@ -10,7 +10,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from einops import rearrange
 from scipy.ndimage import label
+
+from metrics.pixel import largest_channel
 
 COLOURS = ("red", "black", "blue", "green")
 COLOURS_OF_TASK = {
@@ -31,20 +34,24 @@ MIN_AREA = 0.0006  # share of the picture; a block of 5 cm covers 0.012, and 0.0
 def colour_mask(pixels: np.ndarray, colour: str) -> np.ndarray:
     """Pixels of a uint8 (H, W, 3) picture that have one of COLOURS: bool (H, W)."""
     if colour == "black":
-        return (pixels <= MAX_BLACK).all(axis=-1)
-    channel = ("red", "green", "blue").index(colour)
-    own = pixels[..., channel]
-    others = np.delete(pixels, channel, axis=-1)
-    return (own >= MIN_LEVEL) & (others < MAX_OTHER * own[..., None]).all(axis=-1)
+        return largest_channel(pixels) <= MAX_BLACK
+    planes = dict(zip(("red", "green", "blue"), rearrange(pixels, "h w c -> c h w"), strict=True))
+    own = planes.pop(colour)
+    mask, limit = own >= MIN_LEVEL, MAX_OTHER * own
+    for other in planes.values():
+        mask &= other < limit
+    return mask
 
 
 def find_block(pixels: np.ndarray, colour: str) -> tuple[float, float] | None:
     """Centroid (row, column) of the largest region of a colour; None where none is large enough."""
-    regions, count = label(colour_mask(pixels, colour))
-    if not count:
+    mask = colour_mask(pixels, colour)
+    smallest = max(2.0, MIN_AREA * mask.size)
+    if np.count_nonzero(mask) < smallest:
         return None
+    regions, _ = label(mask)
     areas = np.bincount(regions.ravel())[1:]
-    if areas.max() < max(2.0, MIN_AREA * regions.size):
+    if areas.max() < smallest:
         return None
     rows, columns = np.nonzero(regions == 1 + int(areas.argmax()))
     return float(rows.mean()), float(columns.mean())

@@ -6,10 +6,11 @@ import numpy as np
 
 from metrics.blocks import COLOURS, measure_blocks
 from metrics.convention import AS_PUBLISHED, PROPER
+from metrics.moments import GAUSSIAN, UNIFORM
 from metrics.motion import measure_copyness, measure_iou, motion_mask
 from metrics.multiscale import measure_ms_ssim
 from metrics.pixel import mean_error, psnr_of_mse, squared_error
-from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, ssim_maps
+from metrics.ssim import mean_inside, ssim_maps
 
 
 def measure_frames(

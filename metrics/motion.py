@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from metrics.pixel import check_same_shape
+from metrics.pixel import check_same_shape, largest_channel
 
 MOTION_THRESHOLD = 20  # grey levels of 256, largest of the three channels
 
@@ -16,8 +16,9 @@ MOTION_THRESHOLD = 20  # grey levels of 256, largest of the three channels
 def motion_mask(source: np.ndarray, target: np.ndarray, threshold: int = MOTION_THRESHOLD) -> np.ndarray:
     """Pixels that differ between two uint8 (H, W, 3) frames by more than `threshold` in any channel: bool (H, W)."""
     check_same_shape(source, target)
-    difference = np.maximum(source, target) - np.minimum(source, target)
-    return (difference > threshold).any(axis=-1)
+    difference = np.maximum(source, target)
+    difference -= np.minimum(source, target)
+    return largest_channel(difference) > threshold
 
 
 def measure_iou(mask: np.ndarray, other: np.ndarray) -> float:

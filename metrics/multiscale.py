@@ -9,11 +9,11 @@ reflected border at the coarsest one, and differs by some 1e-3 for it.
 import math
 
 import numpy as np
-from einops import reduce
 
 from metrics.convention import PROPER
+from metrics.moments import GAUSSIAN, walk_moments
 from metrics.pixel import check_same_shape
-from metrics.ssim import GAUSSIAN, K1, K2, measure_moments
+from metrics.ssim import K1, K2
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first
 MIN_SIZE = len(GAUSSIAN.weights) * 2 ** (len(EXPONENTS) - 1)  # 176: the window fits at the coarsest scale
@@ -25,29 +25,31 @@ def measure_ms_ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     if min(truth.shape[:2]) < MIN_SIZE:
         return math.nan
     x, y = prediction.astype(np.float64), truth.astype(np.float64)
+    *finer, coarsest = EXPONENTS
     product = 1.0
-    for scale, exponent in enumerate(EXPONENTS):
-        similarity, contrast = _measure_scale(x, y)
-        coarsest = scale == len(EXPONENTS) - 1
-        product *= max(similarity if coarsest else contrast, 0.0) ** exponent
+    for exponent in finer:
+        product *= max(_mean_term(x, y, with_luminance=False), 0.0) ** exponent
         x, y = _halve(x), _halve(y)
-    return product
+    return product * max(_mean_term(x, y, with_luminance=True), 0.0) ** coarsest
 
 
-def _measure_scale(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Mean SSIM and mean contrast-structure term of (H, W, 3) pictures."""
+def _mean_term(x: np.ndarray, y: np.ndarray, *, with_luminance: bool) -> float:
+    """Mean contrast-structure term of (H, W, 3) pictures; with luminance it is the mean SSIM."""
     c_1, c_2 = (K1 * PROPER.data_range) ** 2, (K2 * PROPER.data_range) ** 2
-    similarity, contrast = 0.0, 0.0
-    for channel in range(x.shape[2]):
-        moments = measure_moments(x[..., channel], y[..., channel], GAUSSIAN)
-        structure = (2.0 * moments.covariance + c_2) / (moments.variances + c_2)
-        luminance = (2.0 * moments.product_of_means + c_1) / (moments.squares_of_means + c_1)
-        contrast += float(structure.mean()) / x.shape[2]
-        similarity += float((luminance * structure).mean()) / x.shape[2]
-    return similarity, contrast
+    total, number = 0.0, 0
+    for _, moments in walk_moments(x, y, GAUSSIAN):
+        term = (moments.covariance + c_2) / (moments.variances + c_2)
+        if with_luminance:
+            term *= (moments.means + c_1) / (moments.squares + c_1)
+        total += float(term.sum())
+        number += term.size
+    return total / number
 
 
 def _halve(picture: np.ndarray) -> np.ndarray:
-    """Mean of each 2 x 2 square; an odd last row or column is left out."""
+    """Mean of each 2 x 2 square, line by line since that is seven times as fast; odd last rows and columns go."""
     height, width = (length // 2 * 2 for length in picture.shape[:2])
-    return reduce(picture[:height, :width], "(h 2) (w 2) c -> h w c", "mean")
+    lines = picture[0:height:2] + picture[1:height:2]
+    squares = lines[:, 0:width:2] + lines[:, 1:width:2]
+    squares *= 0.25
+    return squares

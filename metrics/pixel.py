@@ -29,8 +29,14 @@ def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
 def squared_error(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Squared difference of two uint8 (H, W, 3) pictures, summed over the channels: int32 (H, W)."""
     check_same_shape(prediction, truth)
-    difference = prediction.astype(np.int16) - truth
-    return np.einsum("hwc,hwc->hw", difference, difference, dtype=np.int32)
+    square = np.subtract(prediction, truth, dtype=np.int32)
+    square *= square
+    return square[..., 0] + square[..., 1] + square[..., 2]  # a reduction over three numbers takes three times as long
+
+
+def largest_channel(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) => largest of the three (H, W)."""
+    return np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2])
 
 
 def mean_error(error: np.ndarray, mask: np.ndarray | None = None) -> float:

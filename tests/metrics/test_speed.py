@@ -1,7 +1,9 @@
 """The command against a plain scikit-image loop, in one run on the same processors; `-m slow -s` prints the ratio.
 
-FRAME_PAIRS=1000 sets the number of pairs; 40 by default. Both read the same files, measure the same things on the same
-two rows (copy the input, a model) and resample episodes 2000 times.
+FRAME_PAIRS=1000 sets the number of pairs; 120 by default. Both read the same files, measure the same things on the same
+two rows (copy the input, a model) and resample episodes 2000 times: every pixel measure but MS-SSIM, which scikit-image
+lacks. Processor seconds are compared, since other programs may be running; where none is, two processes besides finish
+in half the time.
 """
 
 import csv
@@ -12,9 +14,11 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.measure import label, regionprops
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ldm.data.manifest import FramePair, read_manifest, write_manifest
+from metrics.blocks import ANY_TASK, MAX_OTHER, MIN_AREA, MIN_LEVEL
 from metrics.bootstrap import NUM_DRAWS
 from metrics.compute_metrics import main
 from metrics.motion import MOTION_THRESHOLD
@@ -22,7 +26,7 @@ from metrics.motion import MOTION_THRESHOLD
 SIZE = 256
 GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 KEYS = ("psnr", "psnr_as_published", "ssim", "ssim_as_published", "ssim_uniform", "ssim_uniform_as_published",
-        "psnr_motion", "ssim_motion", "iou_motion")  # fmt: skip
+        "psnr_motion", "ssim_motion", "iou_motion", "copyness", "block_error", "block_lost")  # fmt: skip
 
 
 def _smooth_frame(seed: int) -> np.ndarray:
@@ -34,7 +38,7 @@ def _smooth_frame(seed: int) -> np.ndarray:
 def many_pairs(tmp_path):
     """Pairs at 256 px, 10 an episode, and a prediction for each."""
     pairs = []
-    for i in range(int(os.environ.get("FRAME_PAIRS", "40"))):
+    for i in range(int(os.environ.get("FRAME_PAIRS", "120"))):
         sample = f"{i:07d}"
         folder = tmp_path / "data" / sample
         folder.mkdir(parents=True)
@@ -68,7 +72,27 @@ def _plain_measures(source, prediction, truth):
             values["ssim_motion"] = full.mean(-1)[inner].mean()
     values["psnr_motion"] = 10 * np.log10(255**2 / np.mean((truth[mask].astype(float) - prediction[mask]) ** 2))
     values["iou_motion"] = (mask & own).sum() / (mask | own).sum()
-    return values
+    values["copyness"] = (mask & ~own).sum() / mask.sum()
+    return values | _plain_blocks(prediction, truth)
+
+
+def _plain_blocks(prediction, truth):
+    """Distance of the centroids of the largest regions of each colour."""
+    errors, lost = [], []
+    for channel, colour in enumerate(("red", "green", "blue")):
+        assert colour in ANY_TASK
+        found = []
+        for frame in (truth, prediction):
+            own, others = frame[..., channel], np.delete(frame, channel, axis=-1)
+            regions = regionprops(
+                label((own >= MIN_LEVEL) & (others < MAX_OTHER * own[..., None]).all(-1), connectivity=1)
+            )
+            largest = max(regions, key=lambda region: region.area, default=None)
+            found.append(largest if largest is not None and largest.area >= MIN_AREA * own.size else None)
+        if found[0] is not None:
+            lost.append(found[1] is None)
+            errors += [] if found[1] is None else [np.linalg.norm(np.subtract(found[0].centroid, found[1].centroid))]
+    return {"block_error": np.mean(errors) if errors else np.nan, "block_lost": np.mean(lost) if lost else np.nan}
 
 
 def _plain_interval(values, episodes):
@@ -81,7 +105,7 @@ def _plain_interval(values, episodes):
     means = []
     for _ in range(NUM_DRAWS):
         drawn = generator.choice(len(names), len(names))
-        means.append(np.mean(np.concatenate([by_episode[names[i]] for i in drawn])))
+        means.append(np.nanmean(np.concatenate([by_episode[names[i]] for i in drawn])))
     return np.percentile(means, [2.5, 97.5])
 
 
@@ -108,7 +132,7 @@ def _run_plainly(folder):
                 ]
                 _plain_interval(*zip(*chosen, strict=True))
     return {
-        (row, key): float(np.mean([values[key] for values in rows])) for row, rows in scores.items() for key in KEYS
+        (row, key): float(np.nanmean([values[key] for values in rows])) for row, rows in scores.items() for key in KEYS
     }
 
 
@@ -137,4 +161,4 @@ def test_five_times_as_fast_as_a_plain_loop_and_equal(many_pairs, capsys):
     with capsys.disabled():
         print(f"\n{len(found)} rows: plain {plain:.1f} s, ours {ours:.1f} s, ratio {plain / ours:.1f}; "
               f"processor seconds {plain_cpu:.1f} and {our_cpu:.1f}, ratio {plain_cpu / our_cpu:.1f}")  # fmt: skip
-    assert plain / ours >= 5.0
+    assert plain_cpu / our_cpu >= 5.0

@@ -3,7 +3,8 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from metrics.convention import AS_PUBLISHED
-from metrics.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_ssim, ssim_maps
+from metrics.moments import GAUSSIAN, UNIFORM
+from metrics.ssim import mean_inside, measure_ssim, ssim_maps
 from tests.metrics.conftest import noisy_picture
 
 SKIMAGE_OPTIONS = {
