@@ -20,7 +20,13 @@ from metrics.pairs import Grouping, group_by_task
 from metrics.picture import Picture, file_stamp, read_picture, read_pixels
 
 COPY, MEAN, NEAREST = "copy the input", "mean of training targets", "target of the nearest training input"
+RECONSTRUCTION, UPPER_BOUND = "reconstruction", "(upper bound)"  # of the truth by a first stage; ends such a row's name
 NEAREST_SIZE = 64  # pixels a side on which current frames are compared
+
+
+def is_upper_bound(row: str) -> bool:
+    """Whether a row of a table is made from the truth, so that no prediction can be asked to beat it."""
+    return row.endswith(UPPER_BOUND)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@
     target of the nearest training input
                                       looking up instead of understanding: L2 distance of the current frames, within
                                       the task, on pixels at 64 x 64
-    autoencoder's reconstruction      the upper bound of a latent model: what its first stage makes of the truth
+    reconstruction (upper bound)      what a latent model's first stage makes of the truth
 
     python -m metrics.baselines --data data/sim_test --train-data data/sim_train --size 64 --output runs/baselines
     python -m metrics.baselines --train-data data/sim_train --size 64 --output-means means.npz
 
 The second keeps the mean pictures in one small file, for machines that do not have the training data. The
-reconstruction is a predictions folder like any other: edit_cli writes it.
+reconstruction needs the model, so edit_cli writes it, as a folder that metrics.compute_metrics takes:
+
+    python edit_cli.py --input data/sim_test --reconstruction --ckpt <weights> --output runs/reconstruction
+    python -m metrics.compute_metrics ... --predictions reconstruction=runs/reconstruction runs/predictions
 """
 
 import argparse

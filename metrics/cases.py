@@ -3,6 +3,7 @@
 table.json says where the true frames and the predictions lie; the pictures are read from there again.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +68,9 @@ def open_pictures(results: Results) -> Pictures:
 
 def choose_cases(results: Results, row: str, group: str, key: str = "psnr") -> dict[str, dict]:
     """Lines of pairs.jsonl that are best, median and worst in a measure; fewer for fewer than three pairs."""
-    entries = [
-        e for e in results.pairs if (e["row"], e["group"]) == (row, group) and isinstance(e.get(key), float | int)
-    ]
-    ordered = sorted(entries, key=lambda entry: (-entry[key], entry["pair_id"]))
+    entries = [entry for entry in results.pairs if (entry["row"], entry["group"]) == (row, group)]
+    known = [entry for entry in entries if not math.isnan(float(entry.get(key, "nan")))]  # inf and nan stand as text
+    ordered = sorted(known, key=lambda entry: (-float(entry[key]), entry["pair_id"]))
     if not ordered:
         return {}
     chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}

@@ -4,12 +4,13 @@ import json
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ldm.data.manifest import FramePair
+from metrics.baseline_predictors import RECONSTRUCTION, UPPER_BOUND, is_upper_bound
 from metrics.baselines import make_baselines
 from metrics.bootstrap import Estimate
 from metrics.cache import ScoreCache
@@ -91,11 +92,21 @@ def _match_all(options: Namespace, data: Path, pairs: list[FramePair]) -> list[P
     systems: dict[str, Predictions] = {}
     for argument in options.predictions:
         given, path = parse_named_folder(argument)
-        name = given or path.resolve().name
-        if name in systems:
-            raise ValueError(f"two predictions folders are called '{name}': name them, --predictions a={path} b=...")
-        systems[name] = match_predictions(path, pairs, name, options.match, others)
-    return list(systems.values())
+        system = _name(match_predictions(path, pairs, None, options.match, others), given)
+        if system.name in systems:
+            raise ValueError(
+                f"two predictions folders are called '{system.name}': name them, --predictions a={path} b=..."
+            )
+        systems[system.name] = system
+    return sorted(systems.values(), key=lambda system: not is_upper_bound(system.name))  # these beside the baselines
+
+
+def _name(system: Predictions, given: str | None) -> Predictions:
+    """The system under its row's name; reconstructions of the truth, by edit_cli or called so, are marked as such."""
+    reconstructs = bool(system.records) and all(entry.get("reconstruction") for entry in system.records.values())
+    if not reconstructs and given != RECONSTRUCTION:
+        return replace(system, name=given or system.folder.resolve().name)
+    return replace(system, name=f"{given or RECONSTRUCTION} {UPPER_BOUND}")
 
 
 def _measure_distributions(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ldm.data.atomic import write_text
 from ldm.data.manifest import FramePair
+from metrics.baseline_predictors import is_upper_bound
 from metrics.comparison import Comparison, pair_line
 from metrics.figures import GridColumn, make_grid, save_figure
 from metrics.predictions import Predictions
@@ -32,6 +33,7 @@ def make_comparison_grid(comparison: Comparison) -> tuple[list[str], list[GridCo
     """Row names and a column per group: the pair of median PSNR of the table's last row, not a picked one."""
     last = comparison.scorer.candidates[-1]
     systems = [system for system in comparison.scorer.candidates if isinstance(system, Predictions)] or [last]
+    systems.sort(key=lambda system: is_upper_bound(system.name))  # reconstructions stand next to the truth
     by_id = {pair.pair_id: pair for pair in comparison.pairs}
     columns = []
     for group in sorted({score.group for score in comparison.scores}):

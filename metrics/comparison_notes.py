@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ldm.data.manifest import FramePair
+from metrics.baseline_predictors import is_upper_bound
 from metrics.convention import AS_PUBLISHED_GAIN
 from metrics.motion import MOTION_THRESHOLD
 from metrics.multiscale import MIN_SIZE
@@ -32,6 +33,11 @@ def note_comparison(
         notes.append("Episodes are unknown (no index.jsonl or index.csv): intervals resample pairs and are too narrow.")
     for system in systems:
         notes += _note_matching(system)
+        if is_upper_bound(system.name):
+            notes.append(
+                f"{system.name}: the true frames, encoded and decoded by a first stage; no better can be asked of a "
+                "prediction in its latents."
+            )
     return notes
 
 

@@ -22,7 +22,7 @@ from metrics.cases import choose_cases, find_consecutive, open_pictures
 from metrics.curves import Series, plot_curves, plot_histograms, plot_series
 from metrics.figures import GridColumn, make_grid, save_figure
 from metrics.measures import MEASURES
-from metrics.runs import Results, Run
+from metrics.runs import Curve, Results, Run
 from metrics.table import ALL, IDENTICAL_DB
 
 log = logging.getLogger(__name__)
@@ -59,12 +59,25 @@ def _curve_figures(run: Run) -> NamedFigures:
     losses = {name: curve for name, curve in run.curves.items() if "loss" in name and "epoch" not in name}
     if losses:
         yield "loss", plot_curves(losses, "loss", log_scale=all(min(curve.values) > 0 for curve in losses.values()))
-    memory = {name: curve for name, curve in run.curves.items() if "gpu" in name and "mem" in name}
+    memory, utilisation = _gpu_curves(run, "mem"), _gpu_curves(run, "util")
     if memory:
         yield "gpu_memory", plot_curves(memory, "GPU memory (GiB)", smoothed=False)
-    utilisation = {name: curve for name, curve in run.curves.items() if "gpu" in name and "util" in name}
     if utilisation:
         yield "gpu_utilisation", plot_curves(utilisation, "GPU utilisation (%)", smoothed=False)
+
+
+def _gpu_curves(run: Run, part: str) -> dict[str, Curve]:
+    return {name: curve for name, curve in run.curves.items() if "gpu" in name and part in name}
+
+
+def note_figures(run: Run) -> list[str]:
+    """What a training run has no figure of, and why, in a sentence."""
+    if not run.curves:
+        return []
+    missing = [what for what, part in (("memory", "mem"), ("utilisation", "util")) if not _gpu_curves(run, part)]
+    if not missing:
+        return []
+    return [f"{run.label}: no figure of GPU {' and '.join(missing)}, since this run logged none (trained on a CPU?)."]
 
 
 def _histograms(run: Run) -> NamedFigures:
@@ -150,7 +163,7 @@ def _picture_grids(run: Run) -> NamedFigures:
         if shown:
             frames = [pictures.read_frames(pair_id) for _, pair_id in shown]
             columns = [GridColumn("input", tuple(source for source, _ in frames))]
-            for system in results.systems:
+            for system in (*results.systems, *results.upper_bounds):
                 columns.append(
                     GridColumn(system, tuple(pictures.read_prediction(system, pair_id) for _, pair_id in shown))
                 )

@@ -24,7 +24,7 @@ from rich.table import Table as RichTable
 from ldm.data.atomic import write_text
 from metrics.baseline_predictors import COPY
 from metrics.convention import AS_PUBLISHED_GAIN
-from metrics.paper_figures import write_figures
+from metrics.paper_figures import note_figures, write_figures
 from metrics.paper_numbers import ALIASES, PAPERS, FactSheet, Paper, PrintedScore, ScoreSheet
 from metrics.runs import Results, Run, read_runs
 from metrics.table import ALL
@@ -218,6 +218,8 @@ def main(argv: list[str] | None = None) -> int:
     for table in tables:
         console.print(to_rich(table))
     console.print(f"Convention of the printed scores: {paper.convention}.", highlight=False, markup=False)
+    for note in (note for run in runs if options.output for note in note_figures(run)):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     for file in files:
         console.print(str(file), highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metrics.motion import MOTION_THRESHOLD
 from metrics.predictions import Predictions
+from metrics.runs import BENCHMARK, read_json
 
 
 def describe_comparison(options: Namespace, systems: Sequence[Predictions]) -> dict:
@@ -28,13 +29,14 @@ def describe_comparison(options: Namespace, systems: Sequence[Predictions]) -> d
 
 
 def describe_systems(systems: Iterable[Predictions]) -> dict:
-    """Folders, missing and unmatched pictures, and what all lines of predictions.jsonl agree on."""
+    """Folders, missing and unmatched pictures, what all lines of predictions.jsonl agree on, and benchmark.json."""
     return {
         system.name: {
             "folder": str(system.folder),
             "missing": list(system.missing),
             "unmatched": list(system.unmatched),
             "settings": _common_settings(system.records),
+            "benchmark": read_json(system.folder / BENCHMARK),
         }
         for system in systems
     }

@@ -18,11 +18,13 @@ import numpy as np
 from rich.console import Console
 
 from ldm.data.atomic import write_text
+from metrics.baseline_predictors import is_upper_bound
 from metrics.cases import Pictures, find_cases, open_pictures
 from metrics.measures import MEASURES
-from metrics.paper_figures import make_run_figures
+from metrics.paper_figures import make_run_figures, note_figures
 from metrics.report_page import embed_figure, embed_picture, make_facts, make_notes, make_page, make_section
 from metrics.runs import Results, Run, read_runs
+from metrics.table_formats import is_identical
 
 FIGURES_WITH_PICTURES = ("grid", "consecutive")  # the page shows its own cases, which zoom
 
@@ -67,7 +69,8 @@ def _run_sections(run: Run) -> Iterator[str]:
         if not name.startswith(FIGURES_WITH_PICTURES)
     ]
     if figures:
-        yield make_section(f"{run.label}: curves", f'<div class="figures">{"".join(figures)}</div>')
+        drawn = f'<div class="figures">{"".join(figures)}</div>'
+        yield make_section(f"{run.label}: curves", drawn, make_notes(note_figures(run)))
 
 
 def _facts(run: Run) -> dict[str, object]:
@@ -78,8 +81,11 @@ def _facts(run: Run) -> dict[str, object]:
     for number, part in enumerate(run.facts.get("parts", ()), start=1):
         said = ", ".join(f"{key} {part[key]}" for key in ("command", "commit", "device", "seconds") if key in part)
         facts[f"part {number}"] = said
-    facts |= {f"benchmark: {key}": value for key, value in run.benchmark.items()}
-    return facts
+    return facts | {f"benchmark: {key}": _text(value) for key, value in run.benchmark.items()}
+
+
+def _text(value: object) -> object:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else value
 
 
 def _measurement(results: Results) -> dict[str, object]:
@@ -107,11 +113,12 @@ def _table(keys: list[str], lines: list[tuple[str, dict]], first_heading: str) -
 
 
 def _row(keys: list[str], name: str, line: dict, lines: list[tuple[str, dict]]) -> str:
-    cells = []
-    for key in keys:
-        estimate = line["estimates"].get(key) or {}
-        rivals = [other["estimates"].get(key) for other_name, other in lines if other_name == name]
-        cells.append(_cell(key, estimate, rivals))
+    rivals = [other for its_name, other in lines if its_name == name and not is_upper_bound(other["row"])]
+    if is_upper_bound(line["row"]):
+        rivals = []
+    cells = [
+        _cell(key, line["estimates"].get(key) or {}, [rival["estimates"].get(key) for rival in rivals]) for key in keys
+    ]
     count = (
         line["num_pairs"] if line["num_pairs"] == line["num_wanted"] else f"{line['num_pairs']} of {line['num_wanted']}"
     )
@@ -127,13 +134,14 @@ def _cell(key: str, estimate: dict, rivals: list[dict | None]) -> str:
         return '<td data-value="">-</td>'
     measure = MEASURES[key]
     means = [rival["mean"] for rival in rivals if rival and rival["mean"] is not None]
-    best = mean == (max(means) if measure.higher_is_better else min(means))
+    best = bool(means) and mean == (max(means) if measure.higher_is_better else min(means))
+    text = "inf" if is_identical(key, mean) else f"{mean:.{measure.digits}f}"
     interval = ""
-    if estimate.get("low") is not None:
+    if estimate.get("low") is not None and text != "inf":
         low, high = (f"{estimate[part]:.{measure.digits}f}" for part in ("low", "high"))
         interval = f' <span class="interval">[{low}–{high}]</span>'
     marked = ' class="best"' if best else ""
-    return f'<td{marked} data-value="{mean!r}">{mean:.{measure.digits}f}{interval}</td>'
+    return f'<td{marked} data-value="{mean!r}">{text}{interval}</td>'
 
 
 def _cases(results: Results) -> str:

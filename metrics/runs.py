@@ -5,7 +5,8 @@
     <run>/run.json                      commands, commits, devices, steps, seconds
     <run>/config.yaml                   the composed config
     <run>/**/table.json, pairs.jsonl    written by metrics.compute_metrics --output <run>/metrics
-    <run>/benchmark.json                whatever was measured about speed: parameters, seconds_15_frames, ...
+    <run>/benchmark.json                parameters, seconds_15_frames, ...; without it, what edit_cli wrote beside the
+                                        predictions of the first table, which table.json keeps
 
 Everything is optional, so the output folder of metrics.compute_metrics alone is a run too.
 """
@@ -15,8 +16,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metrics.baseline_predictors import is_upper_bound
 from metrics.named_folder import parse_named_folder
 
+BENCHMARK = "benchmark.json"
 TABLE_DEPTH = 3  # folders below the run in which tables are looked for
 
 
@@ -40,7 +43,22 @@ class Results:
     @property
     def systems(self) -> list[str]:
         """Rows that are predictions, not baselines."""
-        return list(self.table.get("provenance", {}).get("systems", {}))
+        return [row for row in self._described if not is_upper_bound(row)]
+
+    @property
+    def upper_bounds(self) -> list[str]:
+        """Rows that are reconstructions of the truth."""
+        return [row for row in self._described if is_upper_bound(row)]
+
+    @property
+    def benchmark(self) -> dict:
+        """What the predictions of the last system took, where that was kept."""
+        return self._described[self.systems[-1]].get("benchmark", {}) if self.systems else {}
+
+    @property
+    def _described(self) -> dict[str, dict]:
+        """What provenance says of the rows that came from folders."""
+        return self.table.get("provenance", {}).get("systems", {})
 
     def estimate(self, row: str, group: str, key: str) -> dict | None:
         """Mean, low, high and n of a cell; None where there is none."""
@@ -76,13 +94,14 @@ def read_run(argument: str) -> Run:
         raise FileNotFoundError(
             f"no run folder {folder}. Train one with main.py, or score one with metrics.compute_metrics."
         )
+    results = tuple(_read_results(folder, path) for path in _find_tables(folder))
     run = Run(
         label=label or folder.resolve().name,
         folder=folder,
-        results=tuple(_read_results(folder, path) for path in _find_tables(folder)),
+        results=results,
         curves=_read_curves([*sorted(folder.glob("metrics-*.csv")), folder / "metrics.csv"]),
-        facts=_read_json(folder / "run.json"),
-        benchmark=_read_json(folder / "benchmark.json"),
+        facts=read_json(folder / "run.json"),
+        benchmark=read_json(folder / BENCHMARK) or next(filter(None, (table.benchmark for table in results)), {}),
         config_text=(folder / "config.yaml").read_text(encoding="utf-8") if (folder / "config.yaml").is_file() else "",
     )
     if not (run.results or run.curves or run.facts or run.benchmark):
@@ -113,7 +132,7 @@ def _find_tables(folder: Path) -> list[Path]:
 
 
 def _read_results(run: Path, path: Path) -> Results:
-    table = _read_json(path)
+    table = read_json(path)
     if "lines" not in table:
         raise ValueError(f"{path} is no table of metrics.compute_metrics; delete it or write it again.")
     return Results(
@@ -130,7 +149,12 @@ def _read_pairs(path: Path) -> list[dict]:
         raise ValueError(f"{path} is damaged ({error}); write it again with metrics.compute_metrics.") from error
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; empty where there is none.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
     if not path.is_file():
         return {}
     try:

@@ -73,12 +73,16 @@ def make_table(
     return ScoreTable(tuple(keys), tuple(lines), tuple(notes), provenance or {})
 
 
+def ceiling_of(key: str) -> float:
+    """What an infinite value of a measure counts as."""
+    return IDENTICAL_DB + (AS_PUBLISHED_GAIN if key.endswith("as_published") else 0.0)
+
+
 def _estimate(members: list[PairScore], keys: Sequence[str]) -> dict[str, Estimate]:
     if not members:
         return {}
     values = np.array([[member.values[key] for key in keys] for member in members], dtype=float)
-    ceilings = [IDENTICAL_DB + (AS_PUBLISHED_GAIN if key.endswith("as_published") else 0.0) for key in keys]
-    values = np.where(np.isposinf(values), ceilings, values)
+    values = np.where(np.isposinf(values), [ceiling_of(key) for key in keys], values)
     estimates = estimate_mean(values, [member.group for member in members], [member.episode for member in members])
     return dict(zip(keys, estimates, strict=True))
 

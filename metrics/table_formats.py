@@ -11,21 +11,29 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from metrics.baseline_predictors import is_upper_bound
 from metrics.bootstrap import Estimate
 from metrics.measures import MEASURES
-from metrics.table import Line, ScoreTable
+from metrics.table import Line, ScoreTable, ceiling_of
 
 NAME_WIDTH, CELL_WIDTH = 26, 18  # columns of a terminal: the row's name, the widest cell
 
 
 def format_estimate(key: str, estimate: Estimate) -> str:
-    """ "17.88 [17.20–18.51]"; without brackets where one episode gives no interval."""
+    """ "17.88 [17.20–18.51]"; without brackets where one episode gives no interval; "inf" where all are identical."""
     digits = MEASURES[key].digits
     if not estimate.n:
         return "-"
+    if is_identical(key, estimate.mean):
+        return "inf"
     if math.isnan(estimate.low):
         return f"{estimate.mean:.{digits}f}"
     return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
+
+
+def is_identical(key: str, mean: float) -> bool:
+    """Whether a mean PSNR is that of pictures which all equal the truth."""
+    return key.startswith("psnr") and math.isclose(mean, ceiling_of(key), rel_tol=1e-12)
 
 
 def _count(line: Line) -> str:
@@ -85,9 +93,12 @@ def _bold(text: str, best: bool) -> str:
 
 
 def is_best(table: ScoreTable, line: Line, key: str) -> bool:
-    """Whether no other row of the group has a better mean."""
+    """Whether no other row of the group has a better mean; an upper bound is nobody's rival."""
+    if is_upper_bound(line.row):
+        return False
     sign = 1.0 if MEASURES[key].higher_is_better else -1.0
-    rivals = [sign * other.estimates[key].mean for other in table.lines if other.group == line.group]
+    others = [other for other in table.lines if other.group == line.group and not is_upper_bound(other.row)]
+    rivals = [sign * other.estimates[key].mean for other in others]
     rivals = [rival for rival in rivals if not math.isnan(rival)]
     return bool(rivals) and sign * line.estimates[key].mean == max(rivals)
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -31,6 +32,15 @@ def results(tmp_path):
     arguments = ["--data", folder, "--predictions", f"model={tmp_path / 'p'}", "--output", tmp_path / "o"]
     assert compute_metrics([str(argument) for argument in arguments]) == 0
     return read_run(str(tmp_path / "o")).results[0]
+
+
+def test_a_perfect_prediction_is_the_best(results):
+    """pairs.jsonl holds its PSNR as "inf"; what is not known is no case."""
+    pairs = [
+        entry | {"psnr": {5: "inf", 3: "nan"}.get(entry["source_index"], entry["psnr"])} for entry in results.pairs
+    ]
+    chosen = choose_cases(replace(results, pairs=tuple(pairs)), "model", "t")
+    assert {kind: entry["source_index"] for kind, entry in chosen.items()} == {"best": 5, "median": 6, "worst": 7}
 
 
 def test_cases_are_best_median_and_worst(results):

@@ -4,10 +4,13 @@ import json
 import pytest
 from PIL import Image
 
+import edit_cli
 from metrics import baselines
 from metrics.baseline_predictors import COPY, MEAN, NEAREST
 from metrics.compute_metrics import main
+from metrics.runs import read_run
 from tests.metrics.conftest import moving_square
+from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
 def _rows(output):
@@ -28,6 +31,44 @@ def test_table_has_baselines_and_the_perfect_model(pair_folder, predict, tmp_pat
     assert "copy the input" in printed and "resampling episodes" in printed
     assert len((tmp_path / "o" / "pairs.jsonl").read_text().splitlines()) == 24
     assert Image.open(tmp_path / "o" / "grid.png").width > 100
+
+
+def test_reconstruction_is_an_upper_bound_beside_the_baselines(
+    pair_folder, predict, tmp_path, tiny_model_config, capsys
+):
+    """By a small KL first stage with random weights, through edit_cli; the best row is chosen without it."""
+    data, output = pair_folder(num_episodes=1), tmp_path / "bound"
+    model = predict(data, lambda pair: moving_square(6))
+    coder = {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "z_channels": 4, "resolution": 16}
+    tiny_model_config["params"]["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
+    tiny_model_config["params"]["first_stage_config"] = {
+        "target": "ldm.models.autoencoder.AutoencoderKL",
+        "params": {"ddconfig": coder, "embed_dim": 4},
+    }
+    checkpoint = write_tiny_checkpoint(tmp_path / "kl", tiny_model_config)
+    arguments = ["--input", data, "--ckpt", checkpoint, "--resolution", 16, "--reconstruction", "--output", output]
+    assert edit_cli.main([str(a) for a in arguments]) == 0
+    arguments = ["--data", data, "--predictions", model, output, "--no-cache", "--output", tmp_path / "o"]
+    assert main([str(a) for a in arguments]) == 0
+    rows = _rows(tmp_path / "o")
+    assert [row["row"] for row in rows[:3]] == [COPY, "reconstruction (upper bound)", "model"]
+    assert all(0 < float(row["psnr"]) < 100 for row in rows)
+    assert "reconstruction (upper bound): the true frames, encoded and decoded" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert read_run(str(tmp_path / "o")).results[0].systems == ["model"]
+    assert Image.open(tmp_path / "o" / "grid.png").height > Image.open(tmp_path / "o" / "grid.png").width
+
+
+def test_lossless_reconstruction_is_inf_and_one_and_not_the_best(pair_folder, predict, tmp_path):
+    data = pair_folder()
+    lossless = predict(data, lambda pair: moving_square(pair.episode % 3 + 7), "lossless")
+    model = predict(data, lambda pair: moving_square(6))
+    arguments = ["--data", data, "--predictions", f"reconstruction={lossless}", model, "--output", tmp_path / "o"]
+    assert main([str(a) for a in arguments]) == 0
+    text = (tmp_path / "o" / "table.md").read_text()
+    assert text.count("|  | reconstruction (upper bound) | inf | 1.0000 [1.0000–1.0000] | inf | ") == 3
+    assert all("**" in line for line in text.splitlines() if line.startswith("|  | model"))
 
 
 def test_copy_the_input_stands_even_alone(pair_folder, tmp_path, capsys):

@@ -1,4 +1,4 @@
-from metrics.paper_figures import make_run_figures, write_figures
+from metrics.paper_figures import make_run_figures, note_figures, write_figures
 from metrics.runs import Curve, Run, read_run
 from tests.metrics.test_cases import results  # noqa: F401 - a fixture
 
@@ -9,6 +9,30 @@ def test_a_run_gets_the_figures_that_it_has_data_for(run_folder):
     assert "ablation_psnr_by_epoch" in names and "ablation_ssim_by_epoch" in names
     assert {"histogram_psnr_metrics_epoch_10", "grid_metrics_epoch_2"} <= set(names)
     assert not any(name.startswith(("horizon", "consecutive", "gpu_util")) for name in names)
+
+
+def test_what_gpu_stats_logs_is_drawn(tmp_path):
+    """The columns of metrics.csv as ldm.callbacks.gpu_stats and Lightning's CSVLogger write them."""
+    head = "epoch,gpu/memory_allocated_gib,gpu/memory_peak_gib,gpu/utilization_percent,step,train/loss"
+    (tmp_path / "metrics.csv").write_text(
+        "\n".join([head, "0,1.5,2.5,80.0,50,", "0,,,,50,0.1", "0,1.5,2.75,90.0,100,"])
+    )
+    run = read_run(str(tmp_path))
+    figures = dict(make_run_figures(run))
+    (peak,) = [line for line in figures["gpu_memory"].axes[0].lines if line.get_label() == "gpu/memory_peak_gib"]
+    assert list(peak.get_xdata()) == [50, 100] and list(peak.get_ydata()) == [2.5, 2.75]
+    (utilisation,) = figures["gpu_utilisation"].axes[0].lines
+    assert list(utilisation.get_ydata()) == [80, 90]
+    assert note_figures(run) == []
+
+
+def test_a_run_without_a_gpu_is_said_to_have_no_such_figure(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,train/loss\n0,50,0.1\n")
+    run = read_run(f"small={tmp_path}")
+    assert [name for name, _ in make_run_figures(run)] == ["loss"]
+    (note,) = note_figures(run)
+    assert "small: no figure of GPU memory and utilisation" in note
+    assert note_figures(Run("scored only", tmp_path)) == []
 
 
 def test_ablation_orders_checkpoints_by_number_not_by_name(run_folder):

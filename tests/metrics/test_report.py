@@ -21,7 +21,8 @@ def page(run_folder, tmp_path_factory):
 
 def test_page_says_how_it_was_measured(page):
     text = page.read_text()
-    for words in ("python main.py", "commit abc", "metrics.compute_metrics --data", "copy the input", "190"):
+    for words in ("python main.py", "commit abc", "metrics.compute_metrics --data", "copy the input", "190",
+                  "no figure of GPU utilisation, since"):  # fmt: skip
         assert words in text
     assert text.count("<img src=") >= 2 * 2 * 4  # two tables, two tasks, at least a best case of four pictures
 

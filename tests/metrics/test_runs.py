@@ -1,6 +1,9 @@
 import pytest
 
+from metrics.compute_metrics import main as compute_metrics
+from metrics.paper_tables import find_fact
 from metrics.runs import read_run, read_runs
+from tests.metrics.conftest import moving_square
 
 
 def test_everything_a_run_says_is_read(run_folder):
@@ -40,6 +43,18 @@ def test_bad_runs_are_named(tmp_path, run_folder):
         read_run(str(tmp_path / "empty"))
     with pytest.raises(ValueError, match="two runs are called 'a'"):
         read_runs([f"a={run_folder}", f"a={run_folder}"])
+
+
+def test_what_edit_cli_measured_reaches_the_run_through_the_table(pair_folder, predict, tmp_path):
+    """A benchmark.json of the run's own comes before it."""
+    data = pair_folder()
+    predictions = predict(data, lambda pair: moving_square(7))
+    (predictions / "benchmark.json").write_text('{"parameters": "3.2M", "seconds_15_frames": 1.5}')
+    arguments = ["--data", data, "--predictions", predictions, "--output", tmp_path / "run" / "metrics"]
+    assert compute_metrics([str(argument) for argument in arguments]) == 0
+    assert find_fact(read_run(str(tmp_path / "run")), "benchmark:seconds_15_frames") == "1.5"
+    (tmp_path / "run" / "benchmark.json").write_text('{"seconds_15_frames": 2.5}')
+    assert find_fact(read_run(str(tmp_path / "run")), "benchmark:seconds_15_frames") == "2.5"
 
 
 def test_parts_of_a_resumed_run_make_one_curve(tmp_path):
