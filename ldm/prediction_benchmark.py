@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ldm.callbacks.run_facts import describe_device, read_commit
+from ldm.callbacks.run_facts import describe_device
+from ldm.commit import read_commit
 from ldm.data.atomic import write_json
 from ldm.loading import LoadedPredictor
 from ldm.models.diffusion.ddpm import describe_parts

@@ -20,7 +20,8 @@ from torch import nn
 from ldm.data.atomic import write_json, write_text
 from ldm.errors import BAD_INPUT, sentence_for
 from ldm.util import get_obj_from_str, instantiate_from_config
-from metrics.benchmark_training import describe_run, median_seconds
+from metrics.benchmark_report import machine_facts
+from metrics.benchmark_training import median_seconds
 from metrics.image_loss_cases import (
     Agreement,
     count_costs,
@@ -282,7 +283,7 @@ def run(argv: Sequence[str]) -> str:
             raise ValueError(f"--{name} {getattr(opt, name)}: wanted at least 1.")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     result = measure(make_subject(opt, device), opt, device)
-    result["machine"] = describe_run(device)
+    result["machine"] = machine_facts(device)
     text = format_report(result)
     if opt.output:
         write_json(opt.output / f"{opt.name}.json", result)

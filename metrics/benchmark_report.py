@@ -1,7 +1,9 @@
 """What a benchmark says: the machine's own rates, its facts, and the table as markdown and json. Layer 1."""
 
 import json
+import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ldm.commit import read_commit
 from ldm.data.atomic import write_json, write_text
 
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
@@ -69,7 +72,7 @@ def _seconds(act: Any, device: torch.device) -> float:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """Device, versions, threads."""
+    """Device, versions, threads, load, commit and command of this run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "device": name,
@@ -77,6 +80,9 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+        "commit": read_commit(),
+        "command": "python -m metrics.benchmark " + " ".join(sys.argv[1:]),
     }
 
 
@@ -109,8 +115,8 @@ def to_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     memory = [f"{r.row} {r.memory_mib:.0f} MiB" for r in results if r.memory_mib is not None]
-    said = [f"{name}: {value}" for name, value in facts.items() if not name.startswith("parity")]
-    lines += ["", f"Peer: diffusers {results[0].peer}. " + "; ".join(said) + "."]
+    said = [f"{name} {value}" for name, value in facts.items() if not name.startswith(("parity", "command"))]
+    lines += ["", f"Peer: diffusers {results[0].peer}. " + "; ".join(said) + ".", "", f"`{facts['command']}`"]
     lines += [f"Peak memory: {', '.join(memory)}."] if memory else []
     return "\n".join(lines) + "\n"
 

@@ -18,10 +18,7 @@ Layer 1. Source of the rules: shared/design/performance.md, section 6.
 
 import argparse
 import logging
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -182,22 +179,6 @@ def _other_lines(
     return [training_rows.measure_trainer(bench, dtype, max(4, steps), rounds)]
 
 
-def describe_run(device: torch.device) -> dict:
-    """Device, versions, load, commit and command of this run."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return machine_facts(device) | {
-        "load": round(os.getloadavg()[0], 1),
-        "commit": described.stdout.strip() or "unknown",
-        "command": "python -m metrics.benchmark " + " ".join(sys.argv[1:]),
-    }
-
-
 def format_rows(result: dict) -> str:
     """The tables as markdown."""
     machine = result["machine"]
@@ -271,7 +252,7 @@ def run(argv: Sequence[str]) -> str:
     if opt.dtype == "fp16" and device.type == "cpu":
         raise ValueError("--dtype fp16: Lightning trains in bf16 on a CPU when asked for fp16; give --dtype bf16.")
     size = opt.size or ("full" if device.type == "cuda" else "tiny")
-    facts = {"machine": describe_run(device), "size": size, "dtype": opt.dtype}
+    facts = {"machine": machine_facts(device), "size": size, "dtype": opt.dtype}
 
     def keep(result: dict) -> None:
         if opt.output:

@@ -1,10 +1,9 @@
 """What a table was made of, so that its numbers can be traced and its pictures found again. Layer 1."""
 
-import subprocess
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from ldm.commit import read_commit
 from metrics.motion import MOTION_THRESHOLD
 from metrics.predictions import Predictions
 from metrics.runs import BENCHMARK, read_json
@@ -40,17 +39,6 @@ def describe_systems(systems: Iterable[Predictions]) -> dict:
         }
         for system in systems
     }
-
-
-def read_commit() -> str:
-    """Commit of the code that measures, "-dirty" where it was changed; "unknown" outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def _common_settings(records: dict[str, dict]) -> dict:

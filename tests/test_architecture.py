@@ -18,6 +18,7 @@ MAX_ARGUMENTS = 12
 GROUND = (
     "ldm.util",
     "ldm.errors",
+    "ldm.commit",
     "ldm.data.batch",
     "ldm.data.pixels",
     "ldm.data.manifest",

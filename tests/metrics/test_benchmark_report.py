@@ -15,19 +15,23 @@ def make_result(**changes):
 def test_a_ratio_within_the_spread_is_marked():
     clear, unclear = make_result(), make_result(theirs=1.05)
     assert clear.ratio == 3.0 and clear.is_clear and not unclear.is_clear
-    text = to_markdown([clear, unclear], {"parity": 1e-6, "device": "x"})
+    text = to_markdown([clear, unclear], {"parity": 1e-6, "device": "x", "command": "python -m x"})
     lines = [line for line in text.splitlines() if line.startswith("| I1")]
     assert "within the spread" not in lines[0] and "within the spread" in lines[1]
     assert "| 10.0 |" in lines[0], "times floor"
 
 
 def test_memory_is_said_where_it_was_measured():
-    assert "Peak memory: I1 512 MiB" in to_markdown([make_result(memory_mib=512.0)], {"parity": 0.0})
-    assert "Peak memory" not in to_markdown([make_result()], {"parity": 0.0})
+    assert "Peak memory: I1 512 MiB" in to_markdown(
+        [make_result(memory_mib=512.0)], {"parity": 0.0, "command": "python -m x"}
+    )
+    assert "Peak memory" not in to_markdown([make_result()], {"parity": 0.0, "command": "python -m x"})
 
 
 def test_rates_are_positive_and_facts_name_the_machine(monkeypatch):
     monkeypatch.setitem(__import__("metrics.benchmark_report").benchmark_report.MATRIX_SIDE, "cpu", 64)
     product, copy = measure_rates(torch.device("cpu"), torch.float32)
     assert product > 1e6 and copy > 1e6
-    assert machine_facts(torch.device("cpu"))["torch"] == torch.__version__
+    facts = machine_facts(torch.device("cpu"))
+    assert facts["torch"] == torch.__version__
+    assert facts["commit"] and facts["command"].startswith("python -m metrics.benchmark")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from ldm.callbacks.run_facts import RunFacts, read_commit
+from ldm.callbacks.run_facts import RunFacts
 
 
 def test_a_resumed_run_adds_a_part(tmp_path):
@@ -20,7 +20,3 @@ def test_a_resumed_run_adds_a_part(tmp_path):
     assert run["steps"] == 9
     assert [(part["first_step"], part["last_step"]) for part in run["parts"]] == [(0, 5), (5, 9)]
     assert {"command", "commit", "device", "torch", "seconds"} <= run["parts"][0].keys()
-
-
-def test_the_commit_is_known_or_said_to_be_unknown():
-    assert read_commit()
