@@ -265,7 +265,8 @@ def show_progress(steps: Iterable, what: str, total: int) -> Iterable:
     from rich.console import Console
     from rich.progress import track
 
-    return track(steps, what, total=total, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(steps, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def step_bar(steps: Sequence[int]) -> Iterable:
@@ -310,6 +311,8 @@ def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -
     from ldm.prediction_folder import jobs_of_pairs, predict_batches, predict_data_set
 
     pairs = choose_pairs(opt)
+    if opt.frames is not None and len(pairs) < opt.frames:
+        log.info("--frames %d: the episode of %s has only %d pairs.", opt.frames, pairs[0].pair_id, len(pairs))
     check_truths(pairs, opt.horizon, loaded.horizon)
     jobs = jobs_of_pairs(pairs, opt.input, opt.output, opt.edit, opt.seed)
 

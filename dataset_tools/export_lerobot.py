@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recordings = group_views(episodes, SentenceRule(args.instructions, args.instruction))
         rate = args.fps or common_rate(episodes)
         console = Console(stderr=True)
-        shown = track(recordings, "episodes", total=len(recordings), console=console)
+        shown = track(recordings, "episodes", total=len(recordings), console=console, disable=not console.is_terminal)
         count = write_lerobot(shown, args.output, rate=rate, pictures=args.pictures)
         log.info("wrote %d episodes to %s at %g frames per second.", count, args.output, rate)
     return status.code

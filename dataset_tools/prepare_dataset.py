@@ -166,7 +166,7 @@ def write_jsonl(folder: Path) -> None:
 
 def _convert(parts: list[Part], folder: Path, options: Options, workers: int, console: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("pairs", total=sum(len(part.pairs) for part in parts))
         for part in _converted(parts, folder, options, min(workers, len(parts))):
             progress.advance(bar, len(part.pairs))

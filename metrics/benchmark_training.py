@@ -183,6 +183,8 @@ def format_rows(result: dict) -> str:
     """The tables as markdown."""
     machine = result["machine"]
     lines = [
+        "# Speed of training",
+        "",
         f"{machine['device']}, {machine['threads']} thread(s), load {machine['load']}, torch {machine['torch']}, "
         f"commit {machine['commit']}; size {result['size']}, {result['dtype']}; matrix product "
         f"{result['matmul_gflops']:.1f} GFLOP/s, copy {result['copy_gb_per_s']:.1f} GB/s",

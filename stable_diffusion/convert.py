@@ -185,7 +185,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def bar(names: Iterable) -> Iterable:
         names = list(names)
-        return track(names, description=f"{len(names)} tensors", console=Console(stderr=True), transient=True)
+        console, what = Console(stderr=True), f"{len(names)} tensors"
+        return track(names, what, console=console, transient=True, disable=not console.is_terminal)
 
     try:
         convert(
