@@ -146,18 +146,19 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | ProjectedContext) -> Tensor:
         """x (B, C, H, W), context (B, L, context_dim) => (B, C, H, W)."""
-        h, w = x.shape[-2:]
         tokens = self._enter(self.norm(x))
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
-        return self._leave(tokens, h, w) + x
+        return self._leave(tokens, x) + x
 
     def _enter(self, x: Tensor) -> Tensor:
         if self.use_linear:
             return self.proj_in(rearrange(x, "b c h w -> b (h w) c"))
         return rearrange(self.proj_in(x), "b c h w -> b (h w) c")
 
-    def _leave(self, tokens: Tensor, h: int, w: int) -> Tensor:
-        if self.use_linear:
-            return rearrange(self.proj_out(tokens), "b (h w) c -> b c h w", h=h, w=w)
-        return self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=h, w=w))
+    def _leave(self, tokens: Tensor, x: Tensor) -> Tensor:
+        tokens = self.proj_out(tokens) if self.use_linear else tokens
+        h = rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2], w=x.shape[3])
+        if x.is_contiguous():  # a strided view makes every later convolution copy its weights to the view's layout
+            h = h.contiguous()
+        return h if self.use_linear else self.proj_out(h)

@@ -95,3 +95,14 @@ def test_checkpointed_block_has_the_same_gradients_under_autocast():
             block(x, context).float().square().mean().backward()
     assert torch.equal(plain.attn2.to_k.weight.grad, saving.attn2.to_k.weight.grad)
     assert saving.attn1.to_q.weight.grad is None
+
+
+@pytest.mark.parametrize("use_linear", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_layout_of_the_feature_map_is_kept(layout, use_linear):
+    """In another layout every later convolution would copy its weights at every call."""
+    layer = SpatialTransformer(32, 4, 8, 1, 16, use_linear=use_linear, use_checkpoint=False).to(memory_format=layout)
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    y = layer(torch.randn(2, 32, 4, 6).to(memory_format=layout), torch.randn(2, 7, 16))
+    assert y.is_contiguous(memory_format=layout)
