@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -22,10 +22,11 @@ import numpy as np
 from dataset_tools.episode import Episode, EpisodeError
 from dataset_tools.pictures import check_frame, encode_picture, resize_picture
 from dataset_tools.planning import Options, Part, Plan, describe
+from dataset_tools.source_stamp import PARTS, stamp_sources
 from ldm.data.atomic import write_json, write_text
 from ldm.data.manifest import FramePair, write_manifest
 
-PARTS = ".parts"  # folder of what is done so far; removed when the prepared folder is whole
+MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is removed when it is whole
 
 
 def convert_part(part: Part, folder: Path, options: Options) -> None:
@@ -84,22 +85,42 @@ def open_folder(plan: Plan, folder: Path) -> bool:
     """Begin, or go on with, a prepared folder; True if it is whole already.
 
     Raises:
-        EpisodeError: if the folder holds something else.
+        EpisodeError: if the folder holds something else, or was made from files that have changed since.
     """
-    marker = folder / PARTS / "plan.json"
+    marker = folder / MARKER
+    stamp = stamp_sources(_source_files(plan))
     if (folder / "index.jsonl").is_file():
-        if _recorded(folder / "dataset.json") != plan.fingerprint:
+        whole = _recorded(folder / "dataset.json")
+        if whole.get("fingerprint") != plan.fingerprint:
             raise EpisodeError(
                 f"{folder} holds a data set made from other episodes or options; delete it or choose another --output."
             )
+        _check_sources(whole, stamp, folder)
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         return True
-    if marker.is_file() and _recorded(marker) != plan.fingerprint:
+    begun = _recorded(marker)
+    if marker.is_file() and begun.get("fingerprint") != plan.fingerprint:
         raise EpisodeError(f"{folder} was begun from other episodes or options; delete it or choose another --output.")
+    _check_sources(begun, stamp, folder)
     if not marker.is_file() and folder.is_dir() and any(child.name != PARTS for child in folder.iterdir()):
         raise EpisodeError(f"{folder} is not empty and no prepared folder; choose another --output.")
-    write_json(marker, {"fingerprint": plan.fingerprint, "parts": len(plan.parts)})
+    write_json(marker, {"fingerprint": plan.fingerprint, "parts": len(plan.parts), "sources_sha256": stamp})
     return False
+
+
+def _source_files(plan: Plan) -> Iterator[Path]:
+    """Where each episode was recorded, and the video that it is read from where that lies elsewhere."""
+    for part in plan.parts:
+        yield part.episode.source
+        if (path := getattr(part.episode.read_frame, "path", None)) is not None:
+            yield path
+
+
+def _check_sources(recorded: dict, stamp: str, folder: Path) -> None:
+    if recorded.get("sources_sha256") not in (None, stamp):  # folders made before it was recorded stay valid
+        raise EpisodeError(
+            f"the episodes' files have changed since {folder} was made from them; delete it or choose another --output."
+        )
 
 
 def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
@@ -129,6 +150,7 @@ def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
         "tool": "dataset_tools.prepare_dataset",
         "version": _tool_version(),
         "fingerprint": plan.fingerprint,
+        "sources_sha256": _recorded(folder / MARKER).get("sources_sha256"),
         "content_sha256": content.hexdigest(),
         "pairs": len(pairs),
         "counts": count_pairs(pairs),
@@ -187,11 +209,12 @@ def _tool_version() -> str:
         return "not installed"
 
 
-def _recorded(path: Path) -> str | None:
+def _recorded(path: Path) -> dict:
+    """What dataset.json or the marker says; empty where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("fingerprint")
-    except (OSError, ValueError, AttributeError):
-        return None
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _describe_sources(plan: Plan) -> dict[str, dict]:

@@ -11,6 +11,7 @@ Written as `datasets` itself writes: parquet with the pictures inside, one set o
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -116,10 +117,15 @@ def push_folder(folder: Path, repo: str, *, private: bool) -> str:
         api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise EpisodeError(
-            f"{repo} was not pushed ({str(error).splitlines()[0]}); log in with `hf auth login` and check the name. "
-            f"{folder} is whole, so only the push is to be repeated."
+            f"{repo} was not pushed ({str(error).splitlines()[0]}); log in with `hf auth login`, check the name, and "
+            f"push {folder}, which is whole, alone: {_push_command(folder, repo, private=private)}"
         ) from error
     return str(address)
+
+
+def _push_command(folder: Path, repo: str, *, private: bool) -> str:
+    words = ["hf", "upload", repo, str(folder), ".", "--repo-type", "dataset", *(["--private"] if private else [])]
+    return shlex.join(words)
 
 
 def _write_split(folder: Path, pairs: Sequence[FramePair], output: Path, split: str) -> None:

@@ -5,6 +5,7 @@ python -m dataset_tools.export_lerobot --episodes data/sim --output data/sim_ler
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,16 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder of the data set; must be absent or empty")
     parser.add_argument("--pictures", choices=PICTURES, default="video", help="image: PNG in the rows, exact but large")
     parser.add_argument("--fps", type=float, help="frames per second, where the episodes do not say")
+    parser.add_argument("--robot", help="robot_type of the data set (default: what the episodes say, else unknown)")
     parser.add_argument("--instruction", help="one sentence for all episodes")
     parser.add_argument("--instructions", choices=SENTENCE_SOURCES, default="auto")
     args = parser.parse_args(argv)
     with exit_code_of("export_lerobot", args.output) as status:
         episodes = read_episodes(args)
         recordings = group_views(episodes, SentenceRule(args.instructions, args.instruction))
-        rate = args.fps or common_rate(episodes)
+        rate = common_rate(episodes, args.fps)
         console = Console(stderr=True)
         shown = track(recordings, "episodes", total=len(recordings), console=console, disable=not console.is_terminal)
-        count = write_lerobot(shown, args.output, rate=rate, pictures=args.pictures)
+        count = write_lerobot(shown, args.output, rate=rate, pictures=args.pictures, robot=args.robot)
         log.info("wrote %d episodes to %s at %g frames per second.", count, args.output, rate)
     return status.code
 
@@ -50,13 +52,21 @@ def group_views(episodes: Sequence[Episode], rule: SentenceRule) -> list[Recordi
     return list(_recordings(groups.values(), rule))
 
 
-def common_rate(episodes: Sequence[Episode]) -> float:
-    """Frames per second of all the episodes.
+def common_rate(episodes: Sequence[Episode], stated: float | None = None) -> float:
+    """Frames per second of all the episodes; `stated` holds where they do not say.
 
     Raises:
-        EpisodeError: if it is unknown or they differ.
+        EpisodeError: if it is unknown or they differ, among themselves or from the stated one.
     """
+    if stated is not None and stated <= 0:
+        raise EpisodeError(f"--fps is {stated:g}; give the frames per second, more than 0.")
     rates = {episode.frames_per_second for episode in episodes}
+    if stated is not None:
+        known = rates - {None}
+        odd = [rate for rate in known if not math.isclose(rate, stated, rel_tol=0.01)]
+        if odd:
+            raise EpisodeError(f"--fps is {stated:g}, but the episodes say {odd[0]:g} themselves; leave --fps out.")
+        rates = known or {stated}
     if None in rates:
         raise EpisodeError("the frame rate of the episodes is unknown; give --fps, or RoboTwin's --save-freq.")
     if len(rates) > 1:

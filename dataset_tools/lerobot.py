@@ -202,7 +202,7 @@ def _read(dataset: LeRobotSet, entry: dict, camera: str | None, save_freq: int |
         camera=camera,
         save_freq=save_freq,
         rate=None if save_freq else dataset.info.get("fps"),
-        notes={"episode_index": index},
+        notes={"episode_index": index, "robot_type": dataset.info.get("robot_type")},
     )
 
 

@@ -32,6 +32,7 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_FILE = Path("meta") / "episodes" / "chunk-000" / "file-000.parquet"
 PICTURES = ("video", "image")
+UNKNOWN_ROBOT = "unknown"
 STATS_STRIDE = 10  # every tenth picture enters the statistics
 COUNTERS = {
     "timestamp": pa.float32(),
@@ -65,9 +66,12 @@ class _Written:
     sources: list[dict] = field(default_factory=list)
     stats: list[dict[str, Stats]] = field(default_factory=list)
     rows: int = 0
+    robots: set[str] = field(default_factory=set)  # as the episodes name them
 
 
-def write_lerobot(recordings: Iterable[Recording], root: Path, *, rate: float, pictures: str = "video") -> int:
+def write_lerobot(
+    recordings: Iterable[Recording], root: Path, *, rate: float, pictures: str = "video", robot: str | None = None
+) -> int:
     """Write a data set, whole or not at all; returns the number of episodes.
 
     Args:
@@ -75,6 +79,7 @@ def write_lerobot(recordings: Iterable[Recording], root: Path, *, rate: float, p
         root: folder to write; must be absent or empty.
         rate: frames per second of the recordings.
         pictures: video (H.264, small) or image (PNG in the rows, exact).
+        robot: its name; None takes what the episodes say, or unknown.
 
     Raises:
         EpisodeError: if the folder is not empty, or a recording differs from the first in cameras, size or joints.
@@ -84,7 +89,7 @@ def write_lerobot(recordings: Iterable[Recording], root: Path, *, rate: float, p
     written = _Written()
     with draft_folder(root) as draft:
         _write_episodes(recordings, draft, written, rate, pictures)
-        _write_meta(draft, written, rate, pictures)
+        _write_meta(draft, written, rate, pictures, robot)
     return len(written.episodes)
 
 
@@ -198,6 +203,7 @@ def _append(
     )
     written.stats.append(stats)
     written.rows += episode.length
+    written.robots.add(episode.notes.get("robot_type") or UNKNOWN_ROBOT)
 
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -210,7 +216,7 @@ def _sampled(frame: np.ndarray, index: int, sample: list[np.ndarray]) -> np.ndar
     return frame
 
 
-def _write_meta(root: Path, written: _Written, rate: float, pictures: str) -> None:
+def _write_meta(root: Path, written: _Written, rate: float, pictures: str, robot: str | None) -> None:
     merged = {name: merge_stats([stats[name] for stats in written.stats]) for name in written.features}
     _write_tasks(root / "meta" / "tasks.parquet", written.tasks)
     rows = [
@@ -229,7 +235,7 @@ def _write_meta(root: Path, written: _Written, rate: float, pictures: str) -> No
         root / INFO,
         {
             "codebase_version": "v3.0",
-            "robot_type": "aloha-agilex",
+            "robot_type": robot or (written.robots.pop() if len(written.robots) == 1 else UNKNOWN_ROBOT),
             "total_episodes": len(written.episodes),
             "total_frames": written.rows,
             "total_tasks": len(written.tasks),

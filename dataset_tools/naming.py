@@ -12,7 +12,7 @@ from pathlib import Path
 from dataset_tools.episode import Episode, EpisodeError
 
 EPISODE_NAME = re.compile(r"^episode_?(\d+)$")  # episode0, episode_12, episode_0000003
-PKL_FOLDER_TAIL = re.compile(r"(_pkl)?(_\d+)?$")  # <task>_D435_pkl, <task>_D435_pkl_100
+PKL_FOLDER_TAIL = re.compile(r"(_pkl(_\d+)?)?$")  # <task>_D435_pkl, <task>_D435_pkl_100
 CAMERA_TAIL = re.compile(r"_(Large_)?(D435|L515)$", re.IGNORECASE)  # RoboTwin's _camera_config.yml
 SAVE_FREQ_TAIL = re.compile(r"_sf(\d+)$")  # a habit seen in the wild: block_hammer_beat_sf50_D435_pkl
 

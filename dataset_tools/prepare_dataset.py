@@ -8,7 +8,6 @@ Interrupted at any moment, the same command goes on where it stopped and ends wi
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
@@ -25,7 +24,7 @@ from dataset_tools.pairing import PAIRINGS, PairingRule, parse_numbers
 from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
 from dataset_tools.planning import Options, Part, Plan, plan_folder
 from dataset_tools.splits import SPLIT_KINDS, SplitRule
-from dataset_tools.worker_pool import make_pool
+from dataset_tools.worker_pool import available_cores, make_pool
 from ldm.data.atomic import write_text
 from ldm.data.manifest import SPLITS, read_manifest
 
@@ -64,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--split", choices=SPLIT_KINDS, default="episode", help="leaky: by pair, only to reproduce the papers")
     add("--val", type=float, default=0.1, help="fraction of the episodes")
     add("--test", type=float, help="fraction of the episodes (default 0.1, or 0 with --holdout)")
-    add("--holdout", type=parse_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
+    add("--holdout", type=_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
     add("--all-test", action="store_true", help="everything into the test split")
     add("--max-train-samples", type=int)
 
@@ -79,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--quality", type=int, default=JPEG_QUALITY, help="of JPEG")
 
     add = parser.add_argument_group("work").add_argument
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; the result is the same")
+    add("--workers", type=int, default=available_cores(), help="processes; the result is the same")
     add("--shard", type=_shard, default=(0, 1), metavar="i/n", help="convert the i-th of n shares, i from 0")
     add("--merge", action="store_true", help="finish the folder after all shards are done")
     add("--jsonl", action="store_true", help=f"also write {JSONL}, a line a pair, as afp does")
@@ -87,7 +86,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _size(text: str) -> int | None:
+    if text != "keep" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; write a number of pixels, for example 64, or keep.")
     return None if text == "keep" else int(text)
+
+
+def _numbers(text: str) -> frozenset[int]:
+    try:
+        return parse_numbers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error  # argparse would put its own words for a ValueError
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -132,6 +140,8 @@ def _prepare(args: argparse.Namespace, console: Console) -> None:
     plan = plan_folder(read_episodes(args), options, args.episodes)
     if open_folder(plan, args.output):
         log.info("%s is whole already: the same episodes, the same options.", args.output)
+        if args.jsonl:
+            write_jsonl(args.output)
         return
     index, count = args.shard
     if not args.merge:

@@ -47,7 +47,7 @@ def episode_paths(folder: Path) -> Iterator[Path]:
         yield folder
         return
     for path in sorted(folder.rglob("episode*")):
-        if {"_traj_data", ".cache"} & set(path.parts):
+        if {"_traj_data", ".cache"} & set(path.relative_to(folder).parts):
             continue
         if path.is_dir():
             is_episode = episode_number(path.name) is not None and _holds_frames(path)

@@ -6,6 +6,13 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 
 
+def available_cores() -> int:
+    """Cores that this process may use: those of its affinity, or all where the system has no such thing (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def make_pool(workers: int) -> ProcessPoolExecutor:
     """Pool of fresh processes (a fork would copy the progress bar's thread and open files in an undefined state).
 

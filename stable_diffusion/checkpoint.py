@@ -20,13 +20,13 @@ from stable_diffusion import network_shapes
 from stable_diffusion.diffusers_configs import SOURCE_CHANNELS, heads_of_unet, schedule_of
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, open_folder
 from stable_diffusion.published_names import NAMED_BUFFERS, PARTS, TRAINING_ONLY, average_names, part_of
+from stable_diffusion.run_schedule import SD_SCHEDULE, run_params, schedule_of_words
 from stable_diffusion.surgery import FIRST_CONVOLUTION, widen_first_convolution
 from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, open_tensor_file, read_finite
 
 log = logging.getLogger(__name__)
 
 Weights = Literal["average", "raw"]
-SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
 SAMPLING = {  # edit_cli.py of InstructPix2Pix
     "sampler": "euler_ancestral",
     "spacing": "linspace",
@@ -100,7 +100,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         )
     file = open_tensor_file(path)
     heads = {key: int(file.metadata[key]) for key in ("unet_heads", "text_heads") if key in file.metadata}
-    return Checkpoint(path, _under_our_names(path, file.tensors), **heads)
+    words = file.metadata if "parameterization" in file.metadata else run_params(path)
+    return Checkpoint(path, _under_our_names(path, file.tensors), **heads, schedule=schedule_of_words(words, path))
 
 
 def _under_our_names(path: Path, tensors: LazyTensors) -> LazyTensors:

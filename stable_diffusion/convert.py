@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-import yaml
 from rich.console import Console
 from rich.progress import track
 
@@ -30,6 +29,7 @@ from stable_diffusion.published_names import (
     published_average_name,
     schedule_tables,
 )
+from stable_diffusion.run_schedule import SD_SCHEDULE, run_params
 from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, write_tensor_file
 from stable_diffusion.weights import resolve, resolve_tokenizer
 
@@ -85,6 +85,8 @@ def convert(
     if layout == "ldm":
         published = tensors if ours else to_published(checkpoint, tensors)
         known = {"unet_heads": heads, "text_heads": checkpoint.text_heads}
+        if checkpoint.schedule != SD_SCHEDULE:
+            known |= checkpoint.schedule
         metadata = {name: str(value) for name, value in known.items() if value is not None}
         write_tensor_file(output, published, metadata, progress)
         return
@@ -129,6 +131,7 @@ def to_published(checkpoint: Checkpoint, tensors: LazyTensors) -> LazyTensors:
     for name in averages:
         made[published_average_name("model." + name.removeprefix(RUN_AVERAGE))] = tensors[name]
     schedule = {key: checkpoint.schedule[key] for key in ("timesteps", "linear_start", "linear_end")}
+    schedule["terminal_signal"] = checkpoint.schedule.get("terminal_signal")
     tables = {name: LazyTensor.of(value) for name, value in schedule_tables(**schedule).items()}
     length = tensors[TEXT_POSITIONS].shape[0]
     tables[POSITION_IDS] = LazyTensor.of(torch.arange(length)[None])
@@ -154,15 +157,10 @@ def _diffusers_configs(checkpoint: Checkpoint, heads: int | None) -> dict[str, d
 
 def _heads_of_run(path: Path) -> int | None:
     """Heads of the U-Net by the config.yaml of the run that a checkpoint lies in."""
-    for folder in (path.parent, path.parent.parent):
-        config = folder / "config.yaml"
-        if config.is_file():
-            content = yaml.safe_load(config.read_text(encoding="utf-8"))
-            try:
-                return content["model"]["params"]["unet_config"]["params"].get("num_heads")
-            except (KeyError, TypeError, AttributeError):
-                return None
-    return None
+    try:
+        return run_params(path)["unet_config"]["params"].get("num_heads")
+    except (KeyError, TypeError, AttributeError):
+        return None
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from typing import Any
 PIPELINE = "StableDiffusionInstructPix2PixPipeline"
 TEXT_TO_IMAGE = "StableDiffusionPipeline"
 SOURCE_CHANNELS = 8  # input channels of a U-Net that sees the source frame
+PREDICTED = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}  # our parameterization: diffusers' prediction_type
 CLIP_MARKS = {"bos_token_id": 49406, "eos_token_id": 49407}  # of CLIP's vocabulary of 49,408
 
 
@@ -92,15 +93,24 @@ def text_config(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scheduler_config(schedule: Mapping[str, Any]) -> dict[str, Any]:
-    """scheduler/scheduler_config.json: Euler ancestral, as InstructPix2Pix samples."""
-    predicted = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+    """scheduler/scheduler_config.json: Euler ancestral, as InstructPix2Pix samples.
+
+    Raises:
+        ValueError: if the model was trained in a way that no pipeline of diffusers knows.
+    """
+    strange = [name for name in ("terminal_signal", "predict_change") if schedule.get(name) not in (None, False)]
+    if strange:
+        raise ValueError(
+            f"the model was trained with {' and '.join(strange)}, which has no counterpart in diffusers' pipelines: "
+            "keep it in the ldm layout (--layout ldm)."
+        )
     return {
         "_class_name": "EulerAncestralDiscreteScheduler",
         "beta_end": schedule["linear_end"],
         "beta_schedule": "scaled_linear",
         "beta_start": schedule["linear_start"],
         "num_train_timesteps": schedule["timesteps"],
-        "prediction_type": predicted[schedule["parameterization"]],
+        "prediction_type": PREDICTED[schedule["parameterization"]],
         "steps_offset": 1,
         "timestep_spacing": "linspace",
         "trained_betas": None,
@@ -135,15 +145,21 @@ def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of our NoiseSchedule for a scheduler_config.json.
 
     Raises:
-        ValueError: if its betas follow another law.
+        ValueError: if its betas follow another law, or it predicts something else.
     """
     law = config.get("beta_schedule", "scaled_linear")
     if law != "scaled_linear":
         raise ValueError(f"the scheduler's betas are '{law}'; only 'scaled_linear', Stable Diffusion's, is supported.")
-    ours = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+    ours = {theirs: name for name, theirs in PREDICTED.items()}
+    predicted = config.get("prediction_type", "epsilon")
+    if predicted not in ours:
+        raise ValueError(
+            f"the scheduler's prediction_type is '{predicted}', wanted one of {', '.join(ours)}: correct "
+            "scheduler/scheduler_config.json, or fetch the folder again."
+        )
     return {
         "timesteps": config.get("num_train_timesteps", 1000),
         "linear_start": config.get("beta_start", 0.00085),
         "linear_end": config.get("beta_end", 0.012),
-        "parameterization": ours[config.get("prediction_type", "epsilon")],
+        "parameterization": ours[predicted],
     }

@@ -76,12 +76,22 @@ def average_names(names: Iterable[str], present: Iterable[str]) -> dict[str, str
     return {}
 
 
-def schedule_tables(timesteps: int, linear_start: float, linear_end: float) -> dict[str, Tensor]:
-    """The 12 tables that latent-diffusion keeps in its checkpoints, float32, from a scaled-linear schedule."""
+def schedule_tables(
+    timesteps: int, linear_start: float, linear_end: float, terminal_signal: float | None = None
+) -> dict[str, Tensor]:
+    """The 12 tables that latent-diffusion keeps in its checkpoints, float32, from a scaled-linear schedule.
+
+    With `terminal_signal`, the last sqrt(abar) is moved there as NoiseSchedule does (arXiv 2305.08891, algorithm 1).
+    """
     # Notation, DDPM (arXiv 2006.11239): beta, abar; computed in float64 as the original does.
     beta = torch.linspace(linear_start**0.5, linear_end**0.5, timesteps, dtype=torch.float64).numpy() ** 2
     alpha = 1.0 - beta
     abar = np.cumprod(alpha)
+    if terminal_signal is not None:
+        rate = np.sqrt(abar)
+        abar = (rate[0] - (rate[0] - rate) * (rate[0] - terminal_signal) / (rate[0] - rate[-1])) ** 2
+        alpha = abar / np.append(1.0, abar[:-1])
+        beta = 1.0 - alpha
     before = np.append(1.0, abar[:-1])
     variance = beta * (1.0 - before) / (1.0 - abar)  # eq. 7
     tables = (

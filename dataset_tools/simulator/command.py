@@ -67,8 +67,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="CAMERA",
         help=f"{', '.join(CAMERA_NAMES)} (default: head; left and right are the wrists)",
     )
-    parser.add_argument("--first-seed", type=_not_negative, default=0, metavar="N", help="other seeds, other scenes")
-    parser.add_argument("--first-episode", type=_not_negative, default=0, metavar="N", help="number of the first one")
+    parser.add_argument(
+        "--first-seed", type=_not_negative, default=0, metavar="N", help="0 to 950: other seeds, other scenes"
+    )
+    parser.add_argument(
+        "--first-episode", type=_not_negative, default=0, metavar="N", help="number of the first one: more scenes"
+    )
     return parser
 
 
@@ -111,10 +115,15 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _make_settings(arguments: argparse.Namespace) -> "Settings":
-    from dataset_tools.simulator.generate import LARGEST_SAVE_FREQ, Settings
+    from dataset_tools.simulator.generate import LARGEST_FIRST_SEED, LARGEST_SAVE_FREQ, Settings
 
     if arguments.save_freq > LARGEST_SAVE_FREQ:
         raise UsageError(f"--save-freq is {arguments.save_freq}, wanted 1 to {LARGEST_SAVE_FREQ} steps of 1/250 s")
+    if arguments.first_seed > LARGEST_FIRST_SEED:
+        raise UsageError(
+            f"--first-seed is {arguments.first_seed}, wanted 0 to {LARGEST_FIRST_SEED}, because seeds beyond belong to "
+            "the next episode and would repeat its scenes: for more scenes give --first-episode"
+        )
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

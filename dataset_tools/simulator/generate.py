@@ -26,6 +26,7 @@ from ldm.data.atomic import write_json, write_text
 
 SEEDS_PER_EPISODE = 1000
 MOST_ATTEMPTS = 50  # measured: one attempt nearly always does, so fifty failures mean that something is broken
+LARGEST_FIRST_SEED = SEEDS_PER_EPISODE - MOST_ATTEMPTS  # beyond, episode i would try the seeds of episode i + 1
 LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
 LARGEST_SAVE_FREQ = 500  # 2 seconds between frames
 

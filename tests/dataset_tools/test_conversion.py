@@ -1,5 +1,6 @@
 """Laws of converting: right pixels, each frame encoded once, nothing half-done counts as done."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -129,6 +130,24 @@ def test_a_whole_folder_is_not_touched_and_a_foreign_one_is_refused(tmp_path, pl
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(EpisodeError, match="not empty"):
         open_folder(planned, tmp_path / "mine")
+
+
+def test_episodes_recorded_anew_are_noticed_and_old_folders_stay_valid(tmp_path, plan):
+    planned = plan()
+    convert(planned, tmp_path / "out")
+    open_folder(planned, tmp_path / "begun")
+    source = planned.parts[0].episode.source
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2] ^= 1  # the same names and sizes
+    source.write_bytes(content)
+    for name in ("out", "begun"):
+        with pytest.raises(EpisodeError, match="have changed since .* delete it"):
+            open_folder(planned, tmp_path / name)
+    path = tmp_path / "out" / "dataset.json"
+    told = json.loads(path.read_text())
+    del told["sources_sha256"]
+    path.write_text(json.dumps(told))
+    assert open_folder(planned, tmp_path / "out")
 
 
 def test_frames_of_two_sizes_are_refused(tmp_path, episode):

@@ -66,8 +66,11 @@ def test_a_push_that_fails_says_that_the_folder_is_whole(tmp_path, monkeypatch):
         raise OSError("We have no connection\nsecond line")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
-    with pytest.raises(EpisodeError, match="We have no connection.*hf auth login.*is whole"):
+    command = f"hf upload me/frames {tmp_path} . --repo-type dataset"
+    with pytest.raises(EpisodeError, match=f"We have no connection.*hf auth login.*is whole.*: {command} --private$"):
         push_folder(tmp_path, "me/frames", private=True)
+    with pytest.raises(EpisodeError, match=f"{command}$"):
+        push_folder(tmp_path, "me/frames", private=False)
 
 
 def test_a_push_uploads_the_folder_as_a_data_set(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """Laws of the command that exports to LeRobot."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from dataset_tools.export_lerobot import common_rate, group_views, main
@@ -24,13 +27,24 @@ def test_an_unknown_rate_is_asked_for(tmp_path, episodes_folder, capsys):
     arguments = ["--episodes", str(episodes_folder("pkl", count=1)), "--output", str(tmp_path / "set")]
     assert main(arguments) == 2
     assert "give --fps" in capsys.readouterr().err
-    assert main([*arguments, "--fps", "5"]) == 0
+    assert main([*arguments, "--fps", "0"]) == 2
+    assert "more than 0" in capsys.readouterr().err
+    assert main([*arguments, "--fps", "5", "--robot", "aloha"]) == 0
+    assert json.loads((tmp_path / "set/meta/info.json").read_text())["robot_type"] == "aloha"
 
 
 def test_episodes_of_two_rates_are_refused(episode):
     episodes = [episode("hdf5", number=0), episode("xpolicylab", number=1)]
     with pytest.raises(ValueError, match="differ in frame rate"):
         common_rate(episodes)
+
+
+def test_a_known_rate_is_not_overridden(episode):
+    known, unknown = episode("hdf5", number=0), replace(episode("hdf5", number=1), save_freq=None)
+    assert common_rate([known, unknown], 5.01) == common_rate([known]) == 5.0
+    assert common_rate([unknown], 30.0) == 30.0
+    with pytest.raises(ValueError, match="--fps is 30, but the episodes say 5 themselves; leave --fps out"):
+        common_rate([known], 30.0)
 
 
 def test_episodes_of_different_numbers_stay_apart(episode):

@@ -48,6 +48,16 @@ def test_meta_counts_what_is_there(tmp_path, recordings):
     assert stats["observation.state"]["max"][0] == 8.0 and stats["index"]["count"] == [22]
 
 
+def test_the_robot_is_the_one_that_was_named(tmp_path, recordings):
+    """RoboTwin's files do not say it; a LeRobot set does, and keeps it."""
+    write_lerobot(recordings, tmp_path / "set", rate=5.0)
+    assert json.loads((tmp_path / "set/meta/info.json").read_text())["robot_type"] == "unknown"
+    write_lerobot(recordings, tmp_path / "named", rate=5.0, robot="franka")
+    again = [Recording({"front": episode}, "x") for episode in find_episodes(tmp_path / "named")]
+    write_lerobot(again, tmp_path / "again", rate=5.0)
+    assert json.loads((tmp_path / "again/meta/info.json").read_text())["robot_type"] == "franka"
+
+
 def test_recordings_that_differ_are_refused(tmp_path, recordings, episode):
     other = replace(recordings[1].main, read_joints=Joints)
     with pytest.raises(EpisodeError, match="differs from the first episode"):

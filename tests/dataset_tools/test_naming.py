@@ -31,6 +31,9 @@ def test_only_names_of_episodes_have_a_number(name, number):
         ("block_hammer_beat_sf50_D435_pkl", "block_hammer_beat", 50),
         ("block-hammer-beat", "block_hammer_beat", None),
         ("stack_blocks_two", "stack_blocks_two", None),
+        ("task_1", "task_1", None),  # a number of the task's own
+        ("libero_10", "libero_10", None),
+        ("libero_10_D435_pkl_100", "libero_10", None),
     ],
 )
 def test_the_task_is_the_folder_without_camera_rate_and_ending(folder, task, save_freq):

@@ -140,6 +140,20 @@ def test_jsonl_has_a_line_a_pair(prepared):
     assert all((path / line["input_image"]).is_file() and (path / line["edited_image"]).is_file() for line in lines)
 
 
+def test_jsonl_is_added_to_a_whole_folder(tmp_path, episodes_folder):
+    folder = episodes_folder(count=1)
+    assert prepare(folder, tmp_path / "out") == 0
+    assert prepare(folder, tmp_path / "out", "--horizon", "5", "--jsonl") == 0
+    assert len((tmp_path / "out" / "instructpix2pix_dataset.jsonl").read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize(("flag", "text"), [("--holdout", "write for example 80-99"), ("--size", "or keep")])
+def test_a_wrong_list_or_size_is_told_in_our_words(tmp_path, capsys, flag, text):
+    with pytest.raises(SystemExit):
+        prepare(tmp_path, tmp_path / "out", flag, "80..99")
+    assert text in capsys.readouterr().err
+
+
 def test_running_again_does_nothing(tmp_path, episodes_folder, caplog):
     folder = episodes_folder(count=1)
     assert prepare(folder, tmp_path / "out") == 0

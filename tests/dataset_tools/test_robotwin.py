@@ -39,6 +39,12 @@ def test_what_is_no_episode_is_left_alone(episode_file):
     assert [episode.source for episode in find_episodes(config)] == [path]
 
 
+def test_episodes_below_a_cache_are_found(episode_file):
+    """As Hugging Face keeps its downloads: only what lies hidden below the given folder is left alone."""
+    path = episode_file("hdf5", root=".cache/downloads")
+    assert [episode.source for episode in find_episodes(path.parents[3])] == [path]
+
+
 def test_one_file_or_one_folder_is_enough(episode_file):
     assert len(find_episodes(episode_file("hdf5"))) == 1
     assert len(find_episodes(episode_file("pkl"))) == 1

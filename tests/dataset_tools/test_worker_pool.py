@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from dataset_tools.worker_pool import make_pool
+from dataset_tools.worker_pool import available_cores, make_pool
 
 PARENT = """
 import os, time
@@ -24,6 +24,12 @@ def is_running(process: int) -> bool:
         return False
     with open(f"/proc/{process}/stat") as stat:
         return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_cores_are_counted_on_every_system(monkeypatch):
+    assert 1 <= available_cores() <= os.cpu_count()
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
+    assert available_cores() == os.cpu_count()
 
 
 def test_work_is_done_elsewhere():

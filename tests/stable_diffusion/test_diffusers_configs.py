@@ -67,6 +67,8 @@ def test_the_schedule_survives_the_round_trip(parameterization):
 def test_another_law_of_betas_is_refused():
     with pytest.raises(ValueError, match="betas are 'squaredcos_cap_v2'"):
         configs.schedule_of({"beta_schedule": "squaredcos_cap_v2"})
+    with pytest.raises(ValueError, match="prediction_type is 'flow', wanted one of epsilon"):
+        configs.schedule_of({"prediction_type": "flow"})
 
 
 def test_the_pipeline_follows_the_input_channels():

@@ -42,6 +42,12 @@ def test_tables_are_our_schedule():
     assert torch.allclose(tables["sqrt_one_minus_alphas_cumprod"], ours.noise, atol=1e-7)
 
 
+def test_tables_follow_the_terminal_signal():
+    tables, ours = schedule_tables(1000, 0.00085, 0.012, 0.001), NoiseSchedule(1000, 0.00085, 0.012, 0.001)
+    assert torch.allclose(tables["sqrt_alphas_cumprod"], ours.signal, atol=1e-7)
+    assert torch.allclose((1.0 - tables["betas"]).cumprod(0), ours.alphas_cumprod, atol=1e-5)
+
+
 def test_tables_fit_one_another():
     """The posterior's mean of the true x_0 and of x_t without noise is x_0's own path (DDPM, eq. 6 and 7)."""
     t = schedule_tables(1000, 0.00085, 0.012)

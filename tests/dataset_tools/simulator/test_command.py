@@ -25,6 +25,7 @@ def test_the_light_names_are_the_real_ones():
         (["--episodes", "0", "--output", "{folder}"], "wanted 1 or more"),
         (["--workers", "two", "--output", "{folder}"], "'two' is not a whole number"),
         (["--save-freq", "9999", "--output", "{folder}"], "wanted 1 to 500"),
+        (["--first-seed", "951", "--output", "{folder}"], "wanted 0 to 950"),  # 1000 is episode 1 of seed 0
         (["--output", "{file}"], "cannot be a folder"),
         ([], "--output"),
     ],
