@@ -15,22 +15,21 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 
-from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
+from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError, StepBoundary
 from ldm.callbacks.run_facts import RunFacts
 from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
-from ldm.config import compose, merge, save_config
+from ldm.config import merge, merge_files, parse_value, resolve_config, save_config
 from ldm.data.latent_cache import cache_or_check, is_whole_cache
 from ldm.dry_run import describe_run
 from ldm.errors import BAD_INPUT, sentence_for
-from ldm.launcher import follow_launcher, is_first_process, read_launcher
+from ldm.launcher import count_processes, follow_launcher, is_first_process, own_device, read_launcher
 from ldm.models.diffusion.ddpm import describe_parts
-from ldm.run_checks import check_resolutions, pairs_doubts
+from ldm.run_checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
 from ldm.run_folder import RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
 from ldm.util import ConfigError, check_config, instantiate_from_config
 from stable_diffusion.checkpoint import load_pretrained
@@ -69,6 +68,14 @@ def parse_gpus(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"wanted GPU indices such as 0 or 0,1, got '{text}'") from None
 
 
+def parse_trainer_value(text: str) -> Any:
+    """Value of a flag of Lightning's Trainer, as a config has it."""
+    try:
+        return parse_value(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All flags; each argument of Lightning's Trainer is one too."""
     parser = argparse.ArgumentParser(prog="main.py", description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -97,7 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="build on the meta device, say what is missing, stop")
     for name in trainer_arguments():
         flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
-        parser.add_argument(*flags, dest=f"trainer.{name}", type=yaml.safe_load, help=argparse.SUPPRESS)
+        parser.add_argument(*flags, dest=f"trainer.{name}", type=parse_trainer_value, help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="key.key=value", help="overrides of the config")
     return parser
 
@@ -108,7 +115,7 @@ def trainer_arguments() -> list[str]:
 
 
 def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
-    """Config, run folder and checkpoint to resume from, if any."""
+    """Config with its interpolations, run folder and checkpoint to resume from, if any."""
     run, checkpoint = find_run(opt.resume) if opt.resume else (None, None)
     overrides = [part for part in opt.base if "=" in part and not Path(part).is_file()]  # as in --base a.yaml key=value
     base = [Path(part) for part in opt.base if part not in overrides]
@@ -116,11 +123,14 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
         base = [run.config, *base]
     if not base:
         raise ConfigError("which config? Give --base configs/train.yaml, or --resume logs/<run>.")
-    config = compose(base, [*overrides, *opt.overrides])
+    config = merge_files(base, [*overrides, *opt.overrides])
     flags = {k.removeprefix("trainer."): v for k, v in vars(opt).items() if k.startswith("trainer.") and v is not None}
     config = merge(config, {"lightning": {"trainer": flags}} if flags else {})
     if opt.seed is not None:
         config = merge(config, {"seed": opt.seed, "data": {"params": {"seed": opt.seed}}})
+    check_whole(config, base)
+    if opt.folder and run is not None and opt.folder.resolve() != run.path.resolve():
+        raise ConfigError(f"--folder {opt.folder}: a resumed run stays in {run.path}; leave the flag out.")
     if opt.folder and run is None and any(RunFolder(opt.folder).checkpoints.glob("*.ckpt")):
         raise ConfigError(f"--folder {opt.folder} holds a run already; go on with it: --resume {opt.folder}")
     if run is None:
@@ -186,7 +196,8 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
     """Checkpoints, progress bar and the callbacks of the config."""
     saving = config["lightning"]["checkpoint"]
     bar = RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=0)
-    callbacks = [LearningRateMonitor("step"), bar, RunFacts(run.path), SameBatches()]
+    boundary = StepBoundary()
+    callbacks = [boundary, bar, RunFacts(run.path), SameBatches()]
     for name, node in (config["lightning"].get("callbacks") or {}).items():
         if node is None:
             continue
@@ -196,13 +207,13 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
         callbacks.append(
             ModelCheckpoint(run.checkpoints, "best", saving["monitor"], save_top_k=1, enable_version_counter=False)
         )
-    return [*callbacks, LastCheckpoint(run.checkpoints, saving["every_n_steps"])]
+    return [*callbacks, LastCheckpoint(run.checkpoints, saving["every_n_steps"], boundary)]
 
 
 def build_loggers(config: dict, run: RunFolder) -> list:
     """CSV goes to metrics.csv; W&B is offline unless the user is logged in."""
     loggers: list = []
-    for name in config["lightning"].get("loggers", ["csv"]):
+    for name in config["lightning"].get("loggers", ["csv"]) or []:
         if name == "csv":
             loggers.append(CSVLogger(run.path.parent, name=run.path.name, version="", flush_logs_every_n_steps=20))
         elif name == "wandb":
@@ -213,8 +224,11 @@ def build_loggers(config: dict, run: RunFolder) -> list:
     return loggers
 
 
-def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: argparse.Namespace) -> None:
-    """Build everything, train, test."""
+def fit_and_test(written: dict, run: RunFolder, checkpoint: Path | None, opt: argparse.Namespace) -> None:
+    """Build everything that a config describes, train, test."""
+    config = resolve_config(written)
+    if opt.cache_latents and checkpoint is not None:
+        check_began_with(config, opt.cache_latents)
     trainer_config = choose_devices(config, opt.gpus)
     pl.seed_everything(config["seed"], verbose=False)
     check_config(config["data"], "data")
@@ -223,36 +237,50 @@ def fit_and_test(config: dict, run: RunFolder, checkpoint: Path | None, opt: arg
     model = build_model(config, resuming=checkpoint is not None)
     check_run(config, model, data)
     if opt.cache_latents and checkpoint is None:
-        model.to("cuda" if trainer_config.get("accelerator") == "gpu" else "cpu")
+        model.to(own_device(trainer_config))
         data = train_from_cache(config, model, data, opt, trainer_config.get("precision"))
+        written = merge(written, {"data": {"params": {"train": config["data"]["params"]["train"]}}})
     if opt.scale_lr:
         scale_learning_rate(model, config, trainer_config)
     with refused_resume_undone(run, resuming=checkpoint is not None):
         if is_first_process():
             set_aside_metrics(run)
-            save_config(config, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
+            save_config(written, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
             log.info("run folder: %s", run.path)
         for name, count in describe_parts(model).items():
             log.info("%-12s %10.2f M parameters", name, count / 1e6)
+        loggers = build_loggers(config, run)
+        rates = [LearningRateMonitor("step")] if loggers else []  # it refuses a run without loggers
         trainer = pl.Trainer(
             **{"enable_model_summary": False, **trainer_config},
-            callbacks=build_callbacks(config, run),
-            logger=build_loggers(config, run),
+            callbacks=[*build_callbacks(config, run), *rates],
+            logger=loggers,
             plugins=[AtomicCheckpointIO()],
         )
         if opt.train:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             log.info("finished; the last checkpoint is %s", run.checkpoints / "last.ckpt")
     if not opt.no_test and data.configs["test"] is not None:
-        trainer.test(model, data)
+        trained_elsewhere = None if opt.train else checkpoint  # the weights of this run are in the model
+        trainer.test(model, data, ckpt_path=trained_elsewhere, weights_only=True)
 
 
 def check_run(config: dict, model: Any, data: Any) -> None:
     """Refuse what cannot train; say what trains, but not as the config reads."""
     check_resolutions(model, config["data"]["params"])
     train, validation = (getattr(data.datasets.get(split), "pairs", []) for split in ("train", "validation"))
-    for doubt in pairs_doubts(train, validation, config.get("horizon")):
+    for doubt in (*resolution_doubts(config), *pairs_doubts(train, validation, config.get("horizon"))):
         log.log(logging.WARNING if is_first_process() else logging.DEBUG, "%s", doubt)
+
+
+def check_began_with(config: dict, cache: Path) -> None:
+    """Refuse --cache-latents on a resumed run that did not begin with that cache."""
+    began_with = Path(config["data"]["params"]["train"]["params"].get("folder", ""))
+    if began_with.resolve() != cache.resolve():
+        raise ConfigError(
+            f"--cache-latents {cache}: a resumed run goes on with the pairs that it began with, those of {began_with}; "
+            "leave the flag out, or begin a new run."
+        )
 
 
 def as_in_training(precision: object, device: torch.device) -> AbstractContextManager:
@@ -282,10 +310,9 @@ def train_from_cache(config: dict, model: Any, data: Any, opt: argparse.Namespac
 
 
 def scale_learning_rate(model: Any, config: dict, trainer: dict) -> None:
-    """The original's --scale_lr: rate x devices x batch x accumulation, said aloud."""
-    devices = trainer.get("devices", 1)
-    num = len(devices) if isinstance(devices, list) else max(1, int(devices) if str(devices).isdigit() else 1)
-    factor = num * config["data"]["params"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
+    """The original's --scale_lr: rate x processes x batch x accumulation, said aloud."""
+    batch, accumulated = config["data"]["params"]["batch_size"], trainer.get("accumulate_grad_batches", 1)
+    factor = count_processes(trainer) * batch * accumulated
     log.info("learning rate %.3g x global batch %d = %.3g", model.learning_rate, factor, model.learning_rate * factor)
     model.learning_rate *= factor
 
@@ -295,6 +322,7 @@ def run_main(argv: list[str]) -> int:
     opt = make_parser().parse_intermixed_args(argv)
     config, run, checkpoint = compose_run(opt)
     if opt.dry_run:
+        config = resolve_config(config)
         Console(highlight=False).print(describe_run(config, opt.gpus, missing_weights(config)), soft_wrap=True)
         return 0
     fit_and_test(config, run, checkpoint, opt)

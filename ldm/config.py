@@ -6,6 +6,8 @@ node is replaced whole: parameters of the old class mean nothing to the new one.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -15,6 +17,7 @@ from ldm.data.atomic import write_text
 from ldm.util import ConfigError, nearest_name
 
 TOP_LEVEL = ("seed", "resolution", "horizon", "pretrained", "model", "data", "sampling", "lightning")
+SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
 
 EXTENDS = "extends"  # a file's parent, by a path relative to the file
 
@@ -62,12 +65,25 @@ def merge(base: Mapping, overlay: Mapping) -> dict:
     return merged
 
 
+def parse_value(text: str) -> Any:
+    """A value from the command line, read as the same words in a file are: 1e-4 is a number.
+
+    Raises:
+        ConfigError: if it is not valid YAML.
+    """
+    try:
+        return OmegaConf.to_container(OmegaConf.create("value:\n" + indent(text, "  ")))["value"]
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(f"'{text}' is not valid YAML ({reason}); close brackets, quote what is no number.") from error
+
+
 def parse_override(text: str) -> dict:
     """`a.b.c=value` as nested dictionaries; the value is read as YAML."""
     key, separator, value = text.partition("=")
     if not separator or not key or key.startswith("-"):
         raise ConfigError(f"'{text}' is neither a flag nor an override; overrides look like model.params.name=value.")
-    nested = yaml.safe_load(value) if value else None
+    nested = parse_value(value)
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested
@@ -77,7 +93,7 @@ def _check_override(config: Mapping, override: Mapping, path: str = "") -> None:
     """An override may add a parameter to a node, but not invent a section."""
     for key, value in override.items():
         where = f"{path}{key}"
-        known = list(config) if path else list(TOP_LEVEL)
+        known = {"": TOP_LEVEL, "sampling.": SAMPLING}.get(path, tuple(config))
         if key not in known and not path.endswith(("params.", "trainer.")):
             hint = nearest_name(key, list(map(str, known)))
             raise ConfigError(f"{where}: no such key in the config{hint} It has: {', '.join(map(str, known))}.")
@@ -95,6 +111,11 @@ def compose(base: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
     Raises:
         ConfigError: names the file or key at fault and the mend.
     """
+    return resolve_config(merge_files(base, overrides))
+
+
+def merge_files(base: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
+    """What `compose` composes, its interpolations as they are written."""
     config: dict = {}
     for path in base:
         config = merge(config, read_yaml(path))
@@ -102,17 +123,23 @@ def compose(base: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
     if unknown:
         hint = nearest_name(str(unknown[0]), list(TOP_LEVEL))
         raise ConfigError(f"{unknown[0]}: no such section{hint} A config has: {', '.join(TOP_LEVEL)}.")
+    _check_override({"sampling": {}}, {"sampling": config.get("sampling") or {}})
     for text in overrides:
         override = parse_override(text)
         _check_override(config, override)
         config = merge(config, override)
+    return config
+
+
+def resolve_config(config: Mapping) -> dict:
+    """A merged config with each `${...}` replaced by its value."""
     try:
-        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        return OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the config does not resolve: {' '.join(str(error).split())}") from error
 
 
 def save_config(config: Mapping, path: Path, header: str = "") -> None:
-    """Write a composed config; the file is itself a valid `--base`."""
+    """Write a config; a valid `--base`: as it has its interpolations, an override reaches all that refers to it."""
     comment = "".join(f"# {line}\n" for line in header.splitlines())
     write_text(path, comment + yaml.safe_dump(dict(config), sort_keys=False, width=110, allow_unicode=True))

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from ldm.data.latent_cache import CachedPairDataset
 from ldm.data.manifest import FramePair, read_manifest
+from ldm.launcher import count_processes, follow_launcher
 from ldm.models.diffusion.ddpm import describe_parts
-from ldm.run_checks import check_resolutions, pairs_doubts
+from ldm.run_checks import check_resolutions, pairs_doubts, resolution_doubts
 from ldm.util import check_config, get_obj_from_str, instantiate_from_config
 
 
@@ -34,7 +35,8 @@ def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[
         _batch_table(config, gpus),
         _data_table(config["data"]["params"], pairs, missing),
     ]
-    doubts = pairs_doubts(pairs.get("train", []), pairs.get("validation", []), config.get("horizon"))
+    doubts = resolution_doubts(config)
+    doubts += pairs_doubts(pairs.get("train", []), pairs.get("validation", []), config.get("horizon"))
     found = torch.cuda.device_count()
     if gpus and max(gpus) >= found:
         missing.append(
@@ -50,7 +52,8 @@ def _missing_loss_weights(model: pl.LightningModule) -> list[str]:
     if model.frame_loss is None:
         return []
     missing = []
-    for module in model.frame_loss.modules():
+    tiny = getattr(model.frame_loss, "tiny_decoder", None)  # hidden from modules(), as it is in no checkpoint
+    for module in (*model.frame_loss.modules(), *(tiny.network.modules() if tiny is not None else ())):
         file = getattr(module, "weights", None)
         if isinstance(file, str) and not Path(file).is_file():
             try:
@@ -81,8 +84,9 @@ def _parts_table(parts: dict[str, int], model: pl.LightningModule) -> Table:
 
 def _batch_table(config: Mapping, gpus: list[int] | None) -> Table:
     trainer = config["lightning"]["trainer"]
+    on_gpus = {"accelerator": "gpu", "devices": gpus} if gpus else {}
     batch, accumulate = config["data"]["params"]["batch_size"], trainer.get("accumulate_grad_batches", 1)
-    devices = len(gpus) if gpus else 1
+    devices = count_processes(follow_launcher({**trainer, **on_gpus}))
     table = _table("Optimisation", "setting", "value")
     table.add_row(
         "effective batch", f"{batch} x {accumulate} accumulated x {devices} device(s) = {batch * accumulate * devices}"

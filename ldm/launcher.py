@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ldm.util import ConfigError
 
 SLURM_BY_HAND = ("bash", "interactive")  # job names under which SLURM's variables mean a shell, as Lightning has it
@@ -55,3 +57,31 @@ def follow_launcher(trainer: Mapping[str, Any], environment: Mapping[str, str] =
                 f"is {asked}; ask for as many GPUs a node (--gpus) and nodes (--num-nodes) as {flag} and its nodes say."
             )
     return followed
+
+
+def own_device(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> str:
+    """Where this process computes before Lightning has chosen: its GPU among those of the Trainer arguments, or cpu."""
+    if trainer.get("accelerator", "auto") not in ("gpu", "cuda", "auto") or not torch.cuda.is_available():
+        return "cpu"
+    rank = int(environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", 0)))
+    devices = trainer.get("devices")
+    return f"cuda:{devices[rank] if isinstance(devices, list) else rank}"
+
+
+def count_processes(trainer: Mapping[str, Any]) -> int:
+    """Processes that Lightning makes of Trainer arguments: devices x nodes.
+
+    Left open, `auto` or -1, devices are all GPUs of this machine, or one process where it has none or they are not
+    asked for.
+    """
+    devices = trainer.get("devices", "auto")
+    if isinstance(devices, str) and "," in devices:
+        devices = [part for part in devices.split(",") if part.strip()]
+    if isinstance(devices, list | tuple):
+        number = len(devices)
+    elif devices in (None, "auto", -1, "-1"):
+        on_gpus = trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+        number = max(1, torch.cuda.device_count()) if on_gpus else 1
+    else:
+        number = int(devices)
+    return number * int(trainer.get("num_nodes", 1))

@@ -5,10 +5,36 @@ Layer 6: sees models by their attributes and data by its pairs.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ldm.data.manifest import FramePair
 from ldm.util import ConfigError
+
+NEEDED = ("seed", "model.target", "data.target", "lightning.checkpoint")  # of a config that trains; overlays lack some
+
+
+def check_whole(config: Mapping, base: Sequence[Path]) -> None:
+    """Refuse an overlay that was given without the config that it is laid over.
+
+    Args:
+        config: merged.
+        base: the files that it was merged from.
+
+    Raises:
+        ConfigError: names what is missing.
+    """
+    lacking = []
+    for key in NEEDED:
+        section, _, name = key.partition(".")
+        if config.get(section) is None or (name and name not in config[section]):
+            lacking.append(key)
+    if lacking:
+        files = " ".join(map(str, base))
+        raise ConfigError(
+            f"{files}: no whole config, {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing; it is an "
+            f"overlay, put the config under it first: --base configs/train.yaml {files}"
+        )
 
 
 def check_resolutions(model: Any, params: Mapping) -> None:
@@ -33,6 +59,18 @@ def check_resolutions(model: Any, params: Mapping) -> None:
                 f"resolution {side}: wanted a multiple of {multiple} (the first stage makes pictures {first} times "
                 f"smaller, the U-Net {halvings} times more); the nearest is resolution={nearest}."
             )
+
+
+def resolution_doubts(config: Mapping) -> list[str]:
+    """A sentence where pairs train at another resolution than the config's own, at which the model will predict."""
+    wanted = config.get("resolution")
+    side = ((config["data"]["params"].get("train") or {}).get("params") or {}).get("resolution", wanted)
+    if wanted is None or side == wanted:
+        return []
+    return [
+        f"the config's resolution is {wanted}, at which the model will predict, but it trains on pairs of {side}: give "
+        f"data.params.train.params.resolution={wanted} too, or resolution={side}."
+    ]
 
 
 def pairs_doubts(train: Sequence[FramePair], validation: Sequence[FramePair], horizon: int | None) -> list[str]:

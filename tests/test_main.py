@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import main as command
+from ldm.config import compose
 from ldm.run_folder import RUN_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,6 +100,26 @@ def test_the_saved_config_runs_again_to_the_same_weights(run, base):
     assert_same_weights(weights(first), weights(second))
 
 
+def test_a_saved_config_keeps_what_refers_to_the_resolution(run, base):
+    """Over it `resolution=8` changes the training pairs too, as over the recipe."""
+    config = yaml.safe_load(base.read_text())
+    for split in ("train", "validation"):
+        config["data"]["params"][split]["params"]["resolution"] = "${resolution}"
+    base.write_text(yaml.safe_dump(config))
+    _, first = run("--base", base, "-n", "first", "--max_steps", "1")
+    _, second = run("--base", first / "config.yaml", "resolution=8", "-n", "second", "--max_steps", "1")
+    assert compose([second / "config.yaml"])["data"]["params"]["train"]["params"]["resolution"] == 8
+
+
+def test_flags_that_a_resumed_run_cannot_follow_are_refused(run, base, tmp_path, capsys):
+    _, folder = run("--base", base, "--max_steps", "1")
+    assert run("--resume", folder, "--folder", tmp_path / "elsewhere")[0] == 2
+    assert f"a resumed run stays in {folder}" in capsys.readouterr().err
+    assert run("--resume", folder, "--cache-latents", tmp_path / "cache")[0] == 2
+    assert "goes on with the pairs that it began with" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "cache").exists()
+
+
 def test_resuming_goes_on_exactly(run, base):
     """Stopped at step 5, in the middle of an epoch, and taken up: the weights of the uninterrupted run."""
     _, whole = run("--base", base, "-n", "whole")
@@ -177,6 +198,7 @@ def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base,
         (["data.params.train.params.resolution=15"], "resolution 15: wanted a multiple of 4"),
         (["--resume", "/nowhere"], "no such run folder"),
         (["lightning.loggers=[mlflow]"], "'mlflow' is not one of csv, wandb"),
+        (["data.params.batch_size=[1"], "'[1' is not valid YAML"),
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence(run, base, capsys, argv, message):
@@ -197,6 +219,14 @@ def test_an_unknown_flag_is_an_error_and_never_an_override(capsys):
         command.main(["--base", "configs/train.yaml", "--max_epoch", "3"])
     assert stop.value.code == 2
     assert "--max_epoch" in capsys.readouterr().err
+
+
+def test_a_trainer_flag_is_read_as_in_a_file(capsys):
+    parse = command.make_parser().parse_args
+    assert vars(parse(["--gradient_clip_val", "1e-4"]))["trainer.gradient_clip_val"] == 1e-4
+    with pytest.raises(SystemExit):
+        parse(["--devices", "[1"])
+    assert "'[1' is not valid YAML" in capsys.readouterr().err
 
 
 def test_an_empty_data_folder_is_said_with_the_command(run, base, tmp_path, capsys):
@@ -262,12 +292,12 @@ def test_early_stopping_ends_a_run_whose_validation_loss_stands_still(run, base)
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7, "of 5 steps a pass"
 
 
-def test_a_loss_that_is_not_finite_names_the_pairs_and_keeps_the_last_step(run, base, capsys):
-    code, folder = run("--base", base, "model.params.learning_rate=1.0e+30")
+def test_a_loss_that_is_not_finite_names_the_pairs_and_saves_no_broken_weights(run, base, capsys):
+    code, folder = run("--base", base, "model.params.learning_rate=1.0e+30", "lightning.checkpoint.every_n_steps=100")
     assert code == 2
     said = capsys.readouterr().err
     assert "the loss is nan on the pairs square/" in said or "the loss is inf on the pairs square/" in said
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert not (folder / "checkpoints" / "last.ckpt").exists(), "weights that gave no finite loss are of no use"
 
 
 def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
@@ -280,3 +310,51 @@ def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
     assert run("--base", base)[0] == 2
     said = capsys.readouterr().err
     assert all(word in said for word in ("batch_size", "use_checkpoint=true", "resolution")) and "Traceback" not in said
+
+
+def test_a_callback_that_fails_after_the_update_does_not_repeat_it(run, base, monkeypatch):
+    """Weights, counters and data position of one and the same step are saved."""
+    from ldm.callbacks.throughput import Throughput
+
+    _, whole = run("--base", base, "-n", "whole", "--max_steps", "6")
+
+    def failing(self, trainer, *_):
+        if trainer.global_step == 3:
+            raise RuntimeError("planted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Throughput, "on_train_batch_end", failing)
+        with pytest.raises(RuntimeError, match="planted"):
+            run("--base", base, "-n", "part", "--max_steps", "6")
+    part = next(whole.parent.glob("*_part"))
+    assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    run("--resume", part)
+    assert_same_weights(weights(whole), weights(part))
+
+
+def tested_loss(folder: Path) -> str:
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    return [row["val/loss_simple_ema"] for row in rows if row.get("val/loss_simple_ema")][-1]
+
+
+def test_a_saved_run_is_tested_with_its_own_weights(run, base):
+    """--resume --train false: the loss that the run itself had at its end."""
+    config = yaml.safe_load(base.read_text())
+    params = config["data"]["params"]
+    params["test"] = params["validation"]
+    base.write_text(yaml.safe_dump(config))
+    _, folder = run("--base", base, "--max_steps", "3")
+    expected = tested_loss(folder)
+    assert run("--resume", folder, "--train", "false")[0] == 0
+    assert (folder / "metrics-000.csv").is_file() and tested_loss(folder) == expected
+
+
+def test_gradients_are_clipped_in_mixed_precision_and_no_logger_is_needed(run, base):
+    flags = ["--precision", "bf16-mixed", "--gradient_clip_val", "1.0", "--max_steps", "1"]
+    assert run("--base", base, "lightning.loggers=[]", *flags)[0] == 0
+
+
+def test_a_resume_with_another_seed_is_refused(run, base, capsys):
+    _, folder = run("--base", base, "--max_steps", "2")
+    assert run("--resume", folder, "--seed", "5", "--max_steps", "3")[0] == 2
+    assert "Resume with the same seed" in capsys.readouterr().err

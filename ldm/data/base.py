@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from ldm.data.frame_pairs import collate
-from ldm.data.stream import StreamSampler, TrainingStream, check_resolutions
+from ldm.data.stream import StreamSampler, TrainingStream, check_schedule
 from ldm.util import ConfigError, instantiate_from_config
 
 MAX_WORKERS = 8  # a guess that suits one GPU; the config overrides it
@@ -39,7 +39,7 @@ class DataModuleFromConfig(pl.LightningDataModule):
             raise ConfigError(f"data.params.batch_size: {batch_size}; wanted at least 1.")
         self.batch_size = batch_size
         self.seed = seed
-        self.resolutions = check_resolutions(resolutions)
+        self.resolutions = check_schedule(resolutions)
         self.configs = {"train": train, "validation": validation, "test": test}
         self.num_workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if num_workers is None else num_workers
         self.datasets: dict[str, Dataset] = {}
@@ -60,7 +60,7 @@ class DataModuleFromConfig(pl.LightningDataModule):
         micro_batches = self.trainer.accumulate_grad_batches if self.trainer else 1
         resolutions = [(step * micro_batches, side) for step, side in self.resolutions]
         sampler = StreamSampler(len(dataset), self.batch_size, self.seed, rank, world_size, resolutions)
-        self._stream = TrainingStream(dataset, sampler, **self._loader_options())
+        self._stream = TrainingStream(dataset, sampler, **self._loader_options(dataset))
         if self._resumed is not None:
             self._stream.load_state_dict(self._resumed)
         return self._stream
@@ -84,13 +84,17 @@ class DataModuleFromConfig(pl.LightningDataModule):
     def _in_order(self, name: str) -> DataLoader | list:
         if name not in self.datasets:
             return []
-        return DataLoader(self.datasets[name], batch_size=self.batch_size, shuffle=False, **self._loader_options())
+        dataset = self.datasets[name]
+        return DataLoader(dataset, batch_size=self.batch_size, shuffle=False, **self._loader_options(dataset))
 
-    def _loader_options(self) -> dict:
-        """Options shared by all loaders; a process-less loader cannot have persistent workers."""
+    def _loader_options(self, dataset: Dataset) -> dict:
+        """Options of a loader; one without processes cannot have persistent workers, one on the GPU has neither."""
+        on_gpu = getattr(dataset, "on_gpu", False)
+        num_workers = 0 if on_gpu else self.num_workers
+        on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {
-            "num_workers": self.num_workers,
+            "num_workers": num_workers,
             "collate_fn": collate,
-            "pin_memory": self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            "persistent_workers": self.num_workers > 0,
+            "pin_memory": on_cuda and not on_gpu,
+            "persistent_workers": num_workers > 0,
         }

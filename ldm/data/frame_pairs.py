@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ldm.data.batch import FrameSample
 from ldm.data.manifest import FramePair, read_manifest
 from ldm.data.pixels import array_to_tensor, to_signed, unit_to_signed
+from ldm.data.stream import sample_seed
 from ldm.util import instantiate_from_config
 
 
@@ -81,7 +82,8 @@ class FramePairDataset(Dataset):
         pixels = torch.stack([self._pixels(path, resolution) for path in paths])
         frames, instruction = to_signed(pixels), pair.instruction
         if self.augmentation is not None:
-            generator = torch.Generator().manual_seed(seed)
+            # A seed of its own: the model draws timestep, noise and dropout of this sample by `seed` itself.
+            generator = torch.Generator().manual_seed(sample_seed(seed, 1))
             unit, instruction = self.augmentation(pixels.float() / 255.0, instruction, generator)
             frames = unit_to_signed(unit)
         return {
@@ -92,6 +94,11 @@ class FramePairDataset(Dataset):
             "seed": seed,
         }
 
+    @property
+    def pair_ids(self) -> list[str]:
+        """Names of the pairs in order."""
+        return [pair.pair_id for pair in self.pairs]
+
     def _pixels(self, path: Path, resolution: int) -> Tensor:
         """uint8 (3, S, S) pixels of a picture."""
         if self._kept is None:
@@ -100,13 +107,6 @@ class FramePairDataset(Dataset):
         if key not in self._kept:
             self._kept[key] = array_to_tensor(read_picture(path, resolution))
         return self._kept[key]
-
-    def load_all(self) -> None:
-        """Decode every picture now, so that workers share the pixels; only with keep_in_memory."""
-        if self._kept is not None:
-            for pair in self.pairs:
-                self._pixels(pair.source_path(self.folder), self.resolution)
-                self._pixels(pair.target_path(self.folder), self.resolution)
 
 
 def choose_pairs(pairs: list[FramePair], max_samples: int | None) -> list[FramePair]:

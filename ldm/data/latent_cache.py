@@ -35,18 +35,28 @@ log = logging.getLogger(__name__)
 ARRAYS = ("source", "target_mean", "target_std")
 FRAMES = ("source_frame", "target_frame")
 HOW_TO_MAKE = "Make it with: python main.py --base <the same configs> --cache-latents"
+HOW_TO_REPLACE = f"Delete that folder. {HOW_TO_MAKE}"
+GPU_SHARE = 0.1  # of a GPU's free memory that a cache may take; training wants the rest
 
 
 def describe_preprocessing(data: FramePairDataset, augmentation_config: Mapping | None, variants: int) -> dict:
     """What decides the pixels that are encoded; part of the key of a cache."""
+    folder = data.folder
     listing = "\n".join(f"{p.pair_id}\t{p.instruction}" for p in data.pairs)
     return {
-        "folder": str(data.folder),
+        "folder": str(folder),
         "pairs": hashlib.sha256(listing.encode()).hexdigest(),
+        "pictures": _hash_sizes([path for p in data.pairs for path in (p.source_path(folder), p.target_path(folder))]),
         "resolution": data.resolution,
         "augmentation": dict(augmentation_config) if augmentation_config else None,
         "variants": variants,
     }
+
+
+def _hash_sizes(paths: Sequence[Path]) -> str:
+    """Hash of the sizes of files: pictures prepared again from other frames differ in some; copies do not."""
+    sizes = (path.stat().st_size if path.is_file() else -1 for path in paths)
+    return hashlib.sha256(",".join(map(str, sizes)).encode()).hexdigest()
 
 
 class CacheBuilder:
@@ -146,7 +156,7 @@ class CachedPairDataset(Dataset):
 
     Args:
         folder: the cache.
-        on_gpu: keep everything on this process's GPU where it fits (with num_workers 0); else it is memory-mapped.
+        on_gpu: keep everything on this process's GPU where it fits, from the first batch on; else it is memory-mapped.
     """
 
     def __init__(self, folder: str | Path, *, on_gpu: bool = False) -> None:
@@ -160,25 +170,30 @@ class CachedPairDataset(Dataset):
         self.rows = torch.tensor([entry["text"] for entry in self.entries])
         there = [name for name in ("text", *FRAMES) if (self.folder / f"{name}.npy").is_file()]
         self.arrays = {name: self._open(name) for name in (*ARRAYS, *there)}
-        self.device: torch.device | None = self._room_on_gpu() if on_gpu else None
+        self.on_gpu = on_gpu  # then the loader takes no workers: a GPU's memory is its process's own
+        self.device: torch.device | None = None
+        self._placed = not on_gpu
 
     def _open(self, name: str) -> Tensor:
         """An array of the cache; copy-on-write, so that torch does not complain of read-only memory."""
         return torch.from_numpy(np.load(self.folder / f"{name}.npy", mmap_mode="c"))
 
-    def _room_on_gpu(self) -> torch.device | None:
-        """This process's GPU if the cache fits into half of its free memory."""
+    def _place(self) -> None:
+        """Move the arrays to this process's GPU, which is known once training runs, if they fit into their share."""
+        self._placed = True
         size = sum(array.nbytes for array in self.arrays.values())
-        if torch.cuda.is_available() and size < torch.cuda.mem_get_info()[0] // 2:
-            device = torch.device(torch.cuda.current_device())
-            self.arrays = {name: array.to(device) for name, array in self.arrays.items()}
-            return device
-        log.warning("the cache of %.1f GB stays memory-mapped: no GPU with as much free memory twice.", size / 1e9)
-        return None
+        self.device = gpu_with_room(size)
+        if self.device is not None:
+            self.arrays = {name: array.to(self.device) for name, array in self.arrays.items()}
 
     def __len__(self) -> int:
         """Pairs, each once: a visit takes one of its variants by the sample's seed."""
         return int(self.key["pairs"])
+
+    @property
+    def pair_ids(self) -> list[str]:
+        """Names of the pairs in order, each once."""
+        return [entry["pair_id"] for entry in self.entries[: len(self)]]
 
     def __getitem__(self, key: int | tuple[int, ...]) -> CachedBatch:
         """A batch of one."""
@@ -186,6 +201,8 @@ class CachedPairDataset(Dataset):
 
     def __getitems__(self, keys: Sequence[int | tuple[int, ...]]) -> CachedBatch:
         """The batch of (index, seed) keys, gathered at once."""
+        if not self._placed:
+            self._place()
         pairs = [key if isinstance(key, tuple) else (key, key) for key in keys]
         places = [index + (seed // 7) % self.key["variants"] * len(self) for index, seed, *_ in pairs]
         at = torch.tensor(places, device=self.device)
@@ -212,7 +229,7 @@ class CachedPairDataset(Dataset):
         if self.key["weights"] != weights_hash:
             raise ConfigError(
                 f"the cache {self.folder} was made with other encoder weights ({self.key['weights'][:12]}) than this "
-                f"model's ({weights_hash[:12]}).\n{HOW_TO_MAKE} {self.folder}"
+                f"model's ({weights_hash[:12]}).\n{HOW_TO_REPLACE} {self.folder}"
             )
 
     def check_preprocessing(self, preprocessing: dict) -> None:
@@ -227,8 +244,28 @@ class CachedPairDataset(Dataset):
             name = differing[0]
             raise ConfigError(
                 f"the cache {self.folder} is stale: {name} was {made.get(name)} and is {preprocessing[name]}.\n"
-                f"{HOW_TO_MAKE} {self.folder}"
+                f"{HOW_TO_REPLACE} {self.folder}"
             )
+
+    def check_frames(self) -> None:
+        """Refuse a cache without pixels, for a model that wants them.
+
+        Raises:
+            ConfigError: if there are none.
+        """
+        if not all(name in self.arrays for name in FRAMES):
+            raise ConfigError(
+                f"the cache {self.folder} was made without frames, and frame_loss_config compares frames.\n"
+                f"{HOW_TO_REPLACE} {self.folder}"
+            )
+
+
+def gpu_with_room(size: int) -> torch.device | None:
+    """This process's GPU if so many bytes are a small share of its free memory."""
+    if torch.cuda.is_available() and size < torch.cuda.mem_get_info()[0] * GPU_SHARE:
+        return torch.device("cuda", torch.cuda.current_device())
+    log.info("%.1f GB of cached latents stay on disk: they want a GPU with ten times as much free.", size / 1e9)
+    return None
 
 
 def is_whole_cache(folder: str | Path) -> bool:
@@ -247,6 +284,8 @@ def build_cache(model: nn.Module, data: FramePairDataset, node: Mapping, folder:
         **options: variants, and those of CacheBuilder.
     """
     variants = int(options.pop("variants", 1))
+    if variants < 1:
+        raise ConfigError(f"{variants} variants of each pair are no cache; wanted at least 1 (--cache-variants).")
     if variants > 1 and data.augmentation is None:
         raise ConfigError(f"{variants} variants of a data set without augmentation are all the same; cache 1.")
     options.setdefault("keep_frames", model.frame_loss is not None)
@@ -268,6 +307,9 @@ def cache_or_check(
         cached = CachedPairDataset(folder)
         cached.check_weights(model.hash_encoders())
         cached.check_preprocessing(describe_preprocessing(data, node.get("augmentation_config"), variants))
+        if model.frame_loss is not None:
+            cached.check_frames()
     else:
         build_cache(model, data, node, folder, variants=variants, **options)
-    return {"target": f"{__name__}.CachedPairDataset", "params": {"folder": str(folder)}}
+    params = {"folder": str(folder)} | ({"on_gpu": True} if model.device.type == "cuda" else {})
+    return {"target": f"{__name__}.CachedPairDataset", "params": params}

@@ -5,15 +5,12 @@ So a run can be cut anywhere and taken up again, and the samples are the same fo
 way of splitting a batch into micro-batches. Layer 1: imports ldm.util.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ldm.util import ConfigError
-
-log = logging.getLogger(__name__)
 
 SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, about 2^64 / golden ratio: spreads consecutive numbers over 64 bits
 SEED_RANGE = 2**63
@@ -52,7 +49,7 @@ class StreamSampler(Sampler):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.resolutions = check_resolutions(resolutions)
+        self.resolutions = check_schedule(resolutions)
         self.position = 0  # batches to skip at the next iteration
 
     def permutation(self, epoch: int) -> list[int]:
@@ -81,7 +78,7 @@ class StreamSampler(Sampler):
             position += 1
 
 
-def check_resolutions(resolutions: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def check_schedule(resolutions: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """The schedule as tuples.
 
     Raises:
@@ -140,13 +137,6 @@ class TrainingStream:
             raise ValueError(
                 f"the run stopped after {samples} samples in global batches of {state['global_batch']}; with "
                 f"batches of {global_batch} it cannot go on there. Resume with the same batch size and devices."
-            )
-        if global_batch != state["global_batch"]:
-            log.warning(
-                "the run was saved with global batches of %d and goes on with %d (other devices or batch size): the "
-                "order of the samples stays, the gradients' averages do not.",
-                state["global_batch"],
-                global_batch,
             )
         self.position = samples // global_batch
         self._batches = None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm.data.batch import FrameBatch
-from ldm.models.diffusion.trainable import make_adamw
+from ldm.models.diffusion.trainable import allow_clipping, make_adamw
 from ldm.util import ConfigError, instantiate_from_config
 
 Parts = Literal["decoder", "all"]
@@ -75,7 +75,9 @@ class AutoencoderTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over `trained_parameters`."""
-        return make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
+        optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
+        allow_clipping(optimizer, self._trainer)
+        return optimizer
 
     def reconstruction_loss(self, frames: Tensor, generators: list[torch.Generator] | None) -> dict[str, Tensor]:
         """Weighted terms () by name of frames (B, 3, H, W) in [-1, 1]; their sum is the loss."""

@@ -59,8 +59,12 @@ def test_cached_latents_are_data(pair_folder, tmp_path):
 
 
 def test_missing_weights_of_the_losses_are_said():
-    text = said(compose([CONFIGS / "recipes" / "afp.yaml"]))
-    assert "python -m stable_diffusion.weights fetch vgg16" in text
+    config = compose([CONFIGS / "recipes" / "afp.yaml"])
+    assert "python -m stable_diffusion.weights fetch vgg16" in said(config)
+    params = {"scale_factor": 0.18215, "weights": "checkpoints/taesd.safetensors"}
+    node = {"target": "ldm.models.tiny_autoencoder.TinyDecoder", "params": params}
+    config["model"]["params"]["frame_loss_config"]["params"] |= {"mode": "gated", "tiny_decoder_config": node}
+    assert "python -m stable_diffusion.weights fetch taesd" in said(config), "hidden from the model's modules"
 
 
 def test_doubts_are_said_before_training(pair_folder):
@@ -72,3 +76,9 @@ def test_doubts_are_said_before_training(pair_folder):
 def test_a_resolution_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="resolution 200"):
         said(compose([CONFIGS / "train.yaml"], ["resolution=200"]))
+
+
+def test_the_effective_batch_counts_devices_and_nodes():
+    """As --scale_lr does."""
+    trainer = ["lightning.trainer.devices=4", "lightning.trainer.num_nodes=2"]
+    assert "2 x 8 accumulated x 8 device(s) = 128" in said(compose([CONFIGS / "train.yaml"], trainer))

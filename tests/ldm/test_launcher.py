@@ -2,7 +2,7 @@
 
 import pytest
 
-from ldm.launcher import follow_launcher, is_first_process, read_launcher
+from ldm.launcher import count_processes, follow_launcher, is_first_process, own_device, read_launcher
 from ldm.util import ConfigError
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}
@@ -39,3 +39,39 @@ def test_devices_and_nodes_are_the_launchers():
 def test_other_numbers_than_were_started_are_said(asked):
     with pytest.raises(ConfigError, match=r"torchrun started 2 process\(es\) on each of 2 node\(s\), but"):
         follow_launcher(asked, TORCHRUN)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "processes"),
+    [
+        ({"devices": 2}, 2),
+        ({"devices": [0, 2, 3], "num_nodes": 2}, 6),
+        ({"devices": "0,1"}, 2),
+        ({"devices": "4", "num_nodes": 3}, 12),
+        ({}, 8),
+        ({"devices": "auto", "num_nodes": 2}, 16),
+        ({"devices": -1, "accelerator": "gpu"}, 8),
+        ({"accelerator": "cpu"}, 1),
+    ],
+)
+def test_processes_are_devices_times_nodes(monkeypatch, trainer, processes):
+    """On a machine of eight GPUs."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    assert count_processes(trainer) == processes
+
+
+@pytest.mark.parametrize(
+    ("trainer", "environment", "device"),
+    [
+        ({}, {}, "cuda:0"),
+        ({"accelerator": "cpu"}, {}, "cpu"),
+        ({"accelerator": "gpu", "devices": [3, 1]}, {}, "cuda:3"),
+        ({"accelerator": "gpu", "devices": [3, 1]}, {"LOCAL_RANK": "1"}, "cuda:1"),
+        ({"accelerator": "auto", "devices": 2}, {"LOCAL_RANK": "1"}, "cuda:1"),
+    ],
+)
+def test_a_process_computes_on_the_gpu_that_it_will_train_on(monkeypatch, trainer, environment, device):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert own_device(trainer, environment) == device
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert own_device(trainer, environment) == "cpu"

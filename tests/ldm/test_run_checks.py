@@ -1,13 +1,16 @@
 """Laws of what is asked before a run begins."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ldm.config import merge_files
 from ldm.data.manifest import FramePair
-from ldm.run_checks import check_resolutions, pairs_doubts
+from ldm.run_checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
 from ldm.util import ConfigError
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 DIFFUSION = SimpleNamespace(
     first_stage_model=SimpleNamespace(downsampling_factor=8),
     model=SimpleNamespace(diffusion_model=SimpleNamespace(downsampling_factor=8)),
@@ -51,3 +54,20 @@ def test_a_validation_split_without_a_task_is_said():
     (doubt,) = pairs_doubts(train, [pair("stack")], 20)
     assert "no pairs of the task 'hammer', which has 2 training pairs" in doubt
     assert pairs_doubts([pair(None)], [pair("stack")], 20) == []
+
+
+@pytest.mark.parametrize("name", ["demo", "regression", "cpu_tiny", "tiny/many_steps"])
+def test_an_overlay_alone_is_refused(name):
+    path = CONFIGS / f"{name}.yaml"
+    with pytest.raises(ConfigError, match=f"model.target.* overlay, .* --base configs/train.yaml {path}"):
+        check_whole(merge_files([path]), [path])
+    whole = [CONFIGS / "train.yaml", path]
+    check_whole(merge_files(whole), whole)
+
+
+def test_a_resolution_that_the_pairs_do_not_follow_is_said():
+    """As over a config whose interpolations were resolved when it was saved."""
+    assert resolution_doubts({"resolution": 128, "data": {"params": params(128)}}) == []
+    assert resolution_doubts({"resolution": 128, "data": {"params": {"train": {"params": {"folder": "cache"}}}}}) == []
+    (said,) = resolution_doubts({"resolution": 64, "data": {"params": params(128)}})
+    assert "data.params.train.params.resolution=64 too" in said

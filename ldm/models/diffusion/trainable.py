@@ -20,6 +20,7 @@ Parts = Literal["all", "cross-attention", "light_future", "lora"]
 CROSS_ATTENTION = r"\.attn2\."
 SELF_ATTENTION_PROJECTIONS = r"\.attn1\.to_(q|v)\."  # the "part of self-attention": what LoRA's paper adapts too
 FIRST_CONVOLUTION = r"input_blocks\.0\.0\."
+UNSCALES_BY_ITSELF = "_step_supports_amp_scaling"  # what torch's GradScaler and Lightning ask an optimiser
 ATTENTION_LAYERS = re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)$")
 
 
@@ -130,7 +131,7 @@ def merge_adapters(network: nn.Module, state: dict[str, Tensor], prefix: str) ->
         prefix: with its dot.
 
     Returns:
-        Unmerged weights and additions by name; `restore_adapters` puts them back.
+        Unmerged weights and additions by name, as a resumed run wants them back.
     """
     taken = {}
     for name, layer in network.named_modules():
@@ -163,3 +164,17 @@ def make_adamw(
             "Install it with: pip install bitsandbytes, or set model.params.optimizer_bits=32"
         ) from error
     return AdamW8bit(parameters, lr=learning_rate, weight_decay=weight_decay)
+
+
+def allow_clipping(optimizer: torch.optim.Optimizer, trainer: object | None) -> None:
+    """Where a trainer clips gradients, they are unscaled before a fused step instead of in it.
+
+    A fused AdamW says that it takes out the loss scale of mixed precision by itself, in the step, which is too late to
+    clip; Lightning refuses it. Without that word the scale is taken out first and the step stays fused.
+
+    Args:
+        optimizer: of `make_adamw`.
+        trainer: Lightning's, or None outside a run.
+    """
+    if trainer is not None and trainer.gradient_clip_val and hasattr(optimizer, UNSCALES_BY_ITSELF):
+        setattr(optimizer, UNSCALES_BY_ITSELF, False)

@@ -30,7 +30,7 @@ def test_red_stays_red(pair_folder):
 def test_pixels_kept_in_memory_are_the_same(pair_folder):
     folder = pair_folder()
     kept = FramePairDataset(folder, "train", 16, keep_in_memory=True)
-    kept.load_all()
+    kept[0], kept[1]
     for a, b in zip(FramePairDataset(folder, "train", 16), kept, strict=False):
         assert torch.equal(a["source_frame"], b["source_frame"])
         assert torch.equal(a["target_frame"], b["target_frame"])
@@ -89,3 +89,18 @@ def test_at_most_so_many_pairs_are_taken_always_the_same(pair_folder):
     whole = [p.pair_id for p in FramePairDataset(folder, "train", 16, max_samples=1000).pairs]
     assert len(few) == 4 and few == [name for name in whole if name in few]
     assert few == [p.pair_id for p in FramePairDataset(folder, "train", 16, max_samples=4).pairs]
+
+
+def test_augmentation_and_the_model_draw_from_streams_of_their_own(pair_folder):
+    """The crop must not tell the draw that drops the sentence: a sample's seed makes two generators."""
+
+    class Spy:
+        def __call__(self, pixels, instruction, generator):
+            self.first = torch.rand((), generator=generator)
+            return pixels, instruction
+
+    data = FramePairDataset(pair_folder(), "train", 16)
+    data.augmentation = Spy()
+    for seed in (0, 1, 2**62 + 1):
+        data[(0, seed)]
+        assert data.augmentation.first != torch.rand((), generator=torch.Generator().manual_seed(seed))

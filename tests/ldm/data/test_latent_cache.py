@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from PIL import Image
 
+from ldm.data import latent_cache
+from ldm.data.base import DataModuleFromConfig
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check, describe_preprocessing
 from ldm.models.diffusion.draws import draw_training
@@ -123,3 +126,43 @@ def test_workers_make_the_same_cache(model, data, tmp_path):
     one, other = (CachedPairDataset(tmp_path / name) for name in "01")
     assert one.entries == other.entries
     assert all(torch.equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
+
+
+def test_a_cache_of_pictures_prepared_again_is_refused(model, data, tmp_path):
+    """Same names of pairs, other pixels."""
+    cache_or_check(model, data, {}, tmp_path / "cache")
+    Image.new("RGB", (16, 16)).save(data.pairs[0].target_path(data.folder))
+    with pytest.raises(ConfigError, match="stale: pictures was .*\n.*Delete that folder"):
+        cache_or_check(model, data, {}, tmp_path / "cache")
+
+
+def test_a_cache_without_frames_does_not_serve_an_image_loss(model, data, tmp_path):
+    cache_or_check(model, data, {}, tmp_path / "cache")
+    model.frame_loss = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="made without frames"):
+        cache_or_check(model, data, {}, tmp_path / "cache")
+    cache_or_check(model, data, {}, tmp_path / "other")
+    cache_or_check(model, data, {}, tmp_path / "other")
+
+
+def test_a_cache_of_no_variant_is_refused(model, data, tmp_path):
+    with pytest.raises(ConfigError, match="at least 1"):
+        cache_or_check(model, data, {}, tmp_path / "cache", variants=0)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_on_the_gpu_is_moved_once_at_the_first_batch(model, data, tmp_path, monkeypatch):
+    """In the process that trains, so its loader has no workers; where there is no room it stays on disk."""
+    node = cache_or_check(model, data, {}, tmp_path / "cache")
+    assert "on_gpu" not in node["params"], "made on a CPU"
+    sizes = []
+    monkeypatch.setattr(latent_cache, "gpu_with_room", lambda size: sizes.append(size) or torch.device("cpu"))
+    cached, on_disk = CachedPairDataset(tmp_path / "cache", on_gpu=True), CachedPairDataset(tmp_path / "cache")
+    assert not sizes
+    for key in ((0, 1), (2, 5)):
+        ours, theirs = cached[key], on_disk[key]
+        assert all(torch.equal(ours[name], theirs[name]) for name in ("source_latent", "target_mean", "text"))
+    assert sizes == [sum(array.nbytes for array in on_disk.arrays.values())]
+    assert cached.device == torch.device("cpu") and on_disk.device is None
+    module = DataModuleFromConfig(2, 0, num_workers=3)
+    assert module._loader_options(cached)["num_workers"] == 0 and module._loader_options(on_disk)["num_workers"] == 3

@@ -87,8 +87,3 @@ def test_resolution_follows_the_schedule_and_survives_a_cut():
 def test_a_schedule_that_does_not_rise_from_zero_is_refused(schedule):
     with pytest.raises(ValueError, match="the first of them 0"):
         StreamSampler(10, 2, 5, 0, 1, resolutions=schedule)
-
-
-def test_another_global_batch_on_resume_is_said(caplog):
-    TrainingStream(Keys(), StreamSampler(10, 2, 5, 0, 1)).load_state_dict({"position": 3, "global_batch": 4})
-    assert "global batches of 4 and goes on with 2" in caplog.text
