@@ -21,9 +21,11 @@ import argparse
 import hashlib
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -57,7 +59,7 @@ def read_means(path: Path) -> dict[str, np.ndarray]:
             f"no file {path}. Make it with: python -m metrics.baselines --train-data <folder> --size 64 "
             f"--output-means {path}"
         ) from error
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} holds no mean pictures; metrics.baselines --output-means writes them.") from error
 
 

@@ -6,12 +6,28 @@ Each has its own options; see `python -m metrics.benchmark training --help`. Lay
 import sys
 from collections.abc import Sequence
 
+from ldm.errors import BAD_INPUT, sentence_for
+
 USAGE = "usage: python -m metrics.benchmark {training,inference,image_loss} [options]"
+PEER = "diffusers"
+NO_PEER = f"{PEER} is not installed, and there is nothing to compare with: pip install {PEER}."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of them; 2 where none is named."""
-    what, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
+    """Run one of them; 2 where none is named, and with one sentence where what is asked for cannot be measured."""
+    try:
+        return _run([*(sys.argv[1:] if argv is None else argv), ""])
+    except Exception as error:
+        absent = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == PEER
+        sentence = NO_PEER if absent else sentence_for(error)
+        if sentence is None:
+            raise
+        sys.stderr.write(sentence + "\n")
+        return BAD_INPUT
+
+
+def _run(argv: Sequence[str]) -> int:
+    what, *rest = argv
     if what == "training":
         from metrics import benchmark_training
 

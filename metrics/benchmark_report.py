@@ -34,10 +34,10 @@ class Result:
     floor: float  # 0 where nothing says what the least is
     flop: float
     memory_mib: float | None
-    network_calls: int
-    encoder_calls: int
-    decoder_calls: int
-    text_calls: int
+    network_calls: int | None  # None where they were not counted
+    encoder_calls: int | None
+    decoder_calls: int | None
+    text_calls: int | None
 
     @property
     def ratio(self) -> float:
@@ -101,7 +101,6 @@ def to_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
     ]
     for r in results:
         mark = "" if r.is_clear else " (within the spread)"
-        calls = f"{r.network_calls}, {r.encoder_calls} + {r.decoder_calls}, {r.text_calls}"
         ours, theirs = f"{r.ours:.4f} ± {r.ours_spread / 2:.4f}", f"{r.theirs:.4f} ± {r.theirs_spread / 2:.4f}"
         cells = [
             r.row,
@@ -111,14 +110,30 @@ def to_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
             f"{r.ratio:.2f}{mark}",
             f"{r.floor:.5f}" if r.floor else "-",
             f"{r.ours / r.floor:.1f}" if r.floor else "-",
-            calls,
+            _say_calls(r),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     memory = [f"{r.row} {r.memory_mib:.0f} MiB" for r in results if r.memory_mib is not None]
     said = [f"{name} {value}" for name, value in facts.items() if not name.startswith(("parity", "command"))]
-    lines += ["", f"Peer: diffusers {results[0].peer}. " + "; ".join(said) + ".", "", f"`{facts['command']}`"]
+    lines += ["", f"Peer: diffusers {_say_peers(results)}. " + "; ".join(said) + ".", "", f"`{facts['command']}`"]
     lines += [f"Peak memory: {', '.join(memory)}."] if memory else []
     return "\n".join(lines) + "\n"
+
+
+def _say_calls(result: Result) -> str:
+    if result.network_calls is None:
+        return "-"
+    return f"{result.network_calls}, {result.encoder_calls} + {result.decoder_calls}, {result.text_calls}"
+
+
+def _say_peers(results: Sequence[Result]) -> str:
+    """How the peer was set up, with the rows where it was not the same in all."""
+    rows: dict[str, list[str]] = {}
+    for result in results:
+        rows.setdefault(result.peer, []).append(result.row)
+    if len(rows) == 1:
+        return results[0].peer
+    return ", ".join(f"{peer} ({' '.join(dict.fromkeys(names))})" for peer, names in rows.items())
 
 
 def write_report(path: Path, results: Sequence[Result], facts: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Results kept per pair, so that a new table over old predictions is immediate. Layer 1.
 
 One SQLite file. A result's id is a hash of everything that it depends on: the three pictures (path, bytes, time of
-change), the size of the comparison and CODE_VERSION. The file can be deleted at any time.
+change), task and sentence, the size of the comparison and CODE_VERSION. The file can be deleted at any time.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = 3  # raise it when a measure changes its meaning
+CODE_VERSION = 4  # raise it when a measure changes its meaning
 CACHE_NAME = "pair_scores.sqlite"
 
 

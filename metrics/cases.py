@@ -57,6 +57,9 @@ def open_pictures(results: Results) -> Pictures:
     provenance = results.table["provenance"]
     folder = data_root(Path(provenance["data"]))
     pairs = {pair.pair_id: pair for pair in read_pairs(folder)}
+    gone = next((entry["pair_id"] for entry in results.pairs if entry["pair_id"] not in pairs), None)
+    if gone is not None:
+        raise ValueError(f"{folder} no longer has pair {gone}, which was scored; run metrics.compute_metrics again.")
     match = Path(provenance["match"]) if provenance.get("match") else None
     systems = {
         name: match_predictions(Path(system["folder"]), pairs.values(), name, match)

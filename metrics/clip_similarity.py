@@ -30,6 +30,10 @@ class ClipSimilarity:
 
     source: str
 
+    def __reduce__(self) -> tuple:
+        """Another process reads the model itself."""
+        return type(self), (self.source,)
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Similarity to the sentence and to the true picture."""

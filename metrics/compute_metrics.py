@@ -54,7 +54,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="as_published adds the papers' columns beside the proper ones",
     )
     parser.add_argument(
-        "--weights", type=Path, help="folder with weights for LPIPS, CLIP, FID (torch.hub's by default)"
+        "--weights",
+        type=Path,
+        help="folder with weights for LPIPS, CLIP, FID (default: torch.hub's, then checkpoints/)",
     )
     parser.add_argument("--workers", type=int, help="processes; one a processor by default")
     parser.add_argument("--cache", type=Path, default=default_cache_folder(), help="folder in which results are kept")

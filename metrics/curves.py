@@ -32,10 +32,19 @@ class Series:
 
 
 def smooth(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
-    """Running mean over up to `window` values ending at each point; the first points average what there is."""
-    sums = np.cumsum(np.asarray(values, dtype=float))
-    lagged = np.concatenate([np.zeros(min(window, len(sums))), sums[:-window]])[: len(sums)]
-    return (sums - lagged) / np.minimum(np.arange(1, len(sums) + 1), window)
+    """Running mean over up to `window` values ending at each point; the first points average what there is.
+
+    Values that are not finite are left out; nan where no other is in the window.
+    """
+    array = np.asarray(values, dtype=float)
+    finite = np.isfinite(array)
+    sums, counts = (_last(np.cumsum(part), window) for part in (np.where(finite, array, 0.0), finite))
+    return np.divide(sums, counts, out=np.full(len(array), np.nan), where=counts > 0)
+
+
+def _last(totals: np.ndarray, window: int) -> np.ndarray:
+    """What the last `window` values add to each running total."""
+    return totals - np.concatenate([np.zeros(min(window, len(totals))), totals[:-window]])[: len(totals)]
 
 
 def plot_curves(curves: Mapping[str, Curve], y_label: str, smoothed: bool = True, log_scale: bool = False) -> Figure:

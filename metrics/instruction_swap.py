@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ldm.data.atomic import write_text
+from ldm.data.atomic import write_json, write_text
 from ldm.data.manifest import FramePair, write_manifest
 from metrics.compute_metrics import make_parser
 from metrics.measures import SWAP_KEYS
@@ -31,6 +31,10 @@ from metrics.predictions import Predictions, match_predictions
 from metrics.scoring import PairScore, Scorer
 from metrics.table import IDENTICAL_DB, ScoreTable, make_table
 from metrics.table_formats import to_csv, to_json, to_markdown, to_rich
+
+# What two records of one pair may differ in: names, the sentence, and what seconds depend on and pictures do not.
+FREE = {"pair_id", "file", "instruction", "checkpoint", "tiny_decoder"}
+FREE |= {"seconds", "peak_memory_mib", "batch_size", "device", "torch", "commit"}
 
 
 def swap_instructions(pairs: list[FramePair]) -> list[FramePair]:
@@ -50,12 +54,19 @@ def swap_instructions(pairs: list[FramePair]) -> list[FramePair]:
 
 
 def write_swapped_data(folder: Path, pairs: list[FramePair], output: Path) -> None:
-    """Copy a prepared folder with swapped sentences; pair ids stay."""
+    """Copy a prepared folder with swapped sentences; pair ids stay.
+
+    Raises:
+        ValueError: if there is only one task, or the output is not empty.
+    """
     swapped = swap_instructions(pairs)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} is not empty; delete it or choose another --swapped-data.")
     for pair in swapped:
         (output / pair.sample).mkdir(parents=True, exist_ok=True)
         for path in (pair.source_path(folder), pair.target_path(folder)):
             shutil.copyfile(path, output / pair.sample / path.name)
+        write_json(output / pair.sample / "prompt.json", {"edit": pair.instruction})
     write_manifest(output, swapped, {"instructions": "swapped with the next task's", "source": str(folder)})
 
 
@@ -67,7 +78,7 @@ def check_same_noise(right: Predictions, swapped: Predictions) -> None:
     """
     for pair_id in right.records.keys() & swapped.records.keys():
         a, b = right.records[pair_id], swapped.records[pair_id]
-        for key in ("seed", "steps", "checkpoint_sha256"):
+        for key in sorted((a.keys() | b.keys()) - FREE):
             if a.get(key) != b.get(key):
                 raise ValueError(
                     f"pair {pair_id} was predicted with {key} {a.get(key)} in {right.folder} and {b.get(key)} in "
@@ -100,6 +111,10 @@ def measure_swap(options: Namespace) -> ScoreTable:
     for right_folder, swapped_folder in zip(options.predictions, options.swapped, strict=True):
         name, path = parse_named_folder(right_folder)
         right = match_predictions(path, pairs, name, options.match, others)
+        if right.name in rows:
+            raise ValueError(
+                f"two predictions folders are called '{right.name}': name them, --predictions a={path} b=..."
+            )
         swapped = match_predictions(Path(swapped_folder), pairs, None, options.match, others)
         check_same_noise(right, swapped)
         scorer = Scorer(folder, (right, swapped), grouping, (), (), options.size)

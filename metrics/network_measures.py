@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from metrics.distribution import FeatureNetwork
 
 CLIP_FOLDER = "clip-vit-large-patch14"
+FETCHED = Path("checkpoints")  # where `python -m stable_diffusion.weights fetch` puts files
+Folders = tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -45,31 +47,41 @@ def find_networks(keys: Iterable[str], folder: Path | None = None) -> Networks:
 
     Args:
         keys: measures; pixel measures are passed over.
-        folder: where weights lie; None means torch.hub's folder.
+        folder: where weights lie; None means torch.hub's folder, then checkpoints/.
     """
     wanted = set(keys)
     if not wanted & {*NETWORK_KEYS, *DISTRIBUTION_KEYS}:
         return Networks((), None, ())
-    folder = folder or default_weights_folder()
-    meters, notes = _find_lpips(wanted, folder)
-    clip, clip_notes = _find_clip(wanted, folder)
-    features, feature_notes = _find_features(wanted, folder)
+    folders = (folder,) if folder else (default_weights_folder(), FETCHED)
+    meters, notes = _find_lpips(wanted, folders)
+    clip, clip_notes = _find_clip(wanted, folders)
+    features, feature_notes = _find_features(wanted, folders)
     return Networks((*meters, *clip), features, (*notes, *clip_notes, *feature_notes))
 
 
-def _find_lpips(wanted: set[str], folder: Path) -> tuple[list[Meter], list[str]]:
+def _holder_of(file: str, folders: Folders) -> Path | None:
+    return next((folder for folder in folders if (folder / file).is_file()), None)
+
+
+def _say(folders: Folders) -> str:
+    return " and ".join(str(folder) for folder in folders)
+
+
+def _find_lpips(wanted: set[str], folders: Folders) -> tuple[list[Meter], list[str]]:
     from metrics.perceptual import TRUNK_FILES, Lpips  # noqa: PLC0415 - imports torch
 
     meters: list[Meter] = []
     notes = []
     for name, file in TRUNK_FILES.items():
         if f"lpips_{name}" in wanted:
-            if (folder / file).is_file():
+            folder = _holder_of(file, folders)
+            if folder is not None:
                 meters.append(Lpips(name, folder))
                 notes.append(f"LPIPS {name}: trunk {file}, SHA-256 {meters[-1].version}; heads version 0.1.")
             else:
+                fetch = "; python -m stable_diffusion.weights fetch vgg16" if name == "vgg" else ""
                 notes.append(
-                    f"LPIPS {name} is left out: {folder / file} is absent (torchvision's file); "
+                    f"LPIPS {name} is left out: {file} is absent from {_say(folders)} (torchvision's file{fetch}); "
                     f"lpips_{name}_random measures with a random trunk."
                 )
         if f"lpips_{name}_random" in wanted:
@@ -81,32 +93,42 @@ def _find_lpips(wanted: set[str], folder: Path) -> tuple[list[Meter], list[str]]
     return meters, notes
 
 
-def _find_clip(wanted: set[str], folder: Path) -> tuple[list[Meter], list[str]]:
+def _find_clip(wanted: set[str], folders: Folders) -> tuple[list[Meter], list[str]]:
     if not wanted & {"clip_text", "clip_image"}:
         return [], []
     from metrics.clip_similarity import MODEL_NAME, ClipSimilarity  # noqa: PLC0415 - imports transformers
 
-    source = str(folder / CLIP_FOLDER) if (folder / CLIP_FOLDER).is_dir() else MODEL_NAME
-    meter = ClipSimilarity(source)
-    try:
-        _ = meter.model
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        return [], [
-            f"CLIP similarity is left out: neither {folder / CLIP_FOLDER} nor the cache has {MODEL_NAME} ({reason})."
-        ]
-    return [meter], [f"CLIP similarity: {meter.version}."]
+    places = [folder / CLIP_FOLDER for folder in folders]
+    for source in (*(str(place) for place in places if _has_model(place)), MODEL_NAME):
+        meter = ClipSimilarity(source)
+        try:
+            _ = meter.model
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+        else:
+            return [meter], [f"CLIP similarity: {meter.version}."]
+    return [], [
+        f"CLIP similarity is left out: neither {' nor '.join(map(str, places))} (config.json and weights) nor "
+        f"the cache has {MODEL_NAME} ({reason})."
+    ]
 
 
-def _find_features(wanted: set[str], folder: Path) -> tuple["FeatureNetwork | None", list[str]]:
+def _has_model(folder: Path) -> bool:
+    """Whether a folder has more than a tokenizer."""
+    weights = (path for ending in ("safetensors", "bin") for path in folder.glob(f"*.{ending}"))
+    return (folder / "config.json").is_file() and any(weights)
+
+
+def _find_features(wanted: set[str], folders: Folders) -> tuple["FeatureNetwork | None", list[str]]:
     if not wanted & set(DISTRIBUTION_KEYS):
         return None, []
     from metrics.distribution import FEATURE_FILE, FeatureNetwork  # noqa: PLC0415 - imports torch
 
-    path = folder / FEATURE_FILE
-    if not path.is_file():
+    folder = _holder_of(FEATURE_FILE, folders)
+    if folder is None:
         return None, [
-            f"FID and KID are left out: {path} is absent (TorchScript Inception, uint8 pictures to features)."
+            f"FID and KID are left out: {FEATURE_FILE} is absent from {_say(folders)} (TorchScript Inception, uint8 "
+            "pictures to features)."
         ]
-    network = FeatureNetwork(path)
+    network = FeatureNetwork(folder / FEATURE_FILE)
     return network, [f"FID, KID: {FEATURE_FILE}, SHA-256 {network.version}; FID is biased upwards for few pictures."]

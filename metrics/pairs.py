@@ -6,6 +6,7 @@ the columns sample, task and episode (and src_frame, dst_frame) lies in it or be
 
 import csv
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,10 +60,13 @@ def read_pairs(folder: Path, split: str | None = None, episodes: range | None = 
 
     Raises:
         FileNotFoundError: if there are no pairs.
-        ValueError: if the split or the episodes hold none, or a line of the index is wrong.
+        ValueError: if the split or the episodes hold none, a line of the index is wrong, or an id stands twice.
     """
     folder = data_root(folder)
     pairs = read_manifest(folder, split=split)
+    twice = next((pair_id for pair_id, count in Counter(pair.pair_id for pair in pairs).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"{folder} has the pair {twice} twice; prepare the folder again.")
     if not (folder / "index.jsonl").is_file():
         pairs = _complete(pairs, folder)
     if episodes is None:

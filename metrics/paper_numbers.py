@@ -36,8 +36,9 @@ class FactSheet:
     """A table of other things: settings, parameters, seconds.
 
     `ours` names what a run of ours puts beside a row: a key of its config ("config:model.params.learning_rate"), of
-    run.json ("run:steps") or its last part ("part:device"), of benchmark.json ("benchmark:seconds_15_frames"), the
-    largest or last value of a curve ("curve:gpu_memory_gib", "last:train/loss"), a score ("score:psnr"), or "data".
+    run.json ("run:steps") or its last part ("part:device"; "part:seconds" is the sum of all parts), of benchmark.json
+    ("benchmark:seconds_15_frames"), the largest or last value of a curve ("curve:gpu_memory_gib", "last:train/loss"), a
+    score ("score:psnr"), or "data".
     """
 
     number: str

@@ -105,7 +105,7 @@ def _cell(estimate: dict | None, digits: int) -> str:
 
 
 def _results(run: Run | None) -> Results | None:
-    """The first table that has a system in it."""
+    """The first table that has a system in it, the least deep one."""
     return next((results for results in run.results if results.systems), None) if run else None
 
 
@@ -150,8 +150,14 @@ def find_fact(run: Run, source: str | None) -> str:
         return f"{estimate['mean']:.4g}" if estimate else ABSENT
     if kind == "data":
         return Path(results.table["provenance"]["data"]).name if results else ABSENT
+    return _text({"run": run.facts, "part": _describe_parts(run), "benchmark": run.benchmark}[kind].get(key))
+
+
+def _describe_parts(run: Run) -> dict:
+    """The last part of a run; the seconds of all of them."""
     parts = run.facts.get("parts") or [{}]
-    return _text({"run": run.facts, "part": parts[-1], "benchmark": run.benchmark}[kind].get(key))
+    seconds = [part["seconds"] for part in parts if part.get("seconds") is not None]
+    return {**parts[-1], "seconds": sum(seconds) if seconds else None}
 
 
 def _descend(node: object, path: list[str]) -> object:

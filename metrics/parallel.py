@@ -3,6 +3,7 @@
 One pair is in memory at a time in each process, so memory does not grow with the number of pairs.
 """
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -41,7 +42,7 @@ def score_all(
             todo.append((pair, missing))
     for candidate in scorer.candidates if todo else ():
         candidate.prepare()
-    fresh = _score_fresh(scorer, todo, workers or len(os.sched_getaffinity(0)))
+    fresh = _score_fresh(scorer, todo, workers or count_processors())
     unfinished = {pair.pair_id for pair, _ in todo}
     for pair in pairs:
         scores = known.pop(pair.pair_id)
@@ -53,6 +54,13 @@ def score_all(
         yield scores
 
 
+def count_processors() -> int:
+    """Processors that this process may use; all of the machine where the system does not say (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _score_fresh(
     scorer: Scorer, todo: list[tuple[FramePair, tuple[str, ...]]], workers: int
 ) -> Iterator[list[PairScore]]:
@@ -60,7 +68,10 @@ def _score_fresh(
     if workers == 1 or len(todo) < FEW_PAIRS:
         yield from (scorer.score_pair(pair, names) for pair, names in todo)
         return
-    with ProcessPoolExecutor(workers, initializer=_adopt, initargs=(scorer,)) as executor:
+    # A fork of a process that used torch's threads may wait for ever once it runs torch. Pixel measures run none, and
+    # a fresh process costs them a second of imports.
+    context = multiprocessing.get_context("spawn" if scorer.meters else None)
+    with ProcessPoolExecutor(workers, context, initializer=_adopt, initargs=(scorer,)) as executor:
         yield from executor.map(_score_adopted, *zip(*todo, strict=True), chunksize=4)
 
 
@@ -76,6 +87,11 @@ _adopted: list[Scorer] = []  # of a worker process: sent once, not with every pa
 
 
 def _adopt(scorer: Scorer) -> None:
+    """Take the scorer; its networks compute on one thread, since there is a process a processor."""
+    if scorer.meters:
+        import torch  # noqa: PLC0415 - pixel measures do without
+
+        torch.set_num_threads(1)
     _adopted[:] = [scorer]
 
 
@@ -109,4 +125,4 @@ def _stored_keys(scorer: Scorer) -> dict[str, str]:
 def _result_id(scorer: Scorer, candidate: Candidate, pair: FramePair) -> str:
     paths = (pair.source_path(scorer.folder), pair.target_path(scorer.folder))
     files = [file_stamp(path.resolve()) for path in paths]
-    return result_id([files, candidate.identity(pair), pair.instruction, scorer.size])
+    return result_id([files, candidate.identity(pair), pair.task, pair.instruction, scorer.size])

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from ldm.data.pixels import array_to_tensor, to_signed
 TRUNK_FILES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}  # torchvision's names
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, of [-1, 1]
 RANDOM_SEED = 0
+LEAST_SIDE = {"vgg": 16, "alex": 31}  # pixels; below, a pooling layer has nothing to pool
 _Layers = tuple[tuple, ...]
 _VGG: _Layers = tuple(
     (("c", width, 3, 1, 1), ("r",))[part] if width else ("p", 2)
@@ -78,6 +80,10 @@ class Lpips:
     name: str
     weights: Path | None = None
 
+    def __reduce__(self) -> tuple:
+        """Another process reads the network itself."""
+        return type(self), (self.name, self.weights)
+
     @property
     def keys(self) -> tuple[str, ...]:
         """lpips_<name>, or lpips_<name>_random."""
@@ -92,13 +98,23 @@ class Lpips:
 
     @cached_property
     def network(self) -> tuple[Trunk, list[Tensor]]:
-        """Trunk and the weight of each channel of each tapped layer, (C,)."""
+        """Trunk and the weight of each channel of each tapped layer, (C,).
+
+        Raises:
+            ValueError: if the file of weights is damaged.
+        """
         trunk = Trunk(self.name).eval().requires_grad_(False)
         if self.weights is None:
             _fill_randomly(trunk)
             return trunk, [torch.full((width,), 1.0 / width) for width in _widths(trunk)]
-        state = torch.load(self.weights / TRUNK_FILES[self.name], map_location="cpu", weights_only=True)
-        trunk.load_state_dict({key: value for key, value in state.items() if key.startswith("features.")})
+        path = self.weights / TRUNK_FILES[self.name]
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            trunk.load_state_dict({key: value for key, value in state.items() if key.startswith("features.")})
+        except (RuntimeError, EOFError, UnpicklingError, AttributeError) as error:
+            raise ValueError(
+                f"{path} is not torchvision's file, or half of it; delete it and fetch it again."
+            ) from error
         return trunk, read_heads(self.name)
 
     def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -106,7 +122,17 @@ class Lpips:
         return {self.keys[0]: self.distance(prediction, truth)}
 
     def distance(self, prediction: np.ndarray, truth: np.ndarray) -> float:
-        """LPIPS of two uint8 (H, W, 3) pictures: 0 for equal ones."""
+        """LPIPS of two uint8 (H, W, 3) pictures: 0 for equal ones.
+
+        Raises:
+            ValueError: if the pictures are smaller than the trunk can see.
+        """
+        least = LEAST_SIDE[self.name]
+        if min(truth.shape[:2]) < least:
+            raise ValueError(
+                f"{self.keys[0]} needs pictures of {least} px or more a side, not {truth.shape[1]}x{truth.shape[0]}; "
+                "give a larger --size, or leave it out of --measures."
+            )
         trunk, heads = self.network
         frames = torch.stack([to_signed(array_to_tensor(pixels)) for pixels in (prediction, truth)])
         shift, scale = (rearrange(torch.tensor(numbers), "c -> 1 c 1 1") for numbers in (SHIFT, SCALE))

@@ -2,7 +2,8 @@
 
 A picture belongs to a pair, in this order, if
 
-1. predictions.jsonl (written by edit_cli) or a csv with the columns pair_id (or sample) and file says so;
+1. a csv with the columns pair_id (or sample) and file, or else predictions.jsonl (written by edit_cli), says so; where
+   the picture that it names is absent, the pair has none;
 2. its path without suffix is the pair id: block_handover/7/0-50.png;
 3. its name is that of the InstructPix2Pix sample: 0000007.png, 0000007_pred.jpg, 0000007_000000.png,
    0000007/000000.png.
@@ -70,7 +71,7 @@ def match_predictions(
 
     Raises:
         FileNotFoundError: if the folder or the csv is absent, or the folder has no pictures.
-        ValueError: if not one picture matches, or two pairs could claim one by its sample name.
+        ValueError: if not one picture matches, or the csv gives the pairs of a sample with several seeds one picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,9 +84,9 @@ def match_predictions(
     if not pictures:
         raise FileNotFoundError(f"no pictures in {folder}; wanted <pair_id>.png or <sample>.png.")
     records = _read_records(folder / RECORDS_NAME)
-    said = {pair_id: record["file"] for pair_id, record in records.items() if record.get("file")}
-    if match_csv is not None:
-        said.update(_read_match_csv(Path(match_csv)))
+    recorded = {pair_id: record["file"] for pair_id, record in records.items() if record.get("file")}
+    listed = _read_match_csv(Path(match_csv)) if match_csv is not None else {}
+    said = (listed, recorded)
     pairs = list(pairs)
     files = _match(pairs, pictures, said, folder)
     if not files:
@@ -105,23 +106,35 @@ def match_predictions(
     )
 
 
-def _match(pairs: list[FramePair], pictures: dict[str, Path], said: dict[str, str], folder: Path) -> dict[str, Path]:
+def _match(
+    pairs: list[FramePair], pictures: dict[str, Path], said: tuple[dict[str, str], dict[str, str]], folder: Path
+) -> dict[str, Path]:
+    """Picture by pair id; `said` is what the csv and what predictions.jsonl say."""
     by_stem = {key[: -len(path.suffix)]: path for key, path in pictures.items()}
     seeds_of: dict[str, int] = {}
     for pair in pairs:
         seeds_of[pair.sample] = seeds_of.get(pair.sample, 0) + 1
     files = {}
     for pair in pairs:
-        name = said.get(pair.pair_id, said.get(pair.sample))
-        path = pictures.get(Path(name).as_posix()) if name else None
-        if name and path is None and (folder / name).is_file():
-            path = folder / name
-        path = path or next(
-            (by_stem[stem] for stem in _stems(pair, seeds_of[pair.sample] == 1) if stem in by_stem), None
-        )
+        only_one = seeds_of[pair.sample] == 1
+        name = _said_file(pair, only_one, *said)
+        if name:
+            path = pictures.get(Path(name).as_posix()) or (folder / name if (folder / name).is_file() else None)
+        else:
+            path = next((by_stem[stem] for stem in _stems(pair, only_one) if stem in by_stem), None)
         if path is not None:
             files[pair.pair_id] = path
     return files
+
+
+def _said_file(pair: FramePair, only_one: bool, listed: dict[str, str], recorded: dict[str, str]) -> str | None:
+    """The file that the csv, or else predictions.jsonl, names for a pair."""
+    if pair.pair_id not in listed and pair.sample in listed and not only_one:
+        raise ValueError(
+            f"--match gives all pairs of sample {pair.sample} the picture {listed[pair.sample]}, but it has several "
+            f"seeds; give the column pair_id, such as {pair.pair_id}, instead of sample."
+        )
+    return listed.get(pair.pair_id) or listed.get(pair.sample) or recorded.get(pair.pair_id)
 
 
 def _stems(pair: FramePair, only_one: bool) -> list[str]:
@@ -136,7 +149,10 @@ def _read_records(path: Path) -> dict[str, dict]:
     if not path.is_file():
         return {}
     records = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
         try:
             entry = json.loads(line)
             records[str(entry["pair_id"])] = entry

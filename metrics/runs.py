@@ -128,7 +128,7 @@ def read_runs(arguments: list[str]) -> list[Run]:
 
 def _find_tables(folder: Path) -> list[Path]:
     found = [path for depth in range(TABLE_DEPTH + 1) for path in folder.glob("*/" * depth + "table.json")]
-    return sorted(found)
+    return sorted(found, key=lambda path: (len(path.parts), path))  # a run's own before those of its parts
 
 
 def _read_results(run: Path, path: Path) -> Results:
@@ -144,7 +144,8 @@ def _read_pairs(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}); write it again with metrics.compute_metrics.") from error
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from metrics.baseline_predictors import average_targets
@@ -11,9 +12,14 @@ def test_means_survive_their_file(pair_folder, tmp_path):
     write_means(tmp_path / "means.npz", means)
     again = read_means(tmp_path / "means.npz")
     assert all((again[group] == picture).all() for group, picture in means.items())
-    (tmp_path / "bad.npz").write_text("no archive")
-    with pytest.raises(ValueError, match="holds no mean pictures"):
-        read_means(tmp_path / "bad.npz")
+    whole = (tmp_path / "means.npz").read_bytes()
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    middle = len(whole) // 4
+    damaged = whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 40]) + whole[middle + 40 :]
+    for content in (b"no archive", b"", whole[:-30], damaged, (tmp_path / "array.npy").read_bytes()):
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="holds no mean pictures"):
+            read_means(tmp_path / "bad.npz")
 
 
 def test_command_writes_predictions_folders_and_means(pair_folder, tmp_path, capsys):

@@ -35,3 +35,12 @@ def test_rates_are_positive_and_facts_name_the_machine(monkeypatch):
     facts = machine_facts(torch.device("cpu"))
     assert facts["torch"] == torch.__version__
     assert facts["commit"] and facts["command"].startswith("python -m metrics.benchmark")
+
+
+def test_each_peer_is_said_and_calls_that_nobody_counted_are_not():
+    counts = dict.fromkeys(("network_calls", "encoder_calls", "decoder_calls", "text_calls"))
+    cold = make_result(row="I9", **counts)
+    text = to_markdown([make_result(peer="tuned"), make_result(row="I2", peer="tuned"), cold], {"command": "x"})
+    assert "Peer: diffusers tuned (I1 I2), as documented (I9)." in text
+    assert next(line for line in text.splitlines() if line.startswith("| I9")).endswith("| - |")
+    assert "Peer: diffusers as documented." in to_markdown([cold], {"command": "x"})

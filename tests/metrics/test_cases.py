@@ -7,6 +7,7 @@ from PIL import Image
 from ldm.data.manifest import FramePair, write_manifest
 from metrics.cases import choose_cases, find_cases, find_consecutive, open_pictures
 from metrics.compute_metrics import main as compute_metrics
+from metrics.pairs import read_pairs
 from metrics.runs import read_run
 from tests.metrics.conftest import moving_square, noisy_picture
 
@@ -74,3 +75,10 @@ def test_folders_that_are_gone_are_named(results):
     (results.folder / "table.json").write_text(json.dumps(table))
     with pytest.raises(FileNotFoundError, match="/nowhere"):
         open_pictures(read_run(str(results.folder)).results[0])
+
+
+def test_data_that_were_prepared_again_are_named(results, tmp_path):
+    pairs = read_pairs(tmp_path / "d")
+    write_manifest(tmp_path / "d", pairs[1:], {})
+    with pytest.raises(ValueError, match="no longer has pair t/0/3-103"):
+        open_pictures(results)

@@ -34,3 +34,9 @@ def test_intervals_stand_around_the_means():
 def test_rows_differ_in_more_than_colour():
     """A reader who sees no colour, or a print in grey, can still tell them apart."""
     assert len({str(d) for d in DASHES}) == len(set(MARKERS)) == len(set(HATCHES)) == len(COLOURS)
+
+
+def test_a_value_that_is_not_finite_leaves_the_rest_of_the_curve():
+    found = smooth([float("nan"), 1.0, float("inf"), 3.0, 5.0, 7.0], 3)
+    assert np.isnan(found[0]) and found[1:].tolist() == [1.0, 1.0, 2.0, 4.0, 5.0]
+    assert smooth([]).tolist() == []

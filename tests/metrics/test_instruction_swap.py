@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,8 +77,35 @@ def test_two_folders_that_differ_in_more_than_the_sentence_are_refused(pair_fold
         check_same_noise(a, c)
     with pytest.raises(ValueError, match="nothing was swapped"):
         check_same_noise(a, b)
+    other = {pair_id: record | {"horizon": 9, "instruction": "x"} for pair_id, record in b.records.items()}
+    with pytest.raises(ValueError, match="horizon None in .* and 9 in"):
+        check_same_noise(a, replace(b, records=other))
+    elsewhere = {
+        pair_id: record | {"device": "GPU", "seconds": 1, "instruction": "x"} for pair_id, record in b.records.items()
+    }
+    check_same_noise(a, replace(b, records=elsewhere))
 
 
 def test_bad_input_is_one_sentence(pair_folder, capsys):
     assert main(["--data", str(pair_folder())]) == 2
     assert "give as many --swapped folders" in capsys.readouterr().err
+
+
+def test_two_models_of_one_name_are_refused(pair_folder, predict, capsys):
+    data = pair_folder()
+    a, b, c = (str(predict(data, lambda pair: moving_square(7), name)) for name in ("a/model", "b/model", "swapped"))
+    assert main(["--data", str(data), "--predictions", a, b, "--swapped", c, c]) == 2
+    assert "two predictions folders are called 'model'" in capsys.readouterr().err
+
+
+def test_swapped_data_write_over_nothing_and_say_the_sentence_twice(pair_folder, tmp_path, capsys):
+    """prompt.json is where InstructPix2Pix's own scripts look."""
+    data, output = pair_folder(), tmp_path / "swapped"
+    arguments = ["--data", str(data), "--swapped-data", str(output)]
+    assert main(arguments) == 0
+    for pair in read_manifest(output):
+        assert json.loads((output / pair.sample / "prompt.json").read_text()) == {"edit": pair.instruction}
+    before = (output / "index.jsonl").read_bytes()
+    assert main(arguments) == 2
+    assert "is not empty; delete it or choose another --swapped-data" in capsys.readouterr().err
+    assert (output / "index.jsonl").read_bytes() == before

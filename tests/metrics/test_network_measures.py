@@ -1,5 +1,7 @@
 import torch
 
+from metrics import network_measures
+from metrics.clip_similarity import MODEL_NAME, ClipSimilarity
 from metrics.network_measures import default_weights_folder, find_networks
 from metrics.perceptual import TRUNK_FILES, Trunk
 
@@ -33,3 +35,23 @@ def test_weights_in_use_are_named_with_their_hash(tmp_path):
 def test_weights_are_looked_for_where_torch_keeps_them(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert default_weights_folder() == tmp_path / "hub" / "checkpoints"
+
+
+def test_what_the_weights_command_fetched_is_found_too(monkeypatch, tmp_path):
+    """And a folder with CLIP's tokenizer alone does not hide the model in the cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(network_measures, "FETCHED", tmp_path / "checkpoints")
+    clip = tmp_path / "checkpoints" / network_measures.CLIP_FOLDER
+    clip.mkdir(parents=True)
+    (clip / "vocab.json").write_text("{}")
+    torch.save(Trunk("alex").state_dict(), tmp_path / "checkpoints" / TRUNK_FILES["alex"])
+    assert find_networks(("lpips_alex",)).keys == ("lpips_alex",)
+
+    class Cached(ClipSimilarity):
+        @property
+        def model(self):
+            if self.source != MODEL_NAME:
+                raise OSError("no model here")
+
+    monkeypatch.setattr("metrics.clip_similarity.ClipSimilarity", Cached)
+    assert find_networks(("clip_text",)).keys == ("clip_text", "clip_image")

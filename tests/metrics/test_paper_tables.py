@@ -62,3 +62,10 @@ def test_command_prints_and_writes(run_folder, tmp_path, capsys):
     assert {"tables.md", "tables.csv", "ours_histogram_psnr.png", "ours_grid.pdf"} <= names
     assert main(["afp", "--runs", str(tmp_path / "absent")]) == 2
     assert "no run folder" in capsys.readouterr().err
+
+
+def test_a_resumed_run_took_the_seconds_of_all_its_parts(tmp_path):
+    parts = [{"device": "A", "seconds": 2.5}, {"device": "A"}, {"device": "B", "seconds": 1.0}]
+    run = Run("resumed", tmp_path, facts={"parts": parts})
+    assert (find_fact(run, "part:seconds"), find_fact(run, "part:device")) == ("3.5", "B")
+    assert find_fact(Run("unknown", tmp_path), "part:seconds") == "-"

@@ -1,3 +1,6 @@
+import multiprocessing
+from dataclasses import dataclass, replace
+
 import pytest
 
 from metrics import parallel
@@ -8,6 +11,19 @@ from metrics.parallel import score_all
 from metrics.predictions import match_predictions
 from metrics.scoring import Scorer
 from tests.metrics.conftest import moving_square, noisy_picture
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Measures the process that measures."""
+
+    keys = ("threads", "is_spawned")
+    version = "1"
+
+    def measure(self, *_):
+        import torch
+
+        return {"threads": torch.get_num_threads(), "is_spawned": multiprocessing.get_start_method() == "spawn"}
 
 
 def _scorer(folder, predict, keys=("psnr", "ssim")):
@@ -68,3 +84,31 @@ def test_pairs_without_a_prediction_have_no_score(pair_folder, predict):
     with ScoreCache(None) as cache:
         scores = list(score_all(Scorer(folder, (model,), group_by_task, ("psnr",)), pairs, cache))
     assert [len(of_pair) for of_pair in scores] == [0, 1, 1, 0, 1, 1]
+
+
+def test_networks_run_in_fresh_processes_of_one_thread(pair_folder, monkeypatch):
+    """A fork of a process that used torch's threads may wait for ever."""
+    monkeypatch.setattr(parallel, "FEW_PAIRS", 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    folder = pair_folder(num_episodes=1)
+    scorer = Scorer(folder, (CopyInput(),), group_by_task, (), (Machine(),))
+    with ScoreCache(None) as cache:
+        scores = _by_name(score_all(scorer, read_pairs(folder), cache, workers=2))
+    assert [score.values for score in scores.values()] == [{"threads": 1, "is_spawned": True}] * 2
+
+
+def test_a_pair_of_another_task_is_measured_again(pair_folder, tmp_path):
+    """The colours of the blocks that are looked for depend on the task."""
+    folder = pair_folder(num_episodes=1)
+    scorer, pairs = Scorer(folder, (CopyInput(),), group_by_task, ("psnr",)), read_pairs(folder)
+    with ScoreCache(tmp_path / "c") as cache:
+        list(score_all(scorer, pairs, cache))
+        assert parallel._read_score(scorer, CopyInput(), pairs[0], cache)
+        assert not parallel._read_score(scorer, CopyInput(), replace(pairs[0], task="other"), cache)
+
+
+def test_processors_are_counted_where_the_system_does_not_say_whose(monkeypatch):
+    assert parallel.count_processors() >= 1
+    monkeypatch.delattr(parallel.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 5)
+    assert parallel.count_processors() == 5

@@ -1,9 +1,11 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.image import lpips as reference
 
-from metrics.perceptual import TRUNK_FILES, Lpips, Trunk, read_heads
+from metrics.perceptual import LEAST_SIDE, TRUNK_FILES, Lpips, Trunk, read_heads
 from tests.metrics.conftest import noisy_picture
 
 
@@ -59,3 +61,30 @@ def test_taps_have_the_widths_of_the_published_heads(name, widths):
     with torch.device("meta"):
         outputs = Trunk(name)(torch.empty(1, 3, 64, 64))
     assert [output.shape[1] for output in outputs] == widths == [len(head) for head in read_heads(name)]
+
+
+@pytest.mark.parametrize("name", LEAST_SIDE)
+def test_pictures_that_are_too_small_are_refused_and_no_others(name):
+    lpips, least = Lpips(name), LEAST_SIDE[name]
+    assert lpips.distance(noisy_picture(0, least), noisy_picture(1, least)) > 0
+    with pytest.raises(ValueError, match=f"needs pictures of {least} px or more a side, not {least - 1}x{least - 1}"):
+        lpips.distance(noisy_picture(0, least - 1), noisy_picture(1, least - 1))
+
+
+def test_half_a_file_and_another_file_are_named(alex_weights, tmp_path):
+    path, frame = tmp_path / TRUNK_FILES["alex"], noisy_picture(0, 48)
+    whole = (alex_weights / TRUNK_FILES["alex"]).read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no weights"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="or half of it; delete it and fetch it again"):
+            Lpips("alex", tmp_path).distance(frame, frame)
+    for state in ({"other": torch.zeros(1)}, [1]):
+        torch.save(state, path)
+        with pytest.raises(ValueError, match="is not torchvision's file"):
+            Lpips("alex", tmp_path).distance(frame, frame)
+
+
+def test_the_network_is_not_sent_to_other_processes(alex_weights):
+    lpips = Lpips("alex", alex_weights)
+    assert lpips.network and len(pickle.dumps(lpips)) < 1000
+    assert pickle.loads(pickle.dumps(lpips)) == lpips

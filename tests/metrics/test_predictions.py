@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -68,3 +69,25 @@ def test_bad_folders_are_named(pair_folder, tmp_path):
     (tmp_path / "p" / "predictions.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="line 1 is not a prediction record"):
         match_predictions(tmp_path / "p", pairs)
+
+
+def test_the_csv_comes_before_the_records_and_a_named_file_that_is_gone_is_missing(pair_folder, tmp_path):
+    pairs = read_pairs(pair_folder())
+    for name in ("x.png", "y.png", f"{pairs[1].sample}.png"):
+        _save(tmp_path / "p" / name)
+    lines = [{"pair_id": pairs[0].pair_id, "file": "x.png"}, {"pair_id": pairs[1].pair_id, "file": "gone.png"}]
+    records = "\n".join(json.dumps(line | {"instruction": "a\u2028b"}, ensure_ascii=False) for line in lines)
+    (tmp_path / "p" / "predictions.jsonl").write_text(records, encoding="utf-8")
+    (tmp_path / "m.csv").write_text(f"sample,file\n{pairs[0].sample},y.png\n")
+    predictions = match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
+    assert {key: path.name for key, path in predictions.files.items()} == {pairs[0].pair_id: "y.png"}
+    assert pairs[1].pair_id in predictions.missing
+
+
+def test_a_csv_of_samples_with_several_seeds_is_refused(pair_folder, tmp_path):
+    first, *_ = read_pairs(pair_folder())
+    pairs = [first, replace(first, pair_id="second", seed="000001")]
+    _save(tmp_path / "p" / "y.png")
+    (tmp_path / "m.csv").write_text(f"sample,file\n{first.sample},y.png\n")
+    with pytest.raises(ValueError, match="it has several seeds; give the column pair_id"):
+        match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")

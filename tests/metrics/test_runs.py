@@ -63,3 +63,16 @@ def test_parts_of_a_resumed_run_make_one_curve(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,train/loss\n20,2\n30,1\n")
     curve = read_run(str(tmp_path)).curves["train/loss"]
     assert curve.steps == (10, 20, 30) and curve.values == (3, 2, 1)
+
+
+def test_a_runs_own_table_comes_before_those_of_its_parts(tmp_path):
+    for folder in ("metrics/epoch-10", "metrics"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "table.json").write_text('{"lines": []}')
+    assert [results.name for results in read_run(str(tmp_path)).results] == ["metrics", "metrics/epoch-10"]
+
+
+def test_a_sentence_with_a_line_separator_is_one_line(tmp_path):
+    (tmp_path / "table.json").write_text('{"lines": []}')
+    (tmp_path / "pairs.jsonl").write_text('{"instruction": "stack\u2028blocks"}\n', encoding="utf-8")
+    assert read_run(str(tmp_path)).results[0].pairs == ({"instruction": "stack\u2028blocks"},)

@@ -1,6 +1,9 @@
 """Laws of the benchmark's rows T4 to T8."""
 
+from types import SimpleNamespace
+
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from metrics import training_cases, training_rows
@@ -52,3 +55,32 @@ def test_memory_is_weights_gradients_and_two_moments(bench):
     assert 4 * number < lora.value * 2**30 < 0.5 * full.value * 2**30
     assert eight.value is None or eight.value < full.value
     assert eight.value or "bitsandbytes" in eight.note
+
+
+def test_clearing_away_is_no_part_of_a_step(bench, monkeypatch):
+    """The clock jumps after the last step, where Lightning takes the model off the GPU."""
+    late, fit = [0.0], pl.Trainer.fit
+    clock = training_rows.time.perf_counter
+    monkeypatch.setattr(training_rows, "time", SimpleNamespace(perf_counter=lambda: clock() + late[0]))
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *args: (fit(*args), late.__setitem__(0, 1e6)))
+    made = training_cases.OurStep(bench, 4, True, None)
+    assert 0 < training_rows._step_of_trainer(bench, made, "32-true", 2) < 1e3
+
+
+def test_the_peak_of_a_step_is_counted_from_the_made_model_on(monkeypatch):
+    calls = []
+
+    class Made:
+        learn = encode = None
+
+        def __init__(self, *_, **__):
+            calls.append("made")
+
+        def data(self):
+            raise StopIteration
+
+    monkeypatch.setattr(training_rows, "OurStep", Made)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append("reset"))
+    with pytest.raises(StopIteration):
+        training_rows._measure_memory(SimpleNamespace(device=torch.device("cuda")), "x", 4, {})
+    assert calls == ["made", "reset"]
