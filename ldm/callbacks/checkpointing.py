@@ -1,7 +1,8 @@
 """last.ckpt: written every n steps, at the end, and when a run is stopped by a signal or an exception.
 
 A checkpoint always describes the end of an optimiser step; resuming from it repeats the uninterrupted run
-exactly. Layer 6: imports Lightning and ldm.data.atomic.
+exactly. Two stops leave the last periodic one: an exception in one of several processes, which the others do not
+know of, and a loss that is not finite, whose weights are of no use. Layer 6: imports Lightning and ldm.data.atomic.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from ldm.data.atomic import atomic_path
 
 log = logging.getLogger(__name__)
 
+STOPS = (signal.SIGINT, signal.SIGTERM)  # end the run; SIGUSR1 saves and lets it go on
 STEPS_BETWEEN_VOTES = 10  # with several processes: how often they agree whether one got a signal
 
 
@@ -43,6 +45,38 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, draft)
 
 
+class StepBoundary(pl.Callback):
+    """Notes where the run stands at the end of each optimiser step.
+
+    Goes first: the weights have moved, so the note must not depend on callbacks that may fail at the same step.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.state: dict = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Where the run begins."""
+        self._note(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """After an optimiser step, not after each micro-batch."""
+        if trainer.global_step != self.step:
+            self._note(trainer)
+
+    def _note(self, trainer: pl.Trainer) -> None:
+        data = trainer.datamodule
+        self.step = trainer.global_step
+        self.state = {"loops": copy.deepcopy(trainer.fit_loop.state_dict())}
+        if data:
+            self.state["data"] = {data.__class__.__qualname__: data.state_dict()}
+
+    def put_back(self, checkpoint: dict) -> None:
+        """Counters and data position of the last finished step, in place of those of a broken one."""
+        checkpoint["loops"]["fit_loop"] = self.state["loops"]
+        checkpoint.update(self.state.get("data", {}))
+
+
 class LastCheckpoint(pl.Callback):
     """Keeps last.ckpt, and the one before as previous.ckpt.
 
@@ -51,21 +85,21 @@ class LastCheckpoint(pl.Callback):
     Args:
         folder: where last.ckpt goes.
         every_n_steps: optimiser steps between saves.
+        boundary: the first callback of the run.
     """
 
-    def __init__(self, folder: str | Path, every_n_steps: int) -> None:
+    def __init__(self, folder: str | Path, every_n_steps: int, boundary: StepBoundary) -> None:
         self.path = Path(folder) / "last.ckpt"
         self.every_n_steps = every_n_steps
+        self.boundary = boundary
         self._step = 0
         self._received: signal.Signals | None = None
         self._handlers: dict[signal.Signals, object] = {}
-        self._boundary: dict = {}
         self._rolling_back = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals; note where the run stands."""
+        """Take over the signals."""
         self._step = trainer.global_step
-        self._remember(trainer)
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             if hasattr(signal, name):  # SIGUSR1 does not exist on Windows
                 number = getattr(signal, name)
@@ -74,31 +108,32 @@ class LastCheckpoint(pl.Callback):
     def _note_signal(self, number: int, _: FrameType | None) -> None:
         if self._received is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._received = signal.Signals(number)
-        log.info("%s: saving after this step.", self._received.name)
+        if self._received not in STOPS:  # a stop is not forgotten over a later SIGUSR1
+            self._received = signal.Signals(number)
+        log.info("%s: saving after this step.", signal.Signals(number).name)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """At the end of an optimiser step: answer signals, save when it is time."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        self._remember(trainer)
-        received = self._agreed(trainer)
-        if received or self._step % self.every_n_steps == 0:
+        own = self._received  # what comes later is answered at a later step
+        stop = self._any_process(trainer, own in STOPS)
+        asked = stop or self._any_process(trainer, own is not None)
+        if asked or self._step % self.every_n_steps == 0:
             self._save(trainer)
-        if received:
-            name = (self._received or signal.SIGTERM).name
+        if asked and self._received is own:
             self._received = None
-            if name != "SIGUSR1":
-                raise RunInterruptedError(name, self._step)
+        if stop:
+            raise RunInterruptedError((own if own in STOPS else signal.SIGTERM).name, self._step)
 
-    def _agreed(self, trainer: pl.Trainer) -> bool:
-        """Whether any process got a signal; all answer alike, so that all save."""
+    def _any_process(self, trainer: pl.Trainer, vote: bool) -> bool:
+        """Whether any process votes so; all get the same answer, so that all save and all stop."""
         if trainer.world_size == 1:
-            return self._received is not None
+            return vote
         if self._step % STEPS_BETWEEN_VOTES:
             return False
-        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
+        return trainer.strategy.reduce_boolean_decision(vote, all=False)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The finished run."""
@@ -121,29 +156,24 @@ class LastCheckpoint(pl.Callback):
             link.replace(previous)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save what the last finished step left, unless several processes would have to agree."""
-        if isinstance(exception, RunInterruptedError) or trainer.world_size > 1 or not self._boundary:
+        """Save what the last finished step left, unless its weights broke or several processes would have to agree."""
+        if isinstance(exception, RunInterruptedError) or not self.boundary.state:
+            return
+        if trainer.world_size > 1 or isinstance(exception, FloatingPointError):
+            there = f"the last checkpoint stays: {self.path}" if self.path.is_file() else "there is no checkpoint yet"
+            log.warning("what step %d left is not saved; %s.", self.boundary.step, there)
             return
         self._rolling_back = True
         try:
             trainer.save_checkpoint(self.path)
-            log.info("saved %s as step %d left it.", self.path, self._step)
+            log.info("saved %s as step %d left it.", self.path, self.boundary.step)
         finally:
             self._rolling_back = False
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         """After an exception inside a step: counters of the last finished step, not of the broken one."""
         if self._rolling_back:
-            checkpoint["loops"]["fit_loop"] = self._boundary["fit_loop"]
-            checkpoint[self._boundary["data_key"]] = self._boundary["data"]
-
-    def _remember(self, trainer: pl.Trainer) -> None:
-        data = trainer.datamodule
-        self._boundary = {
-            "fit_loop": copy.deepcopy(trainer.fit_loop.state_dict()),
-            "data_key": data.__class__.__qualname__ if data else "",
-            "data": data.state_dict() if data else {},
-        }
+            self.boundary.put_back(checkpoint)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""

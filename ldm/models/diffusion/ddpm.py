@@ -22,7 +22,7 @@ from ldm.models.diffusion.ddim import spaced_timesteps
 from ldm.models.diffusion.draws import TrainingDraws, draw_training
 from ldm.models.diffusion.fine_tuning import FineTuning
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
-from ldm.models.diffusion.trainable import make_adamw
+from ldm.models.diffusion.trainable import allow_clipping, make_adamw
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
 from ldm.modules.losses.frame_loss import FrameTerms
@@ -160,6 +160,7 @@ class DDPM(pl.LightningModule):
     def configure_optimizers(self) -> dict:
         """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
         optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
+        allow_clipping(optimizer, self._trainer)
         if self.lr_lambda is None:
             return {"optimizer": optimizer}
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_lambda.schedule)
@@ -343,7 +344,7 @@ class LatentDiffusion(FineTuning, DDPM):
     def validation_step(self, batch: FrameBatch, batch_idx: int) -> None:
         """Loss without dropout, on noise that is the same at every epoch; for the network and for its average."""
         size = len(batch["pair_id"])
-        seeds = torch.arange(size) + VALIDATION_SEED + 1_000_003 * batch_idx
+        seeds = batch["seed"] + VALIDATION_SEED  # of the pair, not of its place in a batch or its process
         shape = self.latent_shape(batch["target_frame"])
         draws = draw_training(seeds, shape, torch.tensor(self.levels), self.device)
         x_start, cond = self.get_input(batch, draws, dropout=0.0)

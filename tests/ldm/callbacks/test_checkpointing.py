@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 
-from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError
+from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError, StepBoundary
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
@@ -44,7 +44,8 @@ class FakeTrainer:
 
 @pytest.fixture
 def training(tmp_path):
-    callback, trainer = LastCheckpoint(tmp_path, every_n_steps=3), FakeTrainer()
+    callback, trainer = LastCheckpoint(tmp_path, every_n_steps=3, boundary=StepBoundary()), FakeTrainer()
+    callback.boundary.on_train_start(trainer, None)
     callback.on_train_start(trainer, None)
     yield callback, trainer
     callback.teardown(trainer, None, "fit")
@@ -71,6 +72,53 @@ def test_usr1_saves_and_goes_on(training):
     assert trainer.saved == [1]
 
 
+def test_usr1_does_not_take_back_a_stop(training):
+    callback, trainer = training
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGUSR1)
+    with pytest.raises(RunInterruptedError, match="SIGTERM"):
+        step(callback, trainer)
+
+
+class OtherProcess:
+    """A strategy whose other process got the given signal."""
+
+    def __init__(self, number):
+        self.votes = [number in (signal.SIGTERM, signal.SIGINT), number is not None]
+
+    def reduce_boolean_decision(self, vote, all):  # noqa: A002
+        return vote or self.votes.pop(0)
+
+
+def vote_after(training, number, *, step_of_vote=10):
+    callback, trainer = training
+    trainer.world_size, trainer.strategy = 2, OtherProcess(number)
+    callback.every_n_steps, callback._step, trainer.global_step = 1000, step_of_vote - 1, step_of_vote - 1
+    step(callback, trainer)
+    return trainer.saved
+
+
+def test_usr1_to_one_process_of_two_saves_in_both_and_stops_neither(training):
+    """In the one that got no signal; then in the one that did."""
+    assert vote_after(training, signal.SIGUSR1) == [10]
+    signal.raise_signal(signal.SIGUSR1)
+    assert vote_after(training, None, step_of_vote=20) == [10, 20]
+
+
+def test_term_to_one_process_of_two_stops_both(training):
+    with pytest.raises(RunInterruptedError, match="SIGTERM after step 10"):
+        vote_after(training, signal.SIGTERM)
+    assert training[1].saved == [10]
+
+
+def test_weights_that_gave_no_finite_loss_do_not_replace_the_last_checkpoint(training, caplog):
+    callback, trainer = training
+    callback.on_exception(trainer, None, FloatingPointError("the loss is nan"))
+    assert trainer.saved == [] and "there is no checkpoint yet" in caplog.text
+    callback.on_exception(trainer, None, RuntimeError("another"))
+    assert trainer.saved == [0]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_term_and_ctrl_c_stop_at_the_end_of_the_step(training, number):
     callback, trainer = training
@@ -88,7 +136,7 @@ def test_a_second_ctrl_c_stops_at_once(training):
 
 def test_signals_are_given_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    callback, trainer = LastCheckpoint(tmp_path, 3), FakeTrainer()
+    callback, trainer = LastCheckpoint(tmp_path, 3, StepBoundary()), FakeTrainer()
     callback.on_train_start(trainer, None)
     assert signal.getsignal(signal.SIGTERM) != before
     callback.teardown(trainer, None, "fit")

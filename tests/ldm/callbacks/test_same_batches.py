@@ -8,9 +8,18 @@ from ldm.callbacks.same_batches import SameBatches
 from ldm.util import ConfigError
 
 
-def trainer(processes, batch_size, accumulated=1):
-    data = SimpleNamespace(batch_size=batch_size)
-    return SimpleNamespace(world_size=processes, datamodule=data, accumulate_grad_batches=accumulated)
+class Pairs(list):
+    """A data set of named pairs."""
+
+    @property
+    def pair_ids(self):
+        return list(self)
+
+
+def trainer(processes, batch_size, accumulated=1, seed=3, pairs=("a", "b"), fn="fit"):
+    data = SimpleNamespace(batch_size=batch_size, seed=seed, datasets={"train": Pairs(pairs)})
+    state = SimpleNamespace(fn=fn)
+    return SimpleNamespace(world_size=processes, datamodule=data, accumulate_grad_batches=accumulated, state=state)
 
 
 def resume(saved, now):
@@ -44,6 +53,25 @@ def test_other_steps_are_refused_with_the_mend(now, mend):
     with pytest.raises(ConfigError, match="Resume with the same batch size and devices") as error:
         resume(trainer(1, 4), now)
     assert mend in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seed": 5}, "would go on with seed 5 and 2 training pairs"),
+        ({"pairs": ("a", "b", "c")}, "would go on with seed 3 and 3 training pairs"),
+        ({"pairs": ("a", "c")}, "would go on with seed 3 and 2 training pairs"),
+    ],
+)
+def test_another_order_of_the_samples_is_refused_with_the_mend(changed, said):
+    """Another seed, more pairs, as many other pairs."""
+    with pytest.raises(ConfigError, match="Resume with the same seed and the same prepared folder") as error:
+        resume(trainer(1, 4), trainer(1, 4, **changed))
+    assert said in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
+
+
+def test_a_saved_run_is_tested_in_any_batches():
+    resume(trainer(1, 4), trainer(1, 3, seed=5, fn="test"))
 
 
 def test_a_checkpoint_that_does_not_say_is_left_to_the_stream():

@@ -161,3 +161,16 @@ def test_the_full_size_model_has_the_published_parameter_counts():
     with torch.device("meta"):
         model = instantiate_from_config(config["model"], "model")
     assert describe_parts(model) == {"U-Net": 859_532_484, "first stage": 83_653_863, "text encoder": 123_060_480}
+
+
+def test_validation_noise_belongs_to_the_pair(make_model):
+    """Not to its place: a batch of 4 gives the mean of its halves, whichever process or batch they are in."""
+    model, batch = make_model(), make_batch(4)
+    halves = [{name: value[i : i + 2] for name, value in batch.items()} for i in (0, 2)]
+    losses = []
+    model.log = lambda name, value, **_: losses.append(value) if name == "val/loss_simple" else None
+    with torch.no_grad():
+        for part, place in ((batch, 0), (halves[0], 1), (halves[1], 0)):
+            torch.nn.init.normal_(model.model.diffusion_model.out[-1].weight, generator=torch.manual_seed(0))
+            model.eval().validation_step(part, place)
+    torch.testing.assert_close(losses[0], (losses[1] + losses[2]) / 2)
