@@ -30,6 +30,7 @@ log = logging.getLogger("edit_app")
 BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
 DATA = Path("demo/prepared")  # of `make demo`; its examples are offered where it is there
 MAX_UPLOAD = "30mb"
+OUT_OF_MEMORY = "start edit_app.py with a lower --resolution, or with --tiny-decoder"
 MAX_WAITING = 64  # requests in the queue; more are told to come back
 MAX_AT_ONCE = 8  # requests in work, in common batches where they fit
 NUM_EXAMPLES = 24
@@ -95,7 +96,7 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
 
 def sentence_of(error: Exception) -> str:
     """What a user of the page reads; faults of ours go to the log."""
-    sentence = sentence_for(error)
+    sentence = sentence_for(error, OUT_OF_MEMORY)
     if sentence is None:
         log.error("a request failed", exc_info=error)
         return "this request failed by a fault of the server; its log says more."
@@ -299,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except Exception as error:
-        sentence = sentence_for(error)
+        sentence = sentence_for(error, OUT_OF_MEMORY)
         if sentence is None:
             raise
         print(f"edit_app.py: {sentence}", file=sys.stderr)

@@ -16,24 +16,23 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ldm.data.manifest import FramePair, read_manifest
 from ldm.errors import BAD_INPUT, sentence_for
+from ldm.prediction_flags import check_flags, check_overwrites, check_reconstruction, check_truths, is_data_set
 
 log = logging.getLogger("edit_cli")
 
 BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
 INTERRUPTED = 130  # exit code, as a shell gives it to a program stopped by Ctrl-C
+OUT_OF_MEMORY = "lower --batch-size or --resolution, or give --tiny-decoder"
 DEFAULT_SWEEP = "1,3,5,7.5x1,1.25,1.5,2"
 DEFAULT_RATE = 5.0  # frames per second of videos whose data do not say
 SAMPLERS = ("ddim", "euler_ancestral", "dpm_solver")
 SPACINGS = ("trailing", "leading", "linspace")
 PRECISIONS = ("fp32", "bf16", "fp16")
-NOT_OF_RECONSTRUCTION = (
-    "edit", "steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between", "horizon",
-    "colour_balance", "sharpen", "video",
-)  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -83,7 +82,7 @@ def _add_sampling_flags(add: Callable) -> None:
 
 
 def _add_mode_flags(add: Callable) -> None:
-    add("--split", default="test", help="of a prepared data set: train, val, test (default) or all")
+    add("--split", help="of a prepared data set: train, val, test (default) or all")
     add("--limit", type=int, help="at most so many pairs of a data set, spread evenly over it")
     add("--episode", help="of a data set: only pairs whose id begins so, such as block_handover/3")
     add("--frames", type=int, help="so many consecutive frames, of one episode or of a folder in its order")
@@ -97,80 +96,19 @@ def _add_mode_flags(add: Callable) -> None:
     add("--sharpen", type=float, default=0.0, help="unsharp mask, 0.5 is mild; off by default")
 
 
-def check_flags(opt: argparse.Namespace) -> None:
-    """Refuse what makes no sense before anything is loaded.
-
-    Raises:
-        ValueError: if a number is out of range or flags exclude each other.
-    """
-    for flag in ("batch_size", "limit", "frames", "horizon", "rollout"):
-        number = getattr(opt, flag)
-        if number is not None and number < 1:
-            raise ValueError(f"--{flag.replace('_', '-')} {number}: wanted at least 1.")
-    if opt.rollout is not None and opt.sweep is not None:
-        raise ValueError("--rollout and --sweep: choose one of them.")
-    if opt.rollout is not None and opt.horizon is not None:
-        raise ValueError(
-            "--rollout and --horizon: choose one; --rollout shows all frames on the way, --horizon the last."
-        )
-    if opt.sweep is not None and opt.video is not None:
-        raise ValueError("--sweep makes one sheet, no video: leave --video out.")
-    if is_data_set(opt.input) and (opt.rollout is not None or opt.sweep is not None):
-        raise ValueError("--rollout and --sweep take a picture, not a data set; give one of its pictures as --input.")
-    if opt.video is not None:
-        from ldm.video import check_rate, check_video_path
-
-        check_video_path(opt.video)
-        if opt.fps is not None:
-            check_rate(opt.fps)
-    for path in filter(None, (opt.output, opt.video)):
-        check_writable(path)
-
-
-def check_reconstruction(opt: argparse.Namespace) -> None:
-    """Refuse what a reconstruction would ignore.
-
-    Raises:
-        ValueError: naming the flag, or that the truth is not known.
-    """
-    if not is_data_set(opt.input):
-        raise ValueError("--reconstruction encodes and decodes true future frames: give a data set as --input.")
-    ignored = [flag for flag in NOT_OF_RECONSTRUCTION if getattr(opt, flag) not in (None, False, 0.0)]
-    if ignored:
-        flag = ignored[0].replace("_", "-")
-        raise ValueError(f"--reconstruction asks no diffusion model: --{flag} would have no effect; leave it out.")
-
-
-def check_writable(path: Path) -> None:
-    """Refuse an output that lies in something else than a folder.
-
-    Raises:
-        ValueError: naming the file that is in the way.
-    """
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not there.is_dir():
-        raise ValueError(f"{path} cannot be written: {there} is a file, not a folder; choose another name.")
-
-
-def is_data_set(folder: Path) -> bool:
-    """Whether it is a prepared folder or any InstructPix2Pix data set."""
-    return (folder / "index.jsonl").is_file() or (folder / "seeds.json").is_file()
-
-
 def choose_pairs(opt: argparse.Namespace) -> list[FramePair]:
     """Pairs of a data set that --split, --episode, --frames and --limit leave.
 
     Raises:
         ValueError: if none is left.
     """
-    pairs = read_manifest(opt.input, None if opt.split == "all" else opt.split)
+    split = opt.split or "test"
+    pairs = read_manifest(opt.input, None if split == "all" else split)
     if opt.episode is not None:
         name = opt.episode.rstrip("/") + "/"
         wanted = [pair for pair in pairs if pair.pair_id.startswith(name)]
         if not wanted:
-            raise ValueError(
-                f"--episode {opt.episode}: no pair of split '{opt.split}' begins so; {pairs[0].pair_id} does."
-            )
+            raise ValueError(f"--episode {opt.episode}: no pair of split '{split}' begins so; {pairs[0].pair_id} does.")
         pairs = wanted
     if opt.frames is not None:
         first = (pairs[0].task, pairs[0].episode)
@@ -200,14 +138,15 @@ def list_pictures(opt: argparse.Namespace) -> list[tuple[Path, Path]]:
         output = opt.output or opt.input.with_name(opt.input.name + "_future")
         stems = [path.stem for path in found]
         names = [path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in found]
-        return [(path, output / f"{name}.png") for path, name in zip(found, names, strict=True)][: opt.frames]
+        pictures = [(path, output / f"{name}.png") for path, name in zip(found, names, strict=True)][: opt.frames]
+        check_overwrites(found, [target for _, target in pictures], opt)
+        return pictures
     if not opt.input.is_file():
         raise FileNotFoundError(f"there is no picture or folder {opt.input}.")
     target = opt.output or opt.input.with_name(f"{opt.input.stem}_future.png")
     if target.suffix.lower() not in PICTURE_SUFFIXES:
         target = target / f"{opt.input.stem}.png"
-    if target.resolve() == opt.input.resolve():
-        raise ValueError(f"--output {target} is the input itself; choose another name.")
+    check_overwrites([opt.input], [target], opt)
     return [(opt.input, target)]
 
 
@@ -234,23 +173,6 @@ def load(opt: argparse.Namespace):  # noqa: ANN201 - LoadedPredictor is imported
         rescale=opt.rescale,
         interval=tuple(opt.guide_between) if opt.guide_between else None,
     )
-
-
-def check_truths(pairs: Sequence[FramePair], asked: int | None, own: int | None) -> None:
-    """Predictions are to be measured against truths that are as far ahead.
-
-    Raises:
-        ValueError: if --horizon asks for another distance than the pairs have.
-    """
-    ahead = asked or own
-    other = next((pair.horizon for pair in pairs if pair.horizon not in (None, ahead)), None)
-    if ahead is None or other is None:
-        return
-    if asked is not None:
-        raise ValueError(
-            f"--horizon {asked}: the pairs of this data set are {other} frames apart; ask for that, or none."
-        )
-    log.warning("the model predicts %d frames ahead, these pairs are %d apart; see --horizon.", ahead, other)
 
 
 def memory_note() -> str:
@@ -307,7 +229,7 @@ def run_pictures(opt: argparse.Namespace, loaded, postprocess, settings: dict) -
 def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -> None:  # noqa: ANN001
     """Pairs of a prepared data set, resumable."""
     from ldm import prediction_modes as modes
-    from ldm.prediction_benchmark import write_benchmark
+    from ldm.prediction_benchmark import BENCHMARK, describe_run, write_benchmark
     from ldm.prediction_folder import jobs_of_pairs, predict_batches, predict_data_set
 
     pairs = choose_pairs(opt)
@@ -320,8 +242,9 @@ def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -
         batches = predict_batches(loaded.predictor, todo, opt.batch_size, postprocess, horizon=opt.horizon)
         return show_progress(batches, "predicting", -(-len(todo) // opt.batch_size))
 
-    there = predict_data_set(batches_of, jobs, opt.output, settings)
-    write_benchmark(opt.output, loaded, settings, opt.batch_size)
+    there = predict_data_set(batches_of, jobs, opt.output, settings, describe_run(loaded, opt.batch_size))
+    if there < len(jobs) or not (opt.output / BENCHMARK).is_file():
+        write_benchmark(opt.output, loaded, settings)
     print(f"{len(jobs)} predictions in {opt.output} ({there} were there), {memory_note()}")
     steps = [str(pair.source_index) if pair.source_index is not None else "" for pair in pairs]
     write_movie(opt, modes.comparison_video(jobs, steps), pairs[0].frames_per_second or DEFAULT_RATE)
@@ -337,6 +260,7 @@ def run_reconstruction(opt: argparse.Namespace, loaded) -> None:  # noqa: ANN001
         return show_progress(batches, "reconstructing", -(-len(todo) // opt.batch_size))
 
     jobs = jobs_of_pairs(choose_pairs(opt), opt.input, opt.output, None, opt.seed)
+    jobs = [replace(job, source=job.truth) for job in jobs]  # what is read
     there = predict_data_set(batches_of, jobs, opt.output, reconstruction_settings(loaded))
     print(f"{len(jobs)} reconstructions of the truth in {opt.output} ({there} were there)")
 
@@ -351,9 +275,8 @@ def write_movie(opt: argparse.Namespace, frames: Iterable, rate: float) -> None:
     print(opt.video)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, check, load, predict."""
-    opt = make_parser().parse_args(argv)
+def run(opt: argparse.Namespace) -> int:
+    """Check, load, predict."""
     check_flags(opt)
     if opt.reconstruction:
         check_reconstruction(opt)
@@ -380,13 +303,15 @@ def run(argv: Sequence[str] | None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and turn what a user can mend into one sentence and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    opt = make_parser().parse_args(argv)
     try:
-        return run(argv)
+        return run(opt)
     except KeyboardInterrupt:
-        print("edit_cli.py: stopped; the same command goes on where it was.", file=sys.stderr)
+        again = "goes on where it was" if is_data_set(opt.input) else "begins anew"
+        print(f"edit_cli.py: stopped; the same command {again}.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        sentence = sentence_for(error)
+        sentence = sentence_for(error, OUT_OF_MEMORY)
         if sentence is None:
             raise
         print(f"edit_cli.py: {sentence}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Example frames of a prepared data set for people to try, with their true futures. Layer 1: the manifest only."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from ldm.data.manifest import FramePair, read_manifest
@@ -36,12 +36,21 @@ class Examples:
         """Picture of the current frame."""
         return self.pairs[pair_id].source_path(self.folder)
 
-    def truths(self, pair_id: str | None, horizons: Iterable[int]) -> list[Path | None]:
-        """Real frames at so many times the horizon; None where the data has none."""
+    def truths(self, pair_id: str | None, num: int, ahead: int | None) -> list[Path]:
+        """Real frames at 1, 2, ... `num` times `ahead` frames, until the first that the data has not.
+
+        Args:
+            pair_id: of the example; None, or an id of no example, has no truths.
+            num: of predictions in a row.
+            ahead: frames that each prediction looks ahead; None, where that is not known, takes the pair's own.
+        """
         pair = self.pairs.get(pair_id or "")
         if pair is None:
-            return [None for _ in horizons]
-        if pair.horizon is None or pair.episode is None:
-            return [pair.target_path(self.folder) if k == 1 else None for k in horizons]
-        at = ((pair.task, pair.episode, pair.source_index + k * pair.horizon) for k in horizons)
-        return [self._futures.get(key) for key in at]
+            return []
+        if pair.horizon is None:
+            return [pair.target_path(self.folder)]  # data that do not say how far ahead their futures are
+        ahead = ahead or pair.horizon
+        if pair.episode is None:
+            return [pair.target_path(self.folder)] if ahead == pair.horizon else []
+        at = ((pair.task, pair.episode, pair.source_index + k * ahead) for k in range(1, num + 1))
+        return list(takewhile(bool, (self._futures.get(key) for key in at)))

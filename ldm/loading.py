@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from ldm.config import compose
+from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.prediction_decoder import use_tiny_decoder
 from ldm.predictor import FramePredictor, Precision, Runtime, SamplingOptions, default_runtime, tune_for_inference
 from ldm.run_folder import RunFolder
-from ldm.util import instantiate_from_config
+from ldm.util import ConfigError, get_obj_from_str, instantiate_from_config
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,33 @@ def find_config(checkpoint: Path) -> Path | None:
     return None
 
 
+def for_prediction(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a LatentDiffusion without what only training needs: the second U-Net of averages and image losses.
+
+    Loading takes a checkpoint's averages into the U-Net itself.
+    """
+    params = {name: value for name, value in node["params"].items() if name != "frame_loss_config"}
+    return {**node, "params": params | {"use_ema": False}}
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a config that no predictor can be made of.
+
+    Raises:
+        ConfigError: naming the section.
+    """
+    absent = [name for name in ("model", "resolution", "sampling") if config.get(name) is None]
+    if absent:
+        raise ConfigError(f"{path} has no section '{absent[0]}'; give --config, the config.yaml of the run.")
+    target = config["model"].get("target", "")
+    kind = get_obj_from_str(target, "model")
+    if not (isinstance(kind, type) and issubclass(kind, LatentDiffusion)):
+        raise ConfigError(
+            f"{path}: {target} predicts no frames; give the checkpoint of a run of LatentDiffusion, the model that "
+            "configs/train.yaml trains."
+        )
+
+
 def load_predictor(
     checkpoint: Path,
     load_weights: Callable,
@@ -86,7 +114,7 @@ def load_predictor(
 
     Raises:
         FileNotFoundError: if there is no checkpoint, or no tiny decoder.
-        ValueError: if a number makes no sense.
+        ValueError: if a number makes no sense, or the config is of no model that predicts frames.
     """
     if not checkpoint.exists():
         raise FileNotFoundError(
@@ -95,13 +123,15 @@ def load_predictor(
         )
     path = config_path or find_config(checkpoint)
     config = compose([path]) if path else suggest_config(checkpoint)
+    _check_config(config, path or checkpoint)
     resolution = config["resolution"] if resolution is None else resolution
     if not 0 < resolution <= MAX_RESOLUTION:
         raise ValueError(f"--resolution {resolution} is outside 1 to {MAX_RESOLUTION}.")
-    known = {field.name for field in fields(SamplingOptions)}
-    own = {name: value for name, value in config["sampling"].items() if name in known}
-    options = SamplingOptions(**own | {name: value for name, value in sampling.items() if value is not None})
-    model = instantiate_from_config(config["model"], "model")
+    own = config["sampling"] | {name: value for name, value in sampling.items() if value is not None}
+    if isinstance(own.get("interval"), list):
+        own["interval"] = tuple(own["interval"])
+    options = SamplingOptions(**own)
+    model = instantiate_from_config(for_prediction(config["model"]), "model")
     log.debug("%s", load_weights(model, checkpoint, use_ema=True))
     if tiny_decoder is not None:
         use_tiny_decoder(model, tiny_decoder)

@@ -1,12 +1,14 @@
 """What is to be predicted, in batches, and the predictions folder of a prepared data set.
 
     <folder>/<pair id>.png        the predicted frame
-    <folder>/predictions.jsonl    one line a pair: file, instruction, seed, steps, scales, weights hash, seconds,
-                                  peak_memory_mib (of the GPU where there is one, else of the process, until then)
+    <folder>/predictions.jsonl    one line a pair: file, instruction, seed, hashes of picture and weights, steps,
+                                  scales, seconds, peak_memory_mib (of the GPU where there is one, else of the
+                                  process, until then), and on what it was predicted
 
 Layer 6. The folder is taken up where an interrupted call left it; metrics reads it.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +31,7 @@ from ldm.predictor import FramePredictor, Progress, seed_of
 from ldm.util import ConfigError
 
 RECORDS = "predictions.jsonl"
+SOURCE_DIGEST = "source_sha256"
 METADATA_KEY = "prediction"  # text chunk of a written PNG
 
 
@@ -111,6 +114,7 @@ def predict_data_set(
     jobs: Sequence[Job],
     folder: Path,
     settings: dict[str, Any],
+    facts: dict[str, Any] | None = None,
 ) -> int:
     """Write <pair id>.png and predictions.jsonl; pairs that are done with the same settings are not done again.
 
@@ -119,6 +123,7 @@ def predict_data_set(
         jobs: all pairs.
         folder: where to.
         settings: what the predictions depend on.
+        facts: what else records say, such as the device; another call may have others.
 
     Returns:
         How many of the jobs were there already.
@@ -134,18 +139,27 @@ def predict_data_set(
         for item in batch:
             job = item.job
             file = job.target.relative_to(folder).as_posix()
-            record = {"pair_id": job.name, "file": file, "instruction": job.instruction, "seed": job.seed} | settings
+            record = {"pair_id": job.name, "file": file, "instruction": job.instruction, "seed": job.seed}
+            record |= {SOURCE_DIGEST: _digest(job.source)} | settings
             save_picture(job.target, Image.fromarray(item.frame), record)
             measured = {"seconds": round(item.seconds, 4), "peak_memory_mib": peak_memory_mib()}
-            lines[job.name] = json.dumps(record | measured, ensure_ascii=False)
+            lines[job.name] = json.dumps(record | (facts or {}) | measured, ensure_ascii=False)
         write_text(index, "\n".join(lines.values()) + "\n")
     return len(jobs) - len(todo)
 
 
 def _is_done(job: Job, done: dict[str, dict]) -> bool:
+    """Whether it was predicted from the same picture, sentence and seed; older records do not know the picture."""
     record = done.get(job.name)
-    same = record is not None and (record["instruction"], record["seed"]) == (job.instruction, job.seed)
-    return same and job.target.is_file()
+    if record is None or not job.target.is_file():
+        return False
+    same = (record["instruction"], record["seed"]) == (job.instruction, job.seed)
+    return same and record.get(SOURCE_DIGEST) in (None, _digest(job.source))
+
+
+def _digest(picture: Path) -> str | None:
+    """Of the file's bytes; None where there is none, which is said when it is opened."""
+    return hashlib.sha256(picture.read_bytes()).hexdigest() if picture.is_file() else None
 
 
 def read_records(index: Path, settings: dict[str, Any]) -> dict[str, dict]:

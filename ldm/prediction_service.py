@@ -72,8 +72,8 @@ class PredictionService:
         side = self.loaded.predictor.resolution
         source = opened.squared(side)
         frame, shown, labels, seconds = array_to_tensor(source), [source], ["input"], []
-        truths = self.examples.truths(request.example, range(1, num + 1)) if self.examples else [None] * num
-        truth = open_picture(truths[0]).squared(side) if truths[0] else None
+        truths = self.examples.truths(request.example, num, self.loaded.horizon) if self.examples else []
+        truth = open_picture(truths[0]).squared(side) if truths else None
         for k in range(num):
             ticket = self.queue.submit(frame, request.sentence, rollout_seed(k, seed), options)
             yield from self._watch(ticket, seconds, f"frame {k + 1} of {num}")
@@ -129,10 +129,10 @@ class PredictionService:
         return f"+{k * self.loaded.horizon} frames" if self.loaded.horizon else f"+{k} horizons"
 
 
-def _strip(shown: list[np.ndarray], labels: list[str], truths: Sequence[Path | None], side: int) -> Image.Image:
+def _strip(shown: list[np.ndarray], labels: list[str], truths: Sequence[Path], side: int) -> Image.Image:
     """Rollout over its truth, as far as it is known."""
     rows, names = [shown], [labels]
-    known = [path for path in truths[: len(shown) - 1] if path is not None]
+    known = truths[: len(shown) - 1]
     if known:
         rows.append([shown[0], *(open_picture(path).squared(side) for path in known)])
         names.append(["input", *(f"truth {label}" for label in labels[1 : len(known) + 1])])

@@ -72,8 +72,12 @@ class SamplingOptions:
             )
         if not 0.0 <= self.rescale <= 1.0:
             raise ValueError(f"rescale {self.rescale} is outside [0, 1].")
-        if self.interval is not None and not 0 <= self.interval[0] <= self.interval[1]:
-            raise ValueError(f"guidance interval {list(self.interval)}: wanted two timesteps, the lower first.")
+        if self.interval is not None and not _is_interval(self.interval):
+            raise ValueError(f"guidance interval {self.interval}: wanted two timesteps, the lower first.")
+
+
+def _is_interval(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] <= value[1]
 
 
 def make_sampler(

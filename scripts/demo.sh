@@ -36,7 +36,8 @@ step "4/6  Measure: how near are they, and would copying the input have done?" \
     --train-means "$bundled/train_means.npz" --size 128 --output "$demo/metrics"
 
 run=$demo/logs/train
-if [ ! -d "$run" ]; then
+if [ ! -f "$run/checkpoints/last.ckpt" ]; then # also where an earlier demo was stopped before it saved one
+    rm -f "$run"/checkpoints/.*.ckpt           # half-written
     step "5/6  The training loop: six steps from the bundled model" \
         python main.py --base configs/train.yaml configs/cpu_tiny.yaml configs/demo.yaml --folder "$run"
 fi

@@ -249,3 +249,32 @@ def test_a_reconstruction_refuses_what_it_would_ignore(run, pair_folder, picture
     assert "--steps would have no effect" in capsys.readouterr().err
     assert run("--input", picture, "--reconstruction", edit=None) == 2
     assert "give a data set as --input" in capsys.readouterr().err
+
+
+def test_an_interrupted_call_says_what_the_same_command_does(run, pair_folder, picture, tmp_path, capsys, monkeypatch):
+    def stop(opt):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edit_cli, "load", stop)
+    assert run("--input", pair_folder(), "--output", tmp_path / "o", edit=None) == edit_cli.INTERRUPTED
+    assert "goes on where it was" in capsys.readouterr().err
+    assert run("--input", picture) == edit_cli.INTERRUPTED
+    assert "begins anew" in capsys.readouterr().err
+
+
+def test_too_little_memory_names_flags_of_this_command(run, picture, capsys, monkeypatch):
+    def fail(opt):
+        raise type("OutOfMemoryError", (RuntimeError,), {})
+
+    monkeypatch.setattr(edit_cli, "load", fail)
+    assert run("--input", picture) == 2
+    error = capsys.readouterr().err
+    assert "--batch-size" in error and "--tiny-decoder" in error and "data.params" not in error
+
+
+def test_a_call_that_predicts_nothing_leaves_the_benchmark(run, pair_folder, tmp_path):
+    wanted = ("--input", pair_folder(), "--output", tmp_path / "out")
+    assert run(*wanted, "--batch-size", 2, edit=None) == 0
+    before = (tmp_path / "out" / "benchmark.json").read_bytes()
+    assert run(*wanted, "--batch-size", 3, edit=None) == 0
+    assert (tmp_path / "out" / "benchmark.json").read_bytes() == before

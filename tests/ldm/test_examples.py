@@ -16,13 +16,21 @@ def test_truths_are_the_frames_so_many_horizons_later(pair_folder):
     examples = Examples.read(pair_folder(length=10, horizon=3), "test")
     name = next(name for name in examples.pairs if name.endswith("/0-3"))
     assert left_edge_of_red(examples.source(name)) == 0
-    truths = examples.truths(name, range(1, 5))
-    assert [left_edge_of_red(path) if path else None for path in truths] == [3, 6, 9, None]
+    assert [left_edge_of_red(path) for path in examples.truths(name, 4, None)] == [3, 6, 9]
+    assert [left_edge_of_red(path) for path in examples.truths(name, 4, 3)] == [3, 6, 9]
+
+
+def test_truths_are_as_far_ahead_as_the_model_looks(pair_folder):
+    """A model of another horizon than the pairs': its distances, and no later truth in the place of an absent one."""
+    examples = Examples.read(pair_folder(length=12, horizon=3), "test")
+    name = next(name for name in examples.pairs if name.endswith("/0-3"))
+    assert [left_edge_of_red(path) for path in examples.truths(name, 2, 5)] == [5, 10]
+    assert examples.truths(name, 3, 2) == [], "no pair ends at frame 2, though one does at frame 4"
 
 
 def test_an_own_picture_has_no_truth(pair_folder):
     examples = Examples.read(pair_folder(), "test")
-    assert examples.truths(None, range(1, 3)) == [None, None]
+    assert examples.truths(None, 2, 3) == []
 
 
 def test_few_are_chosen_from_the_whole(pair_folder):

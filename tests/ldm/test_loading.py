@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ldm.loading import find_config, load_predictor
+from ldm.util import ConfigError
 from stable_diffusion.checkpoint import load_pretrained, suggest_config
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
@@ -74,3 +76,35 @@ def test_numbers_that_make_no_sense_are_refused(checkpoint, options, message):
 def test_a_missing_checkpoint_tells_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="python main.py --base"):
         load(tmp_path / "absent.ckpt")
+
+
+def change_config(checkpoint, change):
+    path = checkpoint.parent / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    change(config)
+    path.write_text(yaml.safe_dump(config))
+
+
+def test_what_only_training_needs_is_not_built(checkpoint):
+    """No second U-Net for averages, no loss networks: the loss named here does not exist."""
+    change_config(checkpoint, lambda config: config["model"]["params"].update(frame_loss_config={"target": "no.Loss"}))
+    model = load(checkpoint).predictor.model
+    assert model.model_ema is None and model.frame_loss is None
+
+
+def test_an_interval_of_a_config_is_kept(checkpoint):
+    change_config(checkpoint, lambda config: config["sampling"].update(interval=[200, 800]))
+    assert load(checkpoint).predictor.options.interval == (200, 800)
+    change_config(checkpoint, lambda config: config["sampling"].update(interval=[200]))
+    with pytest.raises(ValueError, match="wanted two timesteps"):
+        load(checkpoint)
+
+
+def test_a_model_that_predicts_no_frames_is_refused(checkpoint):
+    target = "ldm.models.autoencoder_training.AutoencoderTraining"
+    change_config(checkpoint, lambda config: config["model"].update(target=target))
+    with pytest.raises(ConfigError, match="AutoencoderTraining predicts no frames"):
+        load(checkpoint)
+    change_config(checkpoint, lambda config: config.pop("sampling"))
+    with pytest.raises(ConfigError, match="has no section 'sampling'"):
+        load(checkpoint)

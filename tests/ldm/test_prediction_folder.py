@@ -70,6 +70,16 @@ def test_an_interrupted_call_is_taken_up_where_it_was(jobs, tmp_path):
     assert len(read_records(tmp_path / "out" / "predictions.jsonl", SETTINGS)) == len(jobs)
 
 
+def test_a_picture_that_changed_under_its_name_is_predicted_again(jobs, tmp_path):
+    """A folder prepared again keeps its pair ids."""
+    done = []
+    predict_data_set(stub_batches(done), jobs, tmp_path / "out", SETTINGS)
+    Image.new("RGB", (16, 16)).save(jobs[1].source)
+    done.clear()
+    assert predict_data_set(stub_batches(done), jobs, tmp_path / "out", SETTINGS) == len(jobs) - 1
+    assert done == [jobs[1].name]
+
+
 def test_a_folder_made_with_other_settings_is_refused(jobs, tmp_path):
     predict_data_set(stub_batches([]), jobs[:1], tmp_path / "out", SETTINGS)
     with pytest.raises(ConfigError, match=r"steps=2, now it is 3; choose another --output"):
