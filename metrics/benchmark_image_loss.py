@@ -4,7 +4,6 @@
     python -m metrics.benchmark image_loss --ckpt <checkpoint> --data <prepared folder> --tiny-decoder <file>
 
 The modes are those of ldm.modules.losses.frame_loss. Layer 1: the library is reached by dotted path, as in configs.
-Source of the rule: shared/design/performance.md, section 4 ("measure the gradient's cosine against exact mode").
 """
 
 import argparse

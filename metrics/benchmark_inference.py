@@ -8,7 +8,7 @@ I1  a frame, 100 steps      I4  10 steps      I7  one step, tiny autoencoder bot
 I2  frames in turn          I5  4 steps       I8  the decoder alone
 I3  frames in a batch       I6  one step      I9  from nothing to the first frame on disk, one step
 
-Protocol: shared/design/performance.md, section 6. One process; weights are seeded noise, copied from our network into
+One process; weights are seeded noise, copied from our network into
 diffusers' by name; parity comes before timing; the systems alternate (A B B A); medians and spread are reported, with
 the floor that this machine's own matrix product and copy rates set. Rows with fewer steps are "speed only". Files are
 written after each row, so an interrupted run keeps what it has measured. Layer 1, but for ldm.predictor.
@@ -39,7 +39,7 @@ ROWS = ("I1", "I2", "I3", "I4", "I4s", "I5", "I6", "I6b", "I7", "I7b", "I8", "I9
 
 
 def make_rows(shape: Shape) -> list[Row]:
-    """Rows I1 to I7 of performance.md, section 6; tiny shapes predict fewer frames."""
+    """Rows I1 to I7; tiny shapes predict fewer frames."""
     num = shape.frames
     full = SamplingOptions(steps=100, text_scale=7.5, image_scale=1.5)
     ten = replace(full, steps=10, sampler="dpm_solver")

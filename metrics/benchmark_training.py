@@ -13,7 +13,7 @@ Prints, in one run on one device: seconds of an optimiser step, and of its parts
 optimiser); samples a second; the floor from a matrix product and a copy measured in the same run, and how many times
 the floor each case takes; calls of each network; the peer where diffusers is installed. Cases of a row take turns
 (A B C C B A). Files are written after each round and row, so an interrupted run keeps what it has measured.
-Layer 1. Source of the rules: shared/design/performance.md, section 6.
+Layer 1.
 """
 
 import argparse

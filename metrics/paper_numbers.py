@@ -1,8 +1,8 @@
 """What the four papers print, table by table, as it stands in them. Layer 1: no code but data classes.
 
-Source: ../papers (action frame prediction, action-conditioned prediction, light future, instruct morpheus). `recipe` is
-the label by which a run of ours takes a row; `task` None is the mean over the tasks. Numbers are copied, not judged:
-README says under which convention they can be read.
+Source: the four papers (action frame prediction, action-conditioned prediction, light future, instruct morpheus).
+`recipe` is the label by which a run of ours takes a row; `task` None is the mean over the tasks. Numbers are copied,
+not judged: README says under which convention they can be read.
 """
 
 from dataclasses import dataclass

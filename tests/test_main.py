@@ -332,7 +332,7 @@ def test_a_callback_that_fails_after_the_update_does_not_repeat_it(run, base, mo
     assert_same_weights(weights(whole), weights(part))
 
 
-def tested_loss(folder: Path) -> str:
+def read_test_loss(folder: Path) -> str:
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     return [row["val/loss_simple_ema"] for row in rows if row.get("val/loss_simple_ema")][-1]
 
@@ -344,9 +344,9 @@ def test_a_saved_run_is_tested_with_its_own_weights(run, base):
     params["test"] = params["validation"]
     base.write_text(yaml.safe_dump(config))
     _, folder = run("--base", base, "--max_steps", "3")
-    expected = tested_loss(folder)
+    expected = read_test_loss(folder)
     assert run("--resume", folder, "--train", "false")[0] == 0
-    assert (folder / "metrics-000.csv").is_file() and tested_loss(folder) == expected
+    assert (folder / "metrics-000.csv").is_file() and read_test_loss(folder) == expected
 
 
 def test_gradients_are_clipped_in_mixed_precision_and_no_logger_is_needed(run, base):

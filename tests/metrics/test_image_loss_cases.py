@@ -92,7 +92,7 @@ def test_costs_follow_what_is_decoded(tiny_model_config):
     modes = cases.make_modes(L1, 0.25, 2, tiny)
     costs = cases.count_costs(tiny_model_config, modes, 4, 32, (5, 16))
     assert costs["exact"] == 4 * costs["gated, whole frames"] > 0
-    # L1 counts nothing: 17.7 GMAC forward at 256 pixels (performance.md), twice that with the way back to the latent.
+    # L1 counts nothing: 17.7 GMAC forward at 256 pixels, twice that with the way back to the latent.
     assert costs["gated, tiny decoder, whole frames"] == pytest.approx(2 * 2 * 17.7e9 / 64, rel=0.01)
     square = "gated, tiny decoder, 2 x 2 of the latent"
     assert costs["gated, tiny decoder, whole frames"] == 4 * costs[square]
