@@ -125,3 +125,19 @@ def instantiate_from_config(config: Mapping, where: str = "config", **given: Any
     check_config(config, where, tuple(given))
     params = {**(config.get("params") or {}), **given}
     return get_obj_from_str(config["target"], where)(**params)
+
+
+def describe_misfit(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """How the tensors of a file differ from a network's in names and shapes, for an error; None if they fit.
+
+    Such as `2 tensors differ, first a.weight ((3, 4) in the file, absent in the network)`.
+    """
+    shapes, needed = ({name: tuple(value.shape) for name, value in side.items()} for side in (found, wanted))
+    differing = sorted(name for name in shapes.keys() | needed.keys() if shapes.get(name) != needed.get(name))
+    if not differing:
+        return None
+    name = differing[0]
+    return (
+        f"{len(differing)} tensors differ, first {name} ({shapes.get(name, 'absent')} in the file, "
+        f"{needed.get(name, 'absent')} in the network)"
+    )

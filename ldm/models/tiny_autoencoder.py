@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldm.modules.distributions.distributions import DeltaDistribution
+from ldm.util import describe_misfit
 
 Part = Literal["encoder", "decoder"]
 
@@ -205,15 +206,9 @@ def read_part(path: Path, part: Part) -> dict[str, Tensor]:
 
 def _fill(network: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
     """Fill a network; every tensor must be there, with its shape, and no other."""
-    shapes = {name: tuple(value.shape) for name, value in found.items()}
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    differing = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"{path} does not fit the tiny autoencoder: {len(differing)} tensors differ, first {name} "
-            f"({shapes.get(name, 'absent')} in the file, {wanted.get(name, 'absent')} in the network).\n{FETCH}"
-        )
+    misfit = describe_misfit(found, network.state_dict())
+    if misfit:
+        raise ValueError(f"{path} does not fit the tiny autoencoder: {misfit}.\n{FETCH}")
     network.load_state_dict(found)
 
 

@@ -1,8 +1,9 @@
 """Laws of building from configs: what cannot be built is refused before construction, by name."""
 
 import pytest
+import torch
 
-from ldm.util import ConfigError, check_config, instantiate_from_config
+from ldm.util import ConfigError, check_config, describe_misfit, instantiate_from_config
 
 SCHEDULER = "ldm.lr_scheduler.LambdaLinearScheduler"
 PARAMS = {"warm_up_steps": [10], "f_min": [0.1], "f_max": [1.0], "f_start": [0.0], "cycle_lengths": [100]}
@@ -55,3 +56,11 @@ def test_a_class_that_takes_any_parameter_is_checked_through_its_bases(tiny_mode
     tiny_model_config["params"]["learning_rat"] = tiny_model_config["params"].pop("learning_rate")
     with pytest.raises(ConfigError, match="'learning_rat'; did you mean 'learning_rate'"):
         check_config(tiny_model_config, "model")
+
+
+def test_a_misfit_names_the_first_tensor_on_both_sides():
+    here, there = {"a": torch.zeros(2), "b": torch.zeros(3)}, {"b": torch.zeros(4)}
+    assert describe_misfit(here, here) is None
+    said = describe_misfit(here, there)
+    assert said == "2 tensors differ, first a ((2,) in the file, absent in the network)"
+    assert "first a (absent in the file, (2,) in the network)" in describe_misfit(there, here)

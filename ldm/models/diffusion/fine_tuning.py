@@ -10,7 +10,7 @@ import torch
 from ldm.models.diffusion.trainable import TrainedParts, merge_adapters
 from ldm.modules.ema import LitEma
 from ldm.modules.losses.frame_loss import FrameLoss
-from ldm.util import ConfigError
+from ldm.util import ConfigError, describe_misfit
 
 
 def hash_weights(*networks: torch.nn.Module) -> str:
@@ -83,15 +83,11 @@ class FineTuning:
             ConfigError: if the checkpoint is of another recipe.
         """
         checkpoint["state_dict"].update(checkpoint.get("adapters", {}))
-        found = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
-        wanted = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-        differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-        if differing:
-            name = differing[0]
+        misfit = describe_misfit(checkpoint["state_dict"], self.state_dict())
+        if misfit:
             raise ConfigError(
-                f"the checkpoint is of another recipe: {len(differing)} tensors differ, first {name} "
-                f"({found.get(name, 'absent')} in the file, {wanted.get(name, 'absent')} in the model).\nResume with "
-                "the run's own config (no --base), or start a new run from its weights: pretrained.path=<checkpoint>"
+                f"the checkpoint is of another recipe: {misfit}.\nResume with the run's own config (no --base), or "
+                "start a new run from its weights: pretrained.path=<checkpoint>"
             )
         if "adversary" in checkpoint:
             self.frame_loss.adversary.optimizer.load_state_dict(checkpoint["adversary"])
