@@ -20,10 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ldm.errors import BAD_INPUT, sentence_for
+from commands.errors import BAD_INPUT, UserError, sentence_for
 
 if TYPE_CHECKING:
-    from ldm.prediction_service import PredictionService
+    from prediction.service import PredictionService
 
 log = logging.getLogger("edit_app")
 
@@ -80,7 +80,7 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
                 shown = _answer_widgets(gr)
 
         def answer(*values: Any) -> Iterator[dict]:
-            from ldm.prediction_service import Request
+            from prediction.service import Request
 
             try:
                 for update in service.predict(Request(*values)):
@@ -109,7 +109,7 @@ def _make_picture_class(gr: ModuleType) -> type:
     from PIL import Image
 
     class Picture(gr.Image):
-        """Hands an upload on unread: ldm.pictures opens it, and says in one sentence what is wrong with it.
+        """Hands an upload on unread: formats.pictures opens it, and says in one sentence what is wrong with it.
 
         Each result has a file of its own. Gradio's is named by its content and written again while another user,
         who got the same picture, still reads it.
@@ -136,8 +136,8 @@ def _make_picture_class(gr: ModuleType) -> type:
 
 def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
     """Widgets that make a Request, in the order of its fields."""
-    from ldm.prediction_service import MAX_HORIZONS, MAX_STEPS
-    from ldm.predictor import SAMPLERS
+    from prediction.predictor import SAMPLERS
+    from prediction.service import MAX_HORIZONS, MAX_STEPS
 
     own, examples = service.loaded.predictor.options, service.examples
     unit = service.loaded.horizon or 1
@@ -213,15 +213,15 @@ def check_port(host: str, port: int) -> None:
         ValueError: in one sentence.
     """
     if not 1 <= port <= 65535:
-        raise ValueError(f"--port {port} is outside 1 to 65535.")
+        raise UserError(f"--port {port} is outside 1 to 65535.")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise ValueError(f"port {port} is taken, perhaps by another edit_app; choose another --port.") from None
-            raise ValueError(
+                raise UserError(f"port {port} is taken, perhaps by another edit_app; choose another --port.") from None
+            raise UserError(
                 f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port."
             ) from None
 
@@ -232,10 +232,10 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or the data set is not there.
     """
-    from ldm.examples import Examples
-    from ldm.loading import load_predictor
-    from ldm.prediction_queue import PredictionQueue
-    from ldm.prediction_service import PredictionService
+    from prediction.examples import Examples
+    from prediction.load import load_predictor
+    from prediction.request_queue import PredictionQueue
+    from prediction.service import PredictionService
     from stable_diffusion.checkpoint import load_pretrained, suggest_config
 
     folder = opt.data or (DATA if (DATA / "index.jsonl").is_file() else None)
@@ -284,7 +284,7 @@ def run(argv: Sequence[str] | None) -> int:
     try:
         import gradio  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ValueError(f"the web page needs {error.name}; install it with: pip install '.[app]'") from None
+        raise UserError(f"the web page needs {error.name}; install it with: pip install '.[app]'") from None
     service = load_service(opt)
     print(f"http://{opt.host}:{opt.port}  (Ctrl-C ends it)", flush=True)
     launch(service, opt.host, opt.port, wait=True)

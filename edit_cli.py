@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ldm.data.manifest import FramePair, read_manifest
-from ldm.errors import BAD_INPUT, sentence_for
-from ldm.prediction_flags import check_flags, check_overwrites, check_reconstruction, check_truths, is_data_set
+from commands.errors import BAD_INPUT, MissingFileError, UserError, sentence_for
+from formats.prepared_folder import FramePair, read_manifest
+from prediction.request import check_flags, check_overwrites, check_reconstruction, check_truths, is_data_set
 
 log = logging.getLogger("edit_cli")
 
@@ -108,7 +108,7 @@ def choose_pairs(opt: argparse.Namespace) -> list[FramePair]:
         name = opt.episode.rstrip("/") + "/"
         wanted = [pair for pair in pairs if pair.pair_id.startswith(name)]
         if not wanted:
-            raise ValueError(f"--episode {opt.episode}: no pair of split '{split}' begins so; {pairs[0].pair_id} does.")
+            raise UserError(f"--episode {opt.episode}: no pair of split '{split}' begins so; {pairs[0].pair_id} does.")
         pairs = wanted
     if opt.frames is not None:
         first = (pairs[0].task, pairs[0].episode)
@@ -125,16 +125,14 @@ def list_pictures(opt: argparse.Namespace) -> list[tuple[Path, Path]]:
     Raises:
         ValueError, FileNotFoundError: if the input is nothing to predict from, or the instruction is missing.
     """
-    from ldm.pictures import PICTURE_SUFFIXES
+    from formats.pictures import PICTURE_SUFFIXES
 
     if opt.edit is None or not opt.edit.strip():
-        raise ValueError('--edit is empty; say what the robot does, such as --edit "stack blocks".')
+        raise UserError('--edit is empty; say what the robot does, such as --edit "stack blocks".')
     if opt.input.is_dir():
         found = sorted(path for path in opt.input.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         if not found:
-            raise FileNotFoundError(
-                f"no pictures in {opt.input}; wanted files ending in {', '.join(PICTURE_SUFFIXES)}."
-            )
+            raise MissingFileError(f"no pictures in {opt.input}; wanted files ending in {', '.join(PICTURE_SUFFIXES)}.")
         output = opt.output or opt.input.with_name(opt.input.name + "_future")
         stems = [path.stem for path in found]
         names = [path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in found]
@@ -142,7 +140,7 @@ def list_pictures(opt: argparse.Namespace) -> list[tuple[Path, Path]]:
         check_overwrites(found, [target for _, target in pictures], opt)
         return pictures
     if not opt.input.is_file():
-        raise FileNotFoundError(f"there is no picture or folder {opt.input}.")
+        raise MissingFileError(f"there is no picture or folder {opt.input}.")
     target = opt.output or opt.input.with_name(f"{opt.input.stem}_future.png")
     if target.suffix.lower() not in PICTURE_SUFFIXES:
         target = target / f"{opt.input.stem}.png"
@@ -152,7 +150,7 @@ def list_pictures(opt: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 def load(opt: argparse.Namespace):  # noqa: ANN201 - LoadedPredictor is imported late, so that --help is fast
     """The model of --config with the weights of --ckpt, ready to predict."""
-    from ldm.loading import load_predictor
+    from prediction.load import load_predictor
     from stable_diffusion.checkpoint import load_pretrained, suggest_config
 
     return load_predictor(
@@ -198,8 +196,8 @@ def step_bar(steps: Sequence[int]) -> Iterable:
 
 def run_pictures(opt: argparse.Namespace, loaded, postprocess, settings: dict) -> None:  # noqa: ANN001
     """One picture or a folder of them: predictions, rollouts, or a sheet of scales."""
-    from ldm import prediction_modes as modes
-    from ldm.prediction_folder import Job, predict_batches
+    from prediction import drawings as modes
+    from prediction.dataset import Job, predict_batches
 
     jobs = [Job(str(source), source, opt.edit, target, opt.seed) for source, target in list_pictures(opt)]
     predictor, side = loaded.predictor, loaded.predictor.resolution
@@ -228,9 +226,9 @@ def run_pictures(opt: argparse.Namespace, loaded, postprocess, settings: dict) -
 
 def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -> None:  # noqa: ANN001
     """Pairs of a prepared data set, resumable."""
-    from ldm import prediction_modes as modes
-    from ldm.prediction_benchmark import BENCHMARK, describe_run, write_benchmark
-    from ldm.prediction_folder import jobs_of_pairs, predict_batches, predict_data_set
+    from prediction import drawings as modes
+    from prediction.dataset import jobs_of_pairs, predict_batches, predict_data_set
+    from prediction.prediction_benchmark import BENCHMARK, describe_run, write_benchmark
 
     pairs = choose_pairs(opt)
     if opt.frames is not None and len(pairs) < opt.frames:
@@ -252,8 +250,8 @@ def run_data_set(opt: argparse.Namespace, loaded, postprocess, settings: dict) -
 
 def run_reconstruction(opt: argparse.Namespace, loaded) -> None:  # noqa: ANN001
     """The true frames of a data set, through the first stage and back."""
-    from ldm.prediction_folder import jobs_of_pairs, predict_data_set
-    from ldm.prediction_reconstruction import reconstruct_batches, reconstruction_settings
+    from prediction.dataset import jobs_of_pairs, predict_data_set
+    from prediction.reconstruction import reconstruct_batches, reconstruction_settings
 
     def batches_of(todo: Sequence) -> Iterable:
         batches = reconstruct_batches(loaded.predictor, todo, opt.batch_size)
@@ -269,7 +267,7 @@ def write_movie(opt: argparse.Namespace, frames: Iterable, rate: float) -> None:
     """The video, where --video asks for one."""
     if opt.video is None:
         return
-    from ldm.video import write_video
+    from formats.video import write_video
 
     write_video(opt.video, frames, opt.fps or rate)
     print(opt.video)
@@ -283,11 +281,11 @@ def run(opt: argparse.Namespace) -> int:
     of_data_set = is_data_set(opt.input)
     if of_data_set:
         if opt.output is None:
-            raise ValueError("a data set needs --output, the folder that the predictions go to.")
+            raise UserError("a data set needs --output, the folder that the predictions go to.")
         choose_pairs(opt)
     else:
         list_pictures(opt)
-    from ldm.postprocess import Postprocess
+    from prediction.postprocess import Postprocess
 
     postprocess = Postprocess(opt.colour_balance, opt.sharpen)
     loaded = load(opt)

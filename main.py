@@ -19,19 +19,20 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 
+from commands.errors import BAD_INPUT, UserError, sentence_for
+from commands.processes import is_first_process
+from formats.run_folder import RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
 from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError, StepBoundary
-from ldm.callbacks.run_facts import RunFacts
+from ldm.callbacks.run_record import RunFacts
 from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
-from ldm.config import merge, merge_files, parse_value, resolve_config, save_config
 from ldm.data.latent_cache import cache_or_check, is_whole_cache
-from ldm.dry_run import describe_run
-from ldm.errors import BAD_INPUT, sentence_for
-from ldm.launcher import count_processes, follow_launcher, is_first_process, own_device, read_launcher
 from ldm.models.diffusion.ddpm import describe_parts
-from ldm.run_checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
-from ldm.run_folder import RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
-from ldm.util import ConfigError, check_config, instantiate_from_config
+from ldm.training.checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
+from ldm.training.config import merge, merge_files, parse_value, resolve_config, save_config
+from ldm.training.dry_run import describe_run
+from ldm.training.launcher import count_processes, follow_launcher, own_device, read_launcher
+from ldm.util import check_config, instantiate_from_config
 from stable_diffusion.checkpoint import load_pretrained
 from stable_diffusion.weights import resolve, resolve_tokenizer
 
@@ -72,7 +73,7 @@ def parse_trainer_value(text: str) -> Any:
     """Value of a flag of Lightning's Trainer, as a config has it."""
     try:
         return parse_value(text)
-    except ConfigError as error:
+    except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -122,7 +123,7 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
     if run is not None:
         base = [run.config, *base]
     if not base:
-        raise ConfigError("which config? Give --base configs/train.yaml, or --resume logs/<run>.")
+        raise UserError("which config? Give --base configs/train.yaml, or --resume logs/<run>.")
     config = merge_files(base, [*overrides, *opt.overrides])
     flags = {k.removeprefix("trainer."): v for k, v in vars(opt).items() if k.startswith("trainer.") and v is not None}
     config = merge(config, {"lightning": {"trainer": flags}} if flags else {})
@@ -130,9 +131,9 @@ def compose_run(opt: argparse.Namespace) -> tuple[dict, RunFolder, Path | None]:
         config = merge(config, {"seed": opt.seed, "data": {"params": {"seed": opt.seed}}})
     check_whole(config, base)
     if opt.folder and run is not None and opt.folder.resolve() != run.path.resolve():
-        raise ConfigError(f"--folder {opt.folder}: a resumed run stays in {run.path}; leave the flag out.")
+        raise UserError(f"--folder {opt.folder}: a resumed run stays in {run.path}; leave the flag out.")
     if opt.folder and run is None and any(RunFolder(opt.folder).checkpoints.glob("*.ckpt")):
-        raise ConfigError(f"--folder {opt.folder} holds a run already; go on with it: --resume {opt.folder}")
+        raise UserError(f"--folder {opt.folder} holds a run already; go on with it: --resume {opt.folder}")
     if run is None:
         run = RunFolder(opt.folder) if opt.folder else new_run(opt.logdir, opt.name or base[-1].stem, opt.postfix)
     return config, run, checkpoint
@@ -142,7 +143,7 @@ def choose_devices(config: dict, gpus: list[int] | None) -> dict:
     """Trainer arguments that say where to run, on as many processes as torchrun or srun started.
 
     Raises:
-        ConfigError: if GPUs are asked for that are not there, or not as many as processes.
+        UserError: if GPUs are asked for that are not there, or not as many as processes.
     """
     trainer = dict(config["lightning"].get("trainer") or {})
     if gpus is None:
@@ -151,7 +152,7 @@ def choose_devices(config: dict, gpus: list[int] | None) -> dict:
     missing = [gpu for gpu in gpus if gpu >= found]
     if missing or not gpus:
         wanted = ",".join(map(str, gpus)) or "none"
-        raise ConfigError(
+        raise UserError(
             f"--gpus {wanted}: this machine has {found or 'no'} CUDA GPU{'s' if found != 1 else ''}; look at the run "
             "with --dry-run, or try the small one: python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
         )
@@ -164,7 +165,7 @@ def build_model(config: dict, *, resuming: bool) -> Any:
     pretrained = config.get("pretrained")
     if pretrained and not resuming:
         if not pretrained.get("path") and not pretrained.get("name"):
-            raise ConfigError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
+            raise UserError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
         path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
         options = {"use_ema": pretrained.get("use_ema", True), "widen": pretrained.get("widen", True)}
         report = load_pretrained(model, path, **options)
@@ -220,7 +221,7 @@ def build_loggers(config: dict, run: RunFolder) -> list:
             wandb_logger = make_wandb_logger(run.path, config)
             loggers += [wandb_logger] if wandb_logger else []
         else:
-            raise ConfigError(f"lightning.loggers: '{name}' is not one of csv, wandb.")
+            raise UserError(f"lightning.loggers: '{name}' is not one of csv, wandb.")
     return loggers
 
 
@@ -277,7 +278,7 @@ def check_began_with(config: dict, cache: Path) -> None:
     """Refuse --cache-latents on a resumed run that did not begin with that cache."""
     began_with = Path(config["data"]["params"]["train"]["params"].get("folder", ""))
     if began_with.resolve() != cache.resolve():
-        raise ConfigError(
+        raise UserError(
             f"--cache-latents {cache}: a resumed run goes on with the pairs that it began with, those of {began_with}; "
             "leave the flag out, or begin a new run."
         )
@@ -293,10 +294,10 @@ def train_from_cache(config: dict, model: Any, data: Any, opt: argparse.Namespac
     """The data module with its training pairs taken from cached latents, which are made where they are not there."""
     params = config["data"]["params"]
     if params.get("resolutions"):
-        raise ConfigError("--cache-latents: latents have one resolution; give data.params.resolutions=[] too.")
+        raise UserError("--cache-latents: latents have one resolution; give data.params.resolutions=[] too.")
     launcher, made = read_launcher()
     if math.prod(made.values()) > 1 and not is_whole_cache(opt.cache_latents):
-        raise ConfigError(
+        raise UserError(
             f"--cache-latents {opt.cache_latents}: there is no whole cache yet, and {launcher}'s processes would write "
             "it all at once; make it first with one, without the launcher: the same command with --train false"
         )

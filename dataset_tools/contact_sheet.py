@@ -1,4 +1,4 @@
-"""Pictures of a prepared folder for the eye: contact sheet per task, motion histogram. Layer 1: Pillow, matplotlib."""
+"""Pictures of a prepared folder for the eye: contact sheet per task, motion histogram. Pillow, matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dataset_tools.inspection import Inspection, picture_paths, spread
 from dataset_tools.pictures import read_picture
-from ldm.data.atomic import atomic_path
-from ldm.data.manifest import FramePair
+from formats.atomic import atomic_path
+from formats.prepared_folder import FramePair
 
 CELL = 128  # pixels, height of a picture on the sheet
 CAPTION = 30  # pixels under a row

@@ -1,11 +1,11 @@
-"""Folders that are whole or absent: written under a temporary name, then renamed. Layer 1: standard library only."""
+"""Folders that are whole or absent: written under a temporary name, then renamed. Standard library only."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dataset_tools.episode import EpisodeError
+from commands.errors import UserError
 
 
 @contextmanager
@@ -15,10 +15,10 @@ def draft_folder(output: Path) -> Iterator[Path]:
     What an interrupted run left under the temporary name is deleted first.
 
     Raises:
-        EpisodeError: if `output` is there and holds something.
+        UserError: if `output` is there and holds something.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise EpisodeError(f"{output} is not empty; delete it or choose another --output.")
+        raise UserError(f"{output} is not empty; delete it or choose another --output.")
     draft = output.with_name(output.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Episode: what every reader returns and everything above reads. Layer 1: numpy only.
+"""Episode: what every reader returns and everything above reads. Numpy only.
 
 Frames are lazy: a reader hands over the length and a function from frame number to picture, so that listing a
 thousand episodes costs no decoding.
@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from commands.errors import UserError
+
 PHYSICS_RATE = 250  # Hz; RoboTwin saves a frame every `save_freq` steps of it
-
-
-class EpisodeError(ValueError):
-    """An episode that cannot be read; the message names the file, what was wanted and the mend."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,12 @@ def choose_camera(camera: str | None, cameras: tuple[str, ...], source: Path) ->
     """The camera asked for; by default the head camera, or the first there is.
 
     Raises:
-        EpisodeError: if there is no such camera.
+        UserError: if there is no such camera.
     """
     if not cameras:
-        raise EpisodeError(f"{source} holds no camera pictures; record it with data_type rgb on.")
+        raise UserError(f"{source} holds no camera pictures; record it with data_type rgb on.")
     if camera is None:
         return next((name for name in cameras if "head" in name or name.endswith("cam_high")), cameras[0])
     if camera not in cameras:
-        raise EpisodeError(f"{source} has no camera '{camera}'; choose one of {', '.join(cameras)} with --camera.")
+        raise UserError(f"{source} has no camera '{camera}'; choose one of {', '.join(cameras)} with --camera.")
     return camera

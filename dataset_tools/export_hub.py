@@ -1,4 +1,4 @@
-"""Command line: prepared folder => Hugging Face data set, local or pushed. Layer 1: pyarrow, huggingface_hub.
+"""Command line: prepared folder => Hugging Face data set, local or pushed. Pyarrow, huggingface_hub.
 
     python -m dataset_tools.export_hub data/prepared --output data/hub
     python -m dataset_tools.export_hub data/prepared --output data/hub --push me/robot-frames
@@ -19,12 +19,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_tools.command_line import exit_code_of
+from commands.errors import UserError
+from commands.run import run_command
 from dataset_tools.draft_folder import draft_folder
-from dataset_tools.episode import EpisodeError
 from dataset_tools.pictures import read_file
-from ldm.data.atomic import atomic_path, write_text
-from ldm.data.manifest import SPLITS, FramePair, read_manifest
+from formats.atomic import atomic_path, write_text
+from formats.prepared_folder import SPLITS, FramePair, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -55,19 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--push", metavar="OWNER/NAME", help="also push to the Hub, with the token of `hf auth login`")
     parser.add_argument("--public", action="store_true", help="make the pushed data set public")
     args = parser.parse_args(argv)
-    with exit_code_of("export_hub", args.output) as status:
+
+    def run() -> None:
         counts = export_folder(args.folder, args.output)
         log.info("wrote %s to %s.", ", ".join(f"{n} {split}" for split, n in counts.items()), args.output)
         if args.push:
             log.info("pushed to %s.", push_folder(args.output, args.push, private=not args.public))
-    return status.code
+
+    return run_command("python -m dataset_tools.export_hub", run)
 
 
 def export_folder(folder: Path, output: Path) -> dict[str, int]:
     """Write data/<split>-*.parquet and README.md; returns the number of pairs of each split.
 
     Raises:
-        EpisodeError: if the output is not empty or a picture is missing.
+        UserError: if the output is not empty or a picture is missing.
     """
     pairs = read_manifest(folder)
     counts = {}
@@ -106,7 +108,7 @@ def push_folder(folder: Path, repo: str, *, private: bool) -> str:
     """Upload an exported folder to the Hub; returns its address.
 
     Raises:
-        EpisodeError: if there is no token, no permission or no network.
+        UserError: if there is no token, no permission or no network.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415 (a second to import, and only pushing needs it)
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
@@ -116,7 +118,7 @@ def push_folder(folder: Path, repo: str, *, private: bool) -> str:
         address = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise EpisodeError(
+        raise UserError(
             f"{repo} was not pushed ({str(error).splitlines()[0]}); log in with `hf auth login`, check the name, and "
             f"push {folder}, which is whole, alone: {_push_command(folder, repo, private=private)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Command line: any episodes => a LeRobot data set of version 3.0. Layer 1.
+"""Command line: any episodes => a LeRobot data set of version 3.0.
 
 python -m dataset_tools.export_lerobot --episodes data/sim --output data/sim_lerobot --camera head_camera left_camera
 """
@@ -13,11 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from dataset_tools.command_line import add_reading_arguments, exit_code_of, read_episodes
-from dataset_tools.episode import Episode, EpisodeError
-from dataset_tools.instructions import SOURCES as SENTENCE_SOURCES
-from dataset_tools.instructions import SentenceRule, make_instruction
-from dataset_tools.lerobot_writer import PICTURES, Recording, write_lerobot
+from commands.errors import UserError
+from commands.run import run_command
+from dataset_tools.episode import Episode
+from dataset_tools.preparing.instructions import SOURCES as SENTENCE_SOURCES
+from dataset_tools.preparing.instructions import SentenceRule, make_instruction
+from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
+from dataset_tools.writers.lerobot import PICTURES, Recording, write_lerobot
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--instruction", help="one sentence for all episodes")
     parser.add_argument("--instructions", choices=SENTENCE_SOURCES, default="auto")
     args = parser.parse_args(argv)
-    with exit_code_of("export_lerobot", args.output) as status:
+
+    def run() -> None:
         episodes = read_episodes(args)
         recordings = group_views(episodes, SentenceRule(args.instructions, args.instruction))
         rate = common_rate(episodes, args.fps)
@@ -41,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = track(recordings, "episodes", total=len(recordings), console=console, disable=not console.is_terminal)
         count = write_lerobot(shown, args.output, rate=rate, pictures=args.pictures, robot=args.robot)
         log.info("wrote %d episodes to %s at %g frames per second.", count, args.output, rate)
-    return status.code
+
+    return run_command("python -m dataset_tools.export_lerobot", run)
 
 
 def group_views(episodes: Sequence[Episode], rule: SentenceRule) -> list[Recording]:
@@ -56,21 +60,21 @@ def common_rate(episodes: Sequence[Episode], stated: float | None = None) -> flo
     """Frames per second of all the episodes; `stated` holds where they do not say.
 
     Raises:
-        EpisodeError: if it is unknown or they differ, among themselves or from the stated one.
+        UserError: if it is unknown or they differ, among themselves or from the stated one.
     """
     if stated is not None and stated <= 0:
-        raise EpisodeError(f"--fps is {stated:g}; give the frames per second, more than 0.")
+        raise UserError(f"--fps is {stated:g}; give the frames per second, more than 0.")
     rates = {episode.frames_per_second for episode in episodes}
     if stated is not None:
         known = rates - {None}
         odd = [rate for rate in known if not math.isclose(rate, stated, rel_tol=0.01)]
         if odd:
-            raise EpisodeError(f"--fps is {stated:g}, but the episodes say {odd[0]:g} themselves; leave --fps out.")
+            raise UserError(f"--fps is {stated:g}, but the episodes say {odd[0]:g} themselves; leave --fps out.")
         rates = known or {stated}
     if None in rates:
-        raise EpisodeError("the frame rate of the episodes is unknown; give --fps, or RoboTwin's --save-freq.")
+        raise UserError("the frame rate of the episodes is unknown; give --fps, or RoboTwin's --save-freq.")
     if len(rates) > 1:
-        raise EpisodeError(
+        raise UserError(
             f"the episodes differ in frame rate ({sorted(rates)}); a LeRobot data set has one: export apart."
         )
     return float(rates.pop())

@@ -1,4 +1,4 @@
-"""Command line: look at prepared folders, and check that none trains on what another tests on. Layer 1.
+"""Command line: look at prepared folders, and check that none trains on what another tests on.
 
     python -m dataset_tools.inspect_dataset data/prepared [other/prepared ...] --output data/inspection
 
@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from dataset_tools.command_line import exit_code_of
+from commands.run import run_command
 from dataset_tools.contact_sheet import write_motion_histogram, write_sheets
 from dataset_tools.inspection import Inspection, Leak, TaskSummary, find_leaks, inspect_folder
-from ldm.data.atomic import write_text
-from ldm.data.manifest import SPLITS
+from formats.atomic import write_text
+from formats.prepared_folder import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="where pictures and report go (default: <first folder>_inspection)")
     args = parser.parse_args(argv)
     output = args.output or args.folders[0].with_name(args.folders[0].resolve().name + "_inspection")
-    with exit_code_of("inspect_dataset", output) as status:
+
+    def run() -> int:
         inspections = [inspect_folder(folder) for folder in args.folders]
         leaks = find_leaks(inspections)
         report = make_report(inspections, leaks)
@@ -44,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Console().print(Text(report), soft_wrap=True)
         for path in (*pictures, output / "report.txt"):
             log.info("wrote %s", path)
-        status.code = LEAK if leaks else 0
-    return status.code
+        return LEAK if leaks else 0
+
+    return run_command("python -m dataset_tools.inspect_dataset", run)
 
 
 def write_pictures(inspections: Sequence[Inspection], output: Path) -> list[Path]:

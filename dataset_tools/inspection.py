@@ -1,4 +1,4 @@
-"""What is in prepared folders: counts, horizons, motion, duplicates, leaks. Layer 1: reads files, draws nothing.
+"""What is in prepared folders: counts, horizons, motion, duplicates, leaks. Reads files, draws nothing.
 
 A leak is an episode, told by task and number, that is trained on and tested on. It is looked for across all the
 folders given, because RoboTwin episode numbers are seeds: the same task and number in two people's data sets is the
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset_tools.pictures import read_file, read_picture
-from ldm.data.manifest import FramePair, read_manifest
+from formats.prepared_folder import FramePair, read_manifest
 
 MOTION_SAMPLE = 1000  # pairs a folder that motion is measured on, evenly spread
 HELD_OUT = ("val", "test")

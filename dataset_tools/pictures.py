@@ -1,4 +1,4 @@
-"""Pictures between files and arrays: decode, check, resize, encode. Layer 1: Pillow and numpy, no torch.
+"""Pictures between files and arrays: decode, check, resize, encode. Pillow and numpy, no torch.
 
 RoboTwin 2.0 hands an RGB array to OpenCV's JPEG encoder, which takes it for BGR; so a decoder that keeps to the
 JPEG standard (Pillow) returns red and blue swapped. Files written since September 2026 are true RGB and say so in
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dataset_tools.episode import EpisodeError
+from commands.errors import UserError
 
 TRUE_RGB_COMMENT = b"XPL-RGB1"  # JPEG comment of RoboTwin files whose bytes are true RGB
 JPEG_QUALITY = 95
@@ -37,11 +37,11 @@ def check_frame(frame: object, *, where: str) -> np.ndarray:
     """The frame itself, if it is a uint8 (H, W, 3) picture.
 
     Raises:
-        EpisodeError: if dtype or shape differ.
+        UserError: if dtype or shape differ.
     """
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         came = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise EpisodeError(f"{where} is {came}, wanted a uint8 (H, W, 3) RGB picture; record the episode again.")
+        raise UserError(f"{where} is {came}, wanted a uint8 (H, W, 3) RGB picture; record the episode again.")
     return frame
 
 
@@ -75,12 +75,12 @@ def read_file(path: Path) -> bytes:
     """Bytes of a file.
 
     Raises:
-        EpisodeError: if it cannot be read.
+        UserError: if it cannot be read.
     """
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise EpisodeError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
 
 
 def _decode(content: bytes, where: str) -> Image.Image:
@@ -88,7 +88,7 @@ def _decode(content: bytes, where: str) -> Image.Image:
         picture = Image.open(io.BytesIO(content))
         picture.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise EpisodeError(
+        raise UserError(
             f"{where} is not a whole picture ({len(content)} bytes: {error}); copy or record the episode again."
         ) from error
     return picture if picture.mode == "RGB" else _keeping_info(picture)

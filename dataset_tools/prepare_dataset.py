@@ -1,4 +1,4 @@
-"""Command line: robot episodes => prepared folder. Layer 1.
+"""Command line: robot episodes => prepared folder.
 
     python -m dataset_tools.prepare_dataset --episodes data/sim --output data/prepared --horizon 20 --size 64
 
@@ -17,16 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dataset_tools.command_line import add_reading_arguments, exit_code_of, read_episodes
-from dataset_tools.conversion import convert_part, finish_folder, open_folder, pending_parts
-from dataset_tools.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
-from dataset_tools.pairing import PAIRINGS, PairingRule, parse_numbers
+from commands.processes import available_cores, make_pool
+from commands.run import run_command
 from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
-from dataset_tools.planning import Options, Part, Plan, plan_folder
-from dataset_tools.splits import SPLIT_KINDS, SplitRule
-from dataset_tools.worker_pool import available_cores, make_pool
-from ldm.data.atomic import write_text
-from ldm.data.manifest import SPLITS, read_manifest
+from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts
+from dataset_tools.preparing.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
+from dataset_tools.preparing.pairing import PAIRINGS, PairingRule, parse_numbers
+from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
+from dataset_tools.preparing.splits import SPLIT_KINDS, SplitRule
+from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
+from formats.atomic import write_text
+from formats.prepared_folder import SPLITS, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,11 @@ JSONL = "instructpix2pix_dataset.jsonl"
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare a folder; 0 when it is whole (or this shard is done), 2 and one sentence for bad input."""
     args = make_parser().parse_args(argv)
-    with exit_code_of("prepare_dataset", args.output) as status:
+
+    def run() -> None:
         _prepare(args, Console(stderr=True))
-    return status.code
+
+    return run_command("python -m dataset_tools.prepare_dataset", run)
 
 
 def make_parser() -> argparse.ArgumentParser:

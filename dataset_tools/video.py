@@ -1,4 +1,4 @@
-"""Frames of a video by number, exactly. Layer 1: PyAV.
+"""Frames of a video by number, exactly. PyAV.
 
 A frame's number is its rank among the presentation times of all packets, read once without decoding. So frame 17 is
 the eighteenth picture a viewer sees, whatever the rate in the header says; seeking goes to the key frame before it
@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dataset_tools.episode import EpisodeError
+from commands.errors import UserError
 
 SEEK_AHEAD = 32  # frames: decoding this far is cheaper than seeking
 OPEN_VIDEOS = 4  # decoders kept open in a process
@@ -35,7 +35,7 @@ class VideoDecoder:
     """One open video.
 
     Raises:
-        EpisodeError: if the file is absent, no video, or cut short.
+        UserError: if the file is absent, no video, or cut short.
     """
 
     def __init__(self, path: Path):
@@ -47,11 +47,11 @@ class VideoDecoder:
             packets = (packet for packet in self._container.demux(self._stream) if not packet.is_discard)
             self._times = sorted(packet.pts for packet in packets if packet.pts is not None)
         except (av.error.FFmpegError, OSError, IndexError) as error:
-            raise EpisodeError(
+            raise UserError(
                 f"{path} is not a whole video ({error}); its index is broken or missing, so copy or record it again."
             ) from error
         if len(self._times) < self._stream.frames:
-            raise EpisodeError(
+            raise UserError(
                 f"{path} is cut short: its index says {self._stream.frames} frames, {len(self._times)} are there; "
                 f"copy or record it again."
             )
@@ -85,10 +85,10 @@ class VideoDecoder:
         """Frame `number` as uint8 (H, W, 3) RGB.
 
         Raises:
-            EpisodeError: if it lies outside the video or cannot be decoded.
+            UserError: if it lies outside the video or cannot be decoded.
         """
         if not 0 <= number < self.length:
-            raise EpisodeError(f"{self.path} has {self.length} frames, asked for frame {number}; it is cut short.")
+            raise UserError(f"{self.path} has {self.length} frames, asked for frame {number}; it is cut short.")
         try:
             if self._next is None or not self._next <= number < self._next + SEEK_AHEAD:
                 self._container.seek(self._times[number], stream=self._stream)
@@ -97,13 +97,13 @@ class VideoDecoder:
                 if frame.pts is not None and frame.pts >= self._times[number]:
                     break
             else:
-                raise EpisodeError(f"frame {number} of {self.path} cannot be decoded; copy or record it again.")
+                raise UserError(f"frame {number} of {self.path} cannot be decoded; copy or record it again.")
             if frame.pts != self._times[number]:
-                raise EpisodeError(f"frame {number} of {self.path} is lost; copy or record it again.")
+                raise UserError(f"frame {number} of {self.path} is lost; copy or record it again.")
             self._next = number + 1
             return frame.to_ndarray(format="rgb24")
         except av.error.FFmpegError as error:
-            raise EpisodeError(
+            raise UserError(
                 f"frame {number} of {self.path} cannot be decoded ({error}); copy or record it again."
             ) from error
 
@@ -117,7 +117,7 @@ def open_video(path: Path) -> VideoDecoder:
     try:
         status = path.stat()
     except OSError as error:
-        raise EpisodeError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
     return _open_video(path, status.st_mtime_ns, status.st_size)
 
 

@@ -6,6 +6,8 @@ Source: latent-diffusion's lr_scheduler, whose parameter names are kept.
 from collections.abc import Sequence
 from itertools import accumulate
 
+from commands.errors import UserError
+
 
 class LambdaLinearScheduler:
     """Linear warm-up, then linear decay, in cycles.
@@ -28,7 +30,7 @@ class LambdaLinearScheduler:
         # Plain lists: a config container here would travel into checkpoints.
         self.cycles = [list(values) for values in (warm_up_steps, f_min, f_max, f_start, cycle_lengths)]
         if len({len(values) for values in self.cycles}) != 1 or not cycle_lengths:
-            raise ValueError(f"wanted one value a cycle in each list, got lengths {[len(v) for v in self.cycles]}.")
+            raise UserError(f"wanted one value a cycle in each list, got lengths {[len(v) for v in self.cycles]}.")
         self.ends = list(accumulate(self.cycles[4]))
 
     def schedule(self, step: int) -> float:

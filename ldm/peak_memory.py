@@ -1,4 +1,4 @@
-"""How much memory this process has needed at most. Layer 1: torch and the standard library."""
+"""How much memory this process has needed at most. Torch and the standard library."""
 
 import resource
 import sys

@@ -1,6 +1,6 @@
 """Building objects from configs: `target` / `params` nodes, checked before construction.
 
-Layer 0: imports nothing of the project. A wrong name in a YAML is refused with its path, the nearest right
+Imports nothing of the project. A wrong name in a YAML is refused with its path, the nearest right
 name and the full list, before any network is allocated.
 """
 
@@ -10,9 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """A config that cannot be built; the message names the place in the YAML and the mend."""
+from commands.errors import UserError
 
 
 def nearest_name(name: str, choices: list[str]) -> str:
@@ -29,25 +27,25 @@ def get_obj_from_str(target: str, where: str = "target") -> Any:
         where: place in the config, for the message.
 
     Raises:
-        ConfigError: if the module or the name does not exist.
+        UserError: if the module or the name does not exist.
     """
     module_name, _, name = str(target).rpartition(".")
     if not module_name:
-        raise ConfigError(f"{where}: '{target}' is not a dotted path; wanted 'package.module.Name'.")
+        raise UserError(f"{where}: '{target}' is not a dotted path; wanted 'package.module.Name'.")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(missing + "."):
-            raise ConfigError(f"{where}: there is no module '{missing}' for target '{target}'.") from error
-        raise ConfigError(
+            raise UserError(f"{where}: there is no module '{missing}' for target '{target}'.") from error
+        raise UserError(
             f"{where}: '{target}' needs the package '{missing}', which is not installed.\n"
             f"Install it with: pip install {missing.replace('_', '-')}"
         ) from error
     if hasattr(module, name):
         return getattr(module, name)
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module_name]
-    raise ConfigError(
+    raise UserError(
         f"{where}: module '{module_name}' has no '{name}'{nearest_name(name, own)} It has: {', '.join(own)}."
     )
 
@@ -79,14 +77,14 @@ def _check_params(target: Callable, params: Mapping, where: str, given: tuple[st
     label = getattr(target, "__name__", str(target))
     for name in params:
         if name not in names and not open_ended:
-            raise ConfigError(
+            raise UserError(
                 f"{where}: {label} has no parameter '{name}'{nearest_name(name, names)}\nIt takes: {', '.join(names)}."
             )
     present = {*params, *given}
     absent = [parameter.name for parameter in takes if parameter.default is parameter.empty]
     absent = [repr(name) for name in absent if name not in present]
     if absent:
-        raise ConfigError(f"{where}: {label} needs {', '.join(absent)}, not given.")
+        raise UserError(f"{where}: {label} needs {', '.join(absent)}, not given.")
 
 
 def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] = ()) -> None:
@@ -98,12 +96,12 @@ def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] 
         given: parameter names that code, not the YAML, will pass.
     """
     if not isinstance(config, Mapping) or "target" not in config:
-        raise ConfigError(f"{where}: wanted a node with 'target' and 'params', got {type(config).__name__}.")
+        raise UserError(f"{where}: wanted a node with 'target' and 'params', got {type(config).__name__}.")
     extra = set(config) - {"target", "params"}
     if extra:
         name = sorted(map(str, extra))[0]
         hint = nearest_name(name, ["target", "params"])
-        raise ConfigError(f"{where}: a node has exactly 'target' and 'params', found '{name}'{hint}")
+        raise UserError(f"{where}: a node has exactly 'target' and 'params', found '{name}'{hint}")
     params = config.get("params") or {}
     _check_params(get_obj_from_str(config["target"], where), params, f"{where}.params", given)
     for name, value in params.items():
@@ -120,7 +118,7 @@ def instantiate_from_config(config: Mapping, where: str = "config", **given: Any
         **given: arguments that code passes beside the YAML's.
 
     Raises:
-        ConfigError: before construction, if a name is unknown or a required one is missing.
+        UserError: before construction, if a name is unknown or a required one is missing.
     """
     check_config(config, where, tuple(given))
     params = {**(config.get("params") or {}), **given}

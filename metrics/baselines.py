@@ -1,4 +1,4 @@
-"""The predictions that any model has to be shown beside. Layer 1.
+"""The predictions that any model has to be shown beside.
 
     copy the input                    nothing moves
     mean of training targets          per task (or step): the blurred average ending
@@ -31,11 +31,12 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from ldm.data.atomic import atomic_path, write_text
-from ldm.data.manifest import FramePair
-from metrics.baseline_predictors import Baseline, CopyInput, NearestTarget, TrainMean, average_targets, make_train_mean
-from metrics.pairs import GROUPINGS, Grouping, data_root, group_by_task, parse_episodes, read_pairs
-from metrics.picture import read_pixels, resize_picture
+from commands.errors import MissingFileError, UserError
+from formats.atomic import atomic_path, write_text
+from formats.prepared_folder import FramePair
+from metrics.comparison.baselines import Baseline, CopyInput, NearestTarget, TrainMean, average_targets, make_train_mean
+from metrics.comparison.pairs import GROUPINGS, Grouping, data_root, group_by_task, parse_episodes, read_pairs
+from metrics.comparison.picture import read_pixels, resize_picture
 
 
 def write_means(path: Path, means: dict[str, np.ndarray]) -> None:
@@ -55,12 +56,12 @@ def read_means(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {group: archive[group] for group in archive.files}
     except FileNotFoundError as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no file {path}. Make it with: python -m metrics.baselines --train-data <folder> --size 64 "
             f"--output-means {path}"
         ) from error
     except (OSError, ValueError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} holds no mean pictures; metrics.baselines --output-means writes them.") from error
+        raise UserError(f"{path} holds no mean pictures; metrics.baselines --output-means writes them.") from error
 
 
 def make_baselines(
@@ -115,7 +116,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> Iterator[str]:
     if not (options.output and options.data) and not (options.output_means and options.train_data):
-        raise ValueError("nothing to do: give --data and --output, or --train-data and --output-means.")
+        raise UserError("nothing to do: give --data and --output, or --train-data and --output-means.")
     grouping = GROUPINGS[options.group]
     train_folder, train_pairs = None, None
     if options.train_data:

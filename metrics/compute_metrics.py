@@ -15,12 +15,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from metrics.cache import default_cache_folder
-from metrics.comparison import compare
-from metrics.comparison_files import write_comparison
-from metrics.measures import CHOOSABLE, DEFAULT_MEASURES, parse_measures
-from metrics.pairs import GROUPINGS
-from metrics.table_formats import to_rich
+from metrics.comparison.cache import default_cache_folder
+from metrics.comparison.compare import compare
+from metrics.comparison.files import write_comparison
+from metrics.comparison.pairs import GROUPINGS
+from metrics.comparison.table_formats import to_rich
+from metrics.measures.columns import CHOOSABLE, DEFAULT_MEASURES, parse_measures
 
 
 def make_parser(command: str, description: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Does the prediction follow the sentence? The same frame, the same noise, another sentence. Layer 1.
+"""Does the prediction follow the sentence? The same frame, the same noise, another sentence.
 
     python -m metrics.instruction_swap --data data/sim --split test --swapped-data data/sim_swapped
     python edit_cli.py --input data/sim --output runs/right --seed 0
@@ -20,17 +20,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ldm.data.atomic import write_json, write_text
-from ldm.data.manifest import FramePair, write_manifest
+from commands.errors import UserError
+from formats.atomic import write_json, write_text
+from formats.prepared_folder import FramePair, write_manifest
+from metrics.comparison.named_folder import parse_named_folder
+from metrics.comparison.pairs import GROUPINGS, data_root, episode_of, group_by_task, parse_episodes, read_pairs
+from metrics.comparison.predictions import Predictions, match_predictions
+from metrics.comparison.scoring import PairScore, Scorer
+from metrics.comparison.table import IDENTICAL_DB, ScoreTable, make_table
+from metrics.comparison.table_formats import to_csv, to_json, to_markdown, to_rich
 from metrics.compute_metrics import make_parser
-from metrics.measures import SWAP_KEYS
-from metrics.named_folder import parse_named_folder
-from metrics.pairs import GROUPINGS, data_root, episode_of, group_by_task, parse_episodes, read_pairs
-from metrics.pixel import measure_psnr
-from metrics.predictions import Predictions, match_predictions
-from metrics.scoring import PairScore, Scorer
-from metrics.table import IDENTICAL_DB, ScoreTable, make_table
-from metrics.table_formats import to_csv, to_json, to_markdown, to_rich
+from metrics.measures.columns import SWAP_KEYS
+from metrics.measures.psnr import measure_psnr
 
 # What two records of one pair may differ in: names, the sentence, and what seconds depend on and pictures do not.
 FREE = {"pair_id", "file", "instruction", "checkpoint", "tiny_decoder"}
@@ -48,7 +49,7 @@ def swap_instructions(pairs: list[FramePair]) -> list[FramePair]:
         sentences.setdefault(group_by_task(pair), pair.instruction)
     tasks = sorted(sentences)
     if len(tasks) < 2:
-        raise ValueError(f"the data have one task only ({tasks[0]}); swapping sentences needs two.")
+        raise UserError(f"the data have one task only ({tasks[0]}); swapping sentences needs two.")
     following = dict(zip(tasks, [*tasks[1:], tasks[0]], strict=True))
     return [replace(pair, instruction=sentences[following[group_by_task(pair)]]) for pair in pairs]
 
@@ -61,7 +62,7 @@ def write_swapped_data(folder: Path, pairs: list[FramePair], output: Path) -> No
     """
     swapped = swap_instructions(pairs)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output} is not empty; delete it or choose another --swapped-data.")
+        raise UserError(f"{output} is not empty; delete it or choose another --swapped-data.")
     for pair in swapped:
         (output / pair.sample).mkdir(parents=True, exist_ok=True)
         for path in (pair.source_path(folder), pair.target_path(folder)):
@@ -80,12 +81,12 @@ def check_same_noise(right: Predictions, swapped: Predictions) -> None:
         a, b = right.records[pair_id], swapped.records[pair_id]
         for key in sorted((a.keys() | b.keys()) - FREE):
             if a.get(key) != b.get(key):
-                raise ValueError(
+                raise UserError(
                     f"pair {pair_id} was predicted with {key} {a.get(key)} in {right.folder} and {b.get(key)} in "
                     f"{swapped.folder}; only the sentence may differ."
                 )
         if a.get("instruction") is not None and a.get("instruction") == b.get("instruction"):
-            raise ValueError(
+            raise UserError(
                 f"pair {pair_id} has the sentence '{a['instruction']}' in both folders; nothing was swapped."
             )
 
@@ -112,7 +113,7 @@ def measure_swap(options: Namespace) -> ScoreTable:
         name, path = parse_named_folder(right_folder)
         right = match_predictions(path, pairs, name, options.match, others)
         if right.name in rows:
-            raise ValueError(
+            raise UserError(
                 f"two predictions folders are called '{right.name}': name them, --predictions a={path} b=..."
             )
         swapped = match_predictions(Path(swapped_folder), pairs, None, options.match, others)
@@ -135,7 +136,7 @@ def _run(options: Namespace) -> Iterator[object]:
         yield f"{len(pairs)} pairs with swapped sentences: {options.swapped_data}"
         return
     if not options.predictions or len(options.predictions) != len(options.swapped):
-        raise ValueError("give as many --swapped folders as --predictions, or --swapped-data to write data to predict.")
+        raise UserError("give as many --swapped folders as --predictions, or --swapped-data to write data to predict.")
     table = measure_swap(options)
     yield from to_rich(table, f"{options.data}: right against swapped sentences")
     yield "\n".join(f"- {note}" for note in table.notes)

@@ -1,4 +1,4 @@
-"""The papers' own tables with our runs in them. Layer 1.
+"""The papers' own tables with our runs in them.
 
     python -m metrics.paper_tables afp --runs logs/a --output tables/
     python -m metrics.paper_tables acp --runs "Fine-tuning 1=logs/a" "Training 2=logs/b"
@@ -21,13 +21,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from ldm.data.atomic import write_text
-from metrics.baseline_predictors import COPY
-from metrics.convention import AS_PUBLISHED_GAIN
-from metrics.paper_figures import note_figures, write_figures
-from metrics.paper_numbers import ALIASES, PAPERS, FactSheet, Paper, PrintedScore, ScoreSheet
-from metrics.runs import Results, Run, read_runs
-from metrics.table import ALL
+from commands.errors import UserError
+from formats.atomic import write_text
+from metrics.comparison.baselines import COPY
+from metrics.comparison.table import ALL
+from metrics.measures.convention import AS_PUBLISHED_GAIN
+from metrics.reports.paper_numbers import ALIASES, PAPERS, FactSheet, Paper, PrintedScore, ScoreSheet
+from metrics.reports.run_figures import note_figures, write_figures
+from metrics.reports.runs import Results, Run, read_runs
 
 ABSENT = "-"
 INTERVAL = re.compile(r" \[.*?\]")
@@ -56,7 +57,7 @@ def lay_out(paper: Paper, runs: list[Run]) -> list[PaperTable]:
         unknown = next((label for label in by_recipe if label not in recipes), None)
         if unknown is not None:
             names = ", ".join(f'"{recipe}=<folder>"' for recipe in recipes)
-            raise ValueError(f"the run '{unknown}' is no recipe of {paper.name}; give --runs {names}.")
+            raise UserError(f"the run '{unknown}' is no recipe of {paper.name}; give --runs {names}.")
     return [
         _lay_out_scores(paper, sheet, by_recipe)
         if isinstance(sheet, ScoreSheet)

@@ -1,4 +1,4 @@
-"""What the published numbers mean: the predictions that two papers' authors published, scored both ways. Layer 1.
+"""What the published numbers mean: the predictions that two papers' authors published, scored both ways.
 
     python -m metrics.published_predictions --data ../shared/data --output metrics/results
 
@@ -20,16 +20,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
-from ldm.data.atomic import write_json, write_text
+from formats.atomic import write_json, write_text
+from metrics.comparison.pairs import data_root, read_pairs
+from metrics.comparison.picture import read_pixels
+from metrics.comparison.predictions import match_predictions
 from metrics.compute_metrics import main as compute_metrics
-from metrics.curves import COLOURS, HATCHES
-from metrics.figures import save_figure
-from metrics.inspection import speck_share
-from metrics.pairs import data_root, read_pairs
-from metrics.picture import read_pixels
-from metrics.pixel import measure_psnr
-from metrics.predictions import match_predictions
-from metrics.ssim import measure_ssim
+from metrics.measures.psnr import measure_psnr
+from metrics.measures.ssim import measure_ssim
+from metrics.measures.wrap_around import speck_share
+from metrics.reports.curves import COLOURS, HATCHES
+from metrics.reports.figures import save_figure
 
 SIZE = 256  # of the published pictures
 MEASURES = "psnr,ssim,psnr_motion,iou_motion,copyness"

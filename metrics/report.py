@@ -1,9 +1,9 @@
-"""One HTML page about runs: tables that sort, best and worst cases that zoom, curves, and how it was measured. Layer 1.
+"""One HTML page about runs: tables that sort, best and worst cases that zoom, curves, and how it was measured.
 
     python -m metrics.report --runs logs/a logs/b --output report/
 
 The page, report/index.html, needs no network and no other file. A run is a folder of main.py, or the output of
-metrics.compute_metrics, or both in one (see metrics.runs).
+metrics.compute_metrics, or both in one (see metrics.reports.runs).
 """
 
 import argparse
@@ -17,14 +17,14 @@ import matplotlib
 import numpy as np
 from rich.console import Console
 
-from ldm.data.atomic import write_text
-from metrics.baseline_predictors import is_upper_bound
-from metrics.cases import Pictures, find_cases, open_pictures
-from metrics.measures import MEASURES
-from metrics.paper_figures import make_run_figures, note_figures
-from metrics.report_page import embed_figure, embed_picture, make_facts, make_notes, make_page, make_section
-from metrics.runs import Results, Run, read_runs
-from metrics.table_formats import is_identical
+from formats.atomic import write_text
+from metrics.comparison.baselines import is_upper_bound
+from metrics.comparison.table_formats import is_identical
+from metrics.measures.columns import MEASURES
+from metrics.reports.cases import Pictures, find_cases, open_pictures
+from metrics.reports.html import embed_figure, embed_picture, make_facts, make_notes, make_page, make_section
+from metrics.reports.run_figures import make_run_figures, note_figures
+from metrics.reports.runs import Results, Run, read_runs
 
 FIGURES_WITH_PICTURES = ("grid", "consecutive")  # the page shows its own cases, which zoom
 

@@ -15,7 +15,7 @@ predictions=$demo/predictions-$(python -c "import hashlib, sys; print(hashlib.sh
     "$bundled/model.safetensors") # a new model does not mix its pictures with an old one's
 status=0
 step "1/6  Two arms at a table: simulate two episodes of each task that no training has seen" \
-    python -m dataset_tools.simulator --task all --episodes 2 --first-episode "$unseen" --output "$episodes" \
+    python -m dataset_tools.simulate --task all --episodes 2 --first-episode "$unseen" --output "$episodes" \
     --workers 2 || status=$?
 if [ "$status" -eq 3 ]; then
     echo "No OpenGL here: taking the episodes in bundled_episodes/, which the same simulator made."

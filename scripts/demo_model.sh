@@ -13,7 +13,7 @@ step() {
     "$@"
 }
 
-step python -m dataset_tools.simulator --task all --episodes "$episodes" --output data/sim --save-freq 50 --workers "$(nproc)"
+step python -m dataset_tools.simulate --task all --episodes "$episodes" --output data/sim --save-freq 50 --workers "$(nproc)"
 step python -m dataset_tools.prepare_dataset --episodes data/sim --output data/prepared --horizon "$horizon" \
     --holdout "$test_episodes" --val 0.08 --size 128 --workers "$(nproc)"
 
@@ -38,6 +38,6 @@ step python -m metrics.baselines --train-data data/prepared --size 128 --output-
 step python -m metrics.compute_metrics --data data/prepared --split test --train-data data/prepared \
     --predictions "model=$run/predictions" --size 128 --output "$run/metrics"
 cp "$run/metrics/table.csv" "$run/metrics/grid.png" "$bundled/"
-step python -m metrics.model_results --run "$run" --data data/prepared --table "$run/metrics/table.md" \
+step python -m scripts.model_results --run "$run" --data data/prepared --table "$run/metrics/table.md" \
     --output "$bundled/results.md"
 echo "The bundled model is in $bundled/; its table is in $bundled/results.md."

@@ -1,6 +1,6 @@
 """Checkpoints of every kind, opened under our model's names and loaded with a report.
 
-Layer 1: imports the other modules of stable_diffusion. Kinds: .ckpt of Stable Diffusion, InstructPix2Pix and our runs,
+Imports the other modules of stable_diffusion. Kinds: .ckpt of Stable Diffusion, InstructPix2Pix and our runs,
 .safetensors, sharded sets, diffusers folders, and single parts (an autoencoder, a U-Net, a text encoder). Loading is
 an act and all or nothing: what does not fit is said before the first weight is touched.
 """
@@ -15,8 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from commands.errors import UserError
 from stable_diffusion import diffusers_layout as layout
-from stable_diffusion import network_shapes
+from stable_diffusion import recognise as network_shapes
 from stable_diffusion.diffusers_configs import SOURCE_CHANNELS, heads_of_unet, schedule_of
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, open_folder
 from stable_diffusion.published_names import NAMED_BUFFERS, PARTS, TRAINING_ONLY, average_names, part_of
@@ -117,7 +118,7 @@ def _under_our_names(path: Path, tensors: LazyTensors) -> LazyTensors:
             "give a checkpoint of Stable Diffusion v1.5, InstructPix2Pix or one of this project's runs",
         )
         first = ", ".join(list(named)[:3])
-        raise ValueError(f"{path} is {what}; it begins with {first}. Mend: {mend}.")
+        raise UserError(f"{path} is {what}; it begins with {first}. Mend: {mend}.")
     kept = {name: tensor for name, tensor in named.items() if not name.startswith(TRAINING_ONLY)}
     return {prefix + name: tensor for name, tensor in convert(kept).items()}
 
@@ -242,7 +243,7 @@ def _check_fit(checkpoint: Checkpoint, source: LazyTensors, targets: Mapping[str
         trouble = f"{num} of {len(targets)} tensors have another shape: {found}"
     else:
         trouble = f"{len(wanted)} of {len(targets)} tensors are missing, first {wanted[0]}"
-    raise ValueError(f"{checkpoint.path} does not fit this model: {trouble}. {_looks_like(checkpoint)}")
+    raise UserError(f"{checkpoint.path} does not fit this model: {trouble}. {_looks_like(checkpoint)}")
 
 
 def _looks_like(checkpoint: Checkpoint) -> str:
@@ -269,10 +270,10 @@ def suggest_config(path: Path) -> dict[str, Any]:
     absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
     if stranger or absent:
         what = f"looks like {stranger[0]}: {stranger[1]}" if stranger else f"holds no {' and no '.join(absent)}"
-        raise ValueError(f"{path} {what}. Give --config, or a checkpoint of InstructPix2Pix.")
+        raise UserError(f"{path} {what}. Give --config, or a checkpoint of InstructPix2Pix.")
     unet = network_shapes.unet_params(checkpoint.part(UNET), checkpoint.unet_heads)
     if unet["in_channels"] < SOURCE_CHANNELS:
-        raise ValueError(
+        raise UserError(
             f"{path} does not see a frame (its U-Net has {unet['in_channels']} input channels): it makes pictures from "
             f"words alone. Fine-tune it first: python main.py --base configs/train.yaml pretrained.path={path}"
         )

@@ -2,7 +2,7 @@
 
     python -m stable_diffusion.convert --input X --output Y --layout ldm|diffusers [--dtype float16] [--ema]
 
-Layer 1: imports the other modules of stable_diffusion. Streams: one tensor is in memory at a time (a .ckpt output
+Imports the other modules of stable_diffusion. Streams: one tensor is in memory at a time (a .ckpt output
 needs all of them once).
 """
 
@@ -16,8 +16,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from ldm.errors import BAD_INPUT, sentence_for
-from stable_diffusion import diffusers_configs, network_shapes
+from commands.errors import BAD_INPUT, MissingFileError, UserError, sentence_for
+from stable_diffusion import diffusers_configs
+from stable_diffusion import recognise as network_shapes
 from stable_diffusion.checkpoint import Checkpoint, open_checkpoint, select_weights
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, write_folder
 from stable_diffusion.published_names import (
@@ -73,7 +74,7 @@ def convert(
         OSError: if the disk has no room; nothing half-written is kept.
     """
     if layout == "ldm" and output.suffix not in (".safetensors", ".ckpt"):
-        raise ValueError(f"--output {output}: the ldm layout is one file, name it .safetensors or .ckpt.")
+        raise UserError(f"--output {output}: the ldm layout is one file, name it .safetensors or .ckpt.")
     checkpoint = open_checkpoint(source)
     ours = layout == "ldm" and TEXT_POSITIONS not in checkpoint.tensors and UNET_START in checkpoint.tensors
     if not ours:
@@ -94,7 +95,7 @@ def convert(
     beside = checkpoint.path / "tokenizer"
     folder = tokenizer or (beside if has_tokenizer(beside) else resolve_tokenizer())
     if not has_tokenizer(folder):
-        raise FileNotFoundError(f"--tokenizer {folder} holds neither vocab.json and merges.txt nor tokenizer.json.")
+        raise MissingFileError(f"--tokenizer {folder} holds neither vocab.json and merges.txt nor tokenizer.json.")
     write_folder(output, tensors, configs, folder, progress)
 
 
@@ -102,10 +103,10 @@ def _check_whole(checkpoint: Checkpoint) -> None:
     """Refuse what is no whole Stable Diffusion v1."""
     stranger = network_shapes.recognise(checkpoint.tensors)
     if stranger:
-        raise ValueError(f"{checkpoint.path} looks like {stranger[0]}: {stranger[1]}.")
+        raise UserError(f"{checkpoint.path} looks like {stranger[0]}: {stranger[1]}.")
     absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
     if absent:
-        raise ValueError(f"{checkpoint.path} holds no {' and no '.join(absent)}: give a whole checkpoint.")
+        raise UserError(f"{checkpoint.path} holds no {' and no '.join(absent)}: give a whole checkpoint.")
 
 
 def _with_averages(checkpoint: Checkpoint, use_ema: bool) -> LazyTensors:

@@ -1,10 +1,12 @@
 """The JSON files of a diffusers folder, made from the parameters of our networks, and read back.
 
-Layer 1: imports the standard library only. Values that no weight decides are Stable Diffusion v1's.
+Imports the standard library only. Values that no weight decides are Stable Diffusion v1's.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from commands.errors import UserError
 
 PIPELINE = "StableDiffusionInstructPix2PixPipeline"
 TEXT_TO_IMAGE = "StableDiffusionPipeline"
@@ -49,7 +51,7 @@ def vae_config(params: Mapping[str, Any], scale_factor: float) -> dict[str, Any]
     """vae/config.json for parameters of AutoencoderKL."""
     shape = params["ddconfig"]
     if "n_embed" in params or shape["attn_resolutions"] or params["embed_dim"] != shape["z_channels"]:
-        raise ValueError(
+        raise UserError(
             "this first stage has no counterpart in diffusers' AutoencoderKL (a codebook, attention at other levels, "
             "or another latent width than the decoder's): keep the model in the ldm layout."
         )
@@ -100,7 +102,7 @@ def scheduler_config(schedule: Mapping[str, Any]) -> dict[str, Any]:
     """
     strange = [name for name in ("terminal_signal", "predict_change") if schedule.get(name) not in (None, False)]
     if strange:
-        raise ValueError(
+        raise UserError(
             f"the model was trained with {' and '.join(strange)}, which has no counterpart in diffusers' pipelines: "
             "keep it in the ldm layout (--layout ldm)."
         )
@@ -149,11 +151,11 @@ def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     law = config.get("beta_schedule", "scaled_linear")
     if law != "scaled_linear":
-        raise ValueError(f"the scheduler's betas are '{law}'; only 'scaled_linear', Stable Diffusion's, is supported.")
+        raise UserError(f"the scheduler's betas are '{law}'; only 'scaled_linear', Stable Diffusion's, is supported.")
     ours = {theirs: name for name, theirs in PREDICTED.items()}
     predicted = config.get("prediction_type", "epsilon")
     if predicted not in ours:
-        raise ValueError(
+        raise UserError(
             f"the scheduler's prediction_type is '{predicted}', wanted one of {', '.join(ours)}: correct "
             "scheduler/scheduler_config.json, or fetch the folder again."
         )

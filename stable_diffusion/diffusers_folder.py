@@ -1,6 +1,6 @@
 """Folders in diffusers' layout: opening one under our names, and writing one that diffusers opens.
 
-Layer 1: imports stable_diffusion.diffusers_layout, diffusers_configs, tensor_files.
+Imports stable_diffusion.diffusers_layout, diffusers_configs, tensor_files.
 """
 
 import json
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ldm.data.atomic import write_json
+from commands.errors import MissingFileError, UserError
+from formats.atomic import write_json
 from stable_diffusion import diffusers_layout as layout
 from stable_diffusion.diffusers_configs import PIPELINE, TEXT_TO_IMAGE
 from stable_diffusion.published_names import RUN_AVERAGE
@@ -61,7 +62,7 @@ def find_weights(folder: Path) -> Path:
                 ):
                     if path.is_file():
                         return path
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{folder} holds no weights; wanted diffusion_pytorch_model.safetensors or model.safetensors. Half a download? "
         "Fetch the folder again."
     )
@@ -78,13 +79,13 @@ def open_folder(folder: Path) -> DiffusersFolder:
     index = _read_json(folder / "model_index.json")
     kind = index.get("_class_name", "")
     if "XL" in kind or "text_encoder_2" in index:
-        raise ValueError(
+        raise UserError(
             f"{folder} is a {kind}, Stable Diffusion XL, which is not supported: give Stable Diffusion v1.5 or "
             "InstructPix2Pix."
         )
     absent = [name for name in ("unet", "vae", "text_encoder") if not (folder / name).is_dir()]
     if absent:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{folder} ({kind or 'no pipeline'}) lacks {', '.join(absent)}: half a download, or no {PIPELINE} or "
             f"{TEXT_TO_IMAGE}. Fetch the folder again."
         )
@@ -114,14 +115,14 @@ def _prefixed(prefix: str, tensors: LazyTensors) -> LazyTensors:
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path.parent} has no {path.name}, so it is no folder in diffusers' layout: give the folder that holds "
             "model_index.json, unet/, vae/ and text_encoder/, or a .ckpt or .safetensors file."
         )
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): half a download? Fetch it again.") from error
+        raise UserError(f"{path} is not JSON ({error}): half a download? Fetch it again.") from error
 
 
 def write_folder(
@@ -142,7 +143,7 @@ def write_folder(
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not an empty folder; give another --output.")
+        raise UserError(f"{folder} exists and is not an empty folder; give another --output.")
     check_room(folder, sum(tensor.nbytes for tensor in tensors.values()))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:

@@ -1,6 +1,6 @@
 """Names and shapes: latent-diffusion's <-> diffusers', for U-Net, first stage and CLIP's text tower, both ways.
 
-Layer 1: imports stable_diffusion.tensor_files. Works on any depth and width: what a network looks like is read from
+Imports stable_diffusion.tensor_files. Works on any depth and width: what a network looks like is read from
 its names. A name that the map does not know is an error, never dropped. originals.md, section 3.2.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from einops import rearrange
 from torch import Tensor
 
+from commands.errors import UserError
 from stable_diffusion.tensor_files import LazyTensors
 
 RESIDUAL = {  # of the U-Net
@@ -58,7 +59,7 @@ def unet_levels(names: Iterable[str]) -> Levels:
     names = set(names)
     blocks, halvings = _numbers(names, "input_blocks."), _numbers(names, "input_blocks.", "0.op.")
     if not blocks:
-        raise ValueError("no input_blocks.* among the names: this is no U-Net of latent-diffusion.")
+        raise UserError("no input_blocks.* among the names: this is no U-Net of latent-diffusion.")
     num_levels = len(halvings) + 1
     num_res_blocks = (halvings[0] if halvings else blocks[-1] + 1) - 1
     firsts = [1 + level * (num_res_blocks + 1) for level in range(num_levels)]
@@ -70,7 +71,7 @@ def diffusers_unet_levels(names: Iterable[str]) -> Levels:
     names = set(names)
     levels, blocks = _numbers(names, "down_blocks."), _numbers(names, "down_blocks.0.resnets.")
     if not levels or not blocks:
-        raise ValueError("no down_blocks.*.resnets.* among the names: this is no U-Net of diffusers.")
+        raise UserError("no down_blocks.*.resnets.* among the names: this is no U-Net of diffusers.")
     attended = tuple(f"down_blocks.{level}.attentions.0.norm.weight" in names for level in levels)
     return Levels(len(levels), len(blocks), attended)
 
@@ -118,7 +119,7 @@ def first_stage_levels(names: Iterable[str]) -> Levels:
         found = _numbers(names, levels)
         if found:
             return Levels(len(found), len(_numbers(names, blocks)))
-    raise ValueError("no encoder.down.* or encoder.down_blocks.* among the names: this is no autoencoder.")
+    raise UserError("no encoder.down.* or encoder.down_blocks.* among the names: this is no autoencoder.")
 
 
 def first_stage_modules(shape: Levels) -> dict[str, str]:
@@ -168,7 +169,7 @@ def _rename(tensors: LazyTensors, modules: dict[str, str], what: str) -> LazyTen
         else:
             unknown.append(name)
     if unknown:
-        raise ValueError(f"the {what} has {len(unknown)} names that Stable Diffusion's has not, first {unknown[0]}.")
+        raise UserError(f"the {what} has {len(unknown)} names that Stable Diffusion's has not, first {unknown[0]}.")
     return renamed
 
 
@@ -222,7 +223,7 @@ def text_from_transformers(tensors: LazyTensors) -> LazyTensors:
         if short.startswith(("embeddings.", "encoder.", "final_layer_norm.")):
             made[f"transformer.{TEXT_PREFIX}{short}"] = tensor
         elif short != "logit_scale":
-            raise ValueError(f"the text encoder has a name that CLIP's has not: {name}.")
+            raise UserError(f"the text encoder has a name that CLIP's has not: {name}.")
     return made
 
 
@@ -232,7 +233,7 @@ def text_to_transformers(tensors: LazyTensors) -> LazyTensors:
     for name, tensor in tensors.items():
         short = name.removeprefix("transformer.")
         if not short.startswith(TEXT_PREFIX):
-            raise ValueError(f"the text encoder has a name that CLIP's has not: {name}.")
+            raise UserError(f"the text encoder has a name that CLIP's has not: {name}.")
         if short.removeprefix(TEXT_PREFIX) not in TEXT_DROPPED:
             made[short] = tensor
     return made

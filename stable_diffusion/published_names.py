@@ -1,6 +1,6 @@
 """Names in published checkpoints that our model does not have: the average's, the schedule tables', named buffers.
 
-Layer 1: imports torch only. Inside the project the names are our model's state dict's, which are the published ones
+Imports torch only. Inside the project the names are our model's state dict's, which are the published ones
 but for these. originals.md, section 3.1, counts 1,831 in InstructPix2Pix's file.
 """
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from torch import Tensor
+
+from commands.errors import UserError
 
 PARTS = {  # prefix of names: what reports call it
     "model.": "U-Net",
@@ -68,7 +70,7 @@ def average_names(names: Iterable[str], present: Iterable[str]) -> dict[str, str
             continue
         if len(found) < len(names) or len(set(found.values())) < len(found):
             lost = next((name for name in names if name not in found), names[0])
-            raise ValueError(
+            raise UserError(
                 f"the file holds averages of {len(set(found.values()))} weights out of {len(names)}; "
                 f"that of {lost} is missing or shared. Load it with use_ema: false."
             )

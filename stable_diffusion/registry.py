@@ -1,6 +1,6 @@
 """The published weights that this project knows: names, addresses, sizes, hashes, licences.
 
-Layer 1: imports the standard library only; `weights` looks them up and fetches them. Sizes and hashes are the hub's
+Imports the standard library only; `weights` looks them up and fetches them. Sizes and hashes are the hub's
 own records, as public manifests quote them; None where no record was found (then the hub is asked at download).
 """
 

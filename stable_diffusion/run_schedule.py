@@ -1,6 +1,6 @@
 """What a checkpoint's network was trained to predict, at which noise levels: by its own words, or by its run's config.
 
-Layer 1: imports PyYAML only. The weights of a noise network do not tell its schedule, so a file of a run is read
+Imports PyYAML only. The weights of a noise network do not tell its schedule, so a file of a run is read
 together with the config.yaml beside it, and a file that `convert` wrote holds the same words itself.
 """
 
@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
+from commands.errors import UserError
+
 SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
 
 
 def _parameterization(value: Any) -> str:
     if value not in ("eps", "x0", "v"):
-        raise ValueError(f"'{value}' is not one of eps, x0, v")
+        raise UserError(f"'{value}' is not one of eps, x0, v")
     return value
 
 
@@ -42,7 +44,7 @@ def run_params(path: Path) -> dict[str, Any]:
                 content = yaml.safe_load(config.read_text(encoding="utf-8"))
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 first = str(error).splitlines()[0]
-                raise ValueError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error
+                raise UserError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error
             try:
                 return dict(content["model"]["params"])
             except (KeyError, TypeError, ValueError):
@@ -65,7 +67,7 @@ def schedule_of_words(words: Mapping[str, Any], where: Path) -> dict[str, Any]:
         try:
             schedule[key] = read(words[key])
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"the schedule of {where} cannot be read, {key} is '{words[key]}' ({error}): write a plain value into "
                 "the config.yaml beside it, or convert it again."
             ) from error

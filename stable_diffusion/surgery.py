@@ -7,6 +7,8 @@ Source: InstructPix2Pix (arXiv 2211.09800), section 3.2; its bias is kept (diffu
 import torch
 from torch import Tensor
 
+from commands.errors import UserError
+
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
 
 
@@ -24,7 +26,7 @@ def widen_first_convolution(weight: Tensor, in_channels: int) -> Tensor:
     if in_channels == present:
         return weight
     if in_channels < present:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint's first convolution sees {present} channels, the model's {in_channels}: narrowing would "
             f"throw away what the network learnt about the source frame. Set unet_config.params.in_channels: {present}."
         )

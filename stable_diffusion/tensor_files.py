@@ -1,6 +1,6 @@
 """Tensors in files, read one at a time and never executed: .safetensors, pickles of torch.save, sharded sets.
 
-Layer 1: imports torch, safetensors and ldm.data.atomic. A file is mapped, not read whole, and mapped again after
+Imports torch, safetensors and formats.atomic. A file is mapped, not read whole, and mapped again after
 every WINDOW bytes, so that pages already read do not pile up: memory stays at one tensor above what the caller keeps.
 """
 
@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ldm.data.atomic import atomic_path
+from commands.errors import MissingFileError, UserError
+from formats.atomic import atomic_path
 from stable_diffusion.torch_pickles import read_pickle
 
 WINDOW = 128 << 20  # bytes read from a mapping before it is renewed
@@ -98,14 +99,14 @@ def open_tensor_file(path: Path) -> TensorFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}.")
+        raise MissingFileError(f"there is no file {path}.")
     if path.name.endswith(".index.json"):
         return _open_shards(path)
     if path.suffix == ".safetensors":
         return _open_safetensors(path)
     if path.suffix in PICKLE_SUFFIXES:
         return _open_pickle(path)
-    raise ValueError(f"{path} is none of {', '.join(SUFFIXES)}, nor a folder in diffusers' layout.")
+    raise UserError(f"{path} is none of {', '.join(SUFFIXES)}, nor a folder in diffusers' layout.")
 
 
 def _open_shards(index: Path) -> TensorFile:
@@ -113,10 +114,10 @@ def _open_shards(index: Path) -> TensorFile:
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(files.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is no index of shards ({type(error).__name__}); fetch it again.") from error
+        raise UserError(f"{index} is no index of shards ({type(error).__name__}); fetch it again.") from error
     absent = [name for name in shards if not (index.parent / name).is_file()]
     if absent:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{index} lists {len(shards)} shards, and {', '.join(absent)} is not beside it: fetch the missing ones."
         )
     tensors: LazyTensors = {}
@@ -124,7 +125,7 @@ def _open_shards(index: Path) -> TensorFile:
         tensors.update(open_tensor_file(index.parent / name).tensors)
     lost = [name for name in files if name not in tensors]
     if lost:
-        raise ValueError(f"{index} lists {lost[0]}, which its shard does not hold: the shards are of different models.")
+        raise UserError(f"{index} lists {lost[0]}, which its shard does not hold: the shards are of different models.")
     return TensorFile(tensors, {})
 
 
@@ -138,7 +139,7 @@ def _open_safetensors(path: Path) -> TensorFile:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             layout = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except SafetensorError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a whole safetensors file ({error}): half a download? Delete it and fetch it again."
         ) from error
     window = _Window(open_file)
@@ -151,7 +152,7 @@ def _open_safetensors(path: Path) -> TensorFile:
 
 def _dtype_of(path: Path, name: str, dtype: str) -> torch.dtype:
     if dtype not in DTYPES:
-        raise ValueError(f"{path}: {name} is of type {dtype}; wanted one of {', '.join(DTYPES)}, not quantised.")
+        raise UserError(f"{path}: {name} is of type {dtype}; wanted one of {', '.join(DTYPES)}, not quantised.")
     return DTYPES[dtype]
 
 
@@ -197,7 +198,7 @@ def write_tensor_file(
         elif path.suffix == ".safetensors":
             _write_safetensors(draft, tensors, dict(metadata or {}), progress)
         else:
-            raise ValueError(f"{path}: tensor files are written as .safetensors or .ckpt.")
+            raise UserError(f"{path}: tensor files are written as .safetensors or .ckpt.")
 
 
 def _save_pickle(content: dict, path: Path) -> None:
@@ -237,7 +238,7 @@ def read_finite(name: str, tensor: LazyTensor, path: Path) -> Tensor:
     value = tensor.read()
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
-        raise ValueError(
+        raise UserError(
             f"{name} holds {bad} values of {value.numel()} that are NaN or Inf ({path}): the file is damaged or its "
             "training diverged, take another one."
         )

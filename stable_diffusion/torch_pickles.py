@@ -2,7 +2,7 @@
 
 Only tensors and plain containers are made of the pickle (`weights_only=True`). Old checkpoints of Lightning name
 classes beside the weights (callbacks, omegaconf, numpy): names on a short list are replaced by an inert object, and
-never imported; any other name refuses the file. Layer 1: imports torch only.
+never imported; any other name refuses the file. Imports torch only.
 """
 
 import pickle
@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from commands.errors import UserError
 
 # Modules whose classes stand beside the weights in training checkpoints; their contents are dropped.
 DROPPED_MODULES = (
@@ -76,16 +78,16 @@ def read_pickle(path: Path) -> PickledTensors:
     unknown = _unknown_names(path) if archive else []
     refused = [name for name in unknown if not _is_dropped(name)]
     if refused:
-        raise ValueError(_refusal(path, refused))
+        raise UserError(_refusal(path, refused))
     stand_ins = [(_empty_dictionary if name == EMPTY_DICTIONARY else _Dropped, name) for name in unknown]
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise ValueError(_refusal(path, [named.group(1) if named else "unknown instructions"])) from error
+        raise UserError(_refusal(path, [named.group(1) if named else "unknown instructions"])) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(_damage(path)) from error
+        raise UserError(_damage(path)) from error
     return _find_tensors(path, content)
 
 
@@ -94,9 +96,9 @@ def _unknown_names(path: Path) -> list[str]:
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except pickle.UnpicklingError as error:
-        raise ValueError(_refusal(path, ["instructions that weights do not need"])) from error
+        raise UserError(_refusal(path, ["instructions that weights do not need"])) from error
     except (RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(_damage(path)) from error
+        raise UserError(_damage(path)) from error
 
 
 def _is_dropped(name: str) -> bool:
@@ -120,16 +122,16 @@ def _refuse_what_is_no_pickle(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a git-lfs pointer, not the weights: run `git lfs pull` there, or fetch the file.")
+        raise UserError(f"{path} is a git-lfs pointer, not the weights: run `git lfs pull` there, or fetch the file.")
     if start.lstrip()[:1] == b"<":
-        raise ValueError(f"{path} is a web page, not weights: the download met an error page. Fetch it again.")
+        raise UserError(f"{path} is a web page, not weights: the download met an error page. Fetch it again.")
     if not start.startswith(b"\x80"):  # what is no zip archive and no pickle either
-        raise ValueError(_damage(path))
+        raise UserError(_damage(path))
 
 
 def _find_tensors(path: Path, content: Any) -> PickledTensors:
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not tensors by name: no checkpoint of a network.")
+        raise UserError(f"{path} holds a {type(content).__name__}, not tensors by name: no checkpoint of a network.")
     metadata = content.get("metadata")
     for wrapper in WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
@@ -138,6 +140,6 @@ def _find_tensors(path: Path, content: Any) -> PickledTensors:
     tensors = {str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         found = ", ".join(map(str, list(content)[:5])) or "nothing"
-        raise ValueError(f"{path} holds no tensors by name (found {found}): no checkpoint of a network.")
+        raise UserError(f"{path} holds no tensors by name (found {found}): no checkpoint of a network.")
     words = metadata if isinstance(metadata, Mapping) else {}
     return PickledTensors(tensors, {str(key): str(value) for key, value in words.items()})

@@ -4,7 +4,7 @@
     python -m stable_diffusion.weights fetch instruct-pix2pix
     python -m stable_diffusion.weights where instruct-pix2pix
 
-Layer 1: imports huggingface_hub when it fetches. Files go to checkpoints/, resume where a download broke off, and are
+Imports huggingface_hub when it fetches. Files go to checkpoints/, resume where a download broke off, and are
 compared with their sha256 before they get their name.
 """
 
@@ -18,7 +18,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from ldm.errors import BAD_INPUT, sentence_for
+from commands.errors import BAD_INPUT, MissingFileError, UserError, sentence_for
 from ldm.util import nearest_name
 from stable_diffusion.diffusers_folder import has_tokenizer
 from stable_diffusion.registry import FOLDER, REGISTRY, WeightFile, Weights
@@ -35,7 +35,7 @@ def find_entry(name: str) -> Weights:
     """
     if name not in REGISTRY:
         hint = nearest_name(name, list(REGISTRY))
-        raise ValueError(f"'{name}' is neither a file nor known weights{hint} Known: {', '.join(REGISTRY)}.")
+        raise UserError(f"'{name}' is neither a file nor known weights{hint} Known: {', '.join(REGISTRY)}.")
     return REGISTRY[name]
 
 
@@ -50,14 +50,14 @@ def resolve(name: str | Path) -> Path:
         return Path(name)
     looks_like_path = Path(name).suffix in (".ckpt", ".safetensors", ".pt", ".pth", ".bin") or os.sep in str(name)
     if str(name) not in REGISTRY and looks_like_path:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there is no checkpoint {name}. Known weights (python -m stable_diffusion.weights list): "
             f"{', '.join(REGISTRY)}."
         )
     weights = find_entry(str(name))
     missing = weights.missing()
     if missing:
-        raise FileNotFoundError(how_to_get(str(name), missing))
+        raise MissingFileError(how_to_get(str(name), missing))
     return weights.result()
 
 
@@ -91,7 +91,7 @@ def resolve_tokenizer() -> Path:
     cached = try_to_load_from_cache(weights.repository, "vocab.json")
     if isinstance(cached, str) and has_tokenizer(Path(cached).parent):
         return Path(cached).parent
-    raise FileNotFoundError(how_to_get(name, weights.missing()))
+    raise MissingFileError(how_to_get(name, weights.missing()))
 
 
 def _address(weights: Weights, file: WeightFile) -> str:
@@ -118,7 +118,7 @@ def fetch(name: str) -> Path:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
                 raise
             reason = " ".join(str(error).split())[:200]
-            raise FileNotFoundError(f"{how_to_get(name, missing)}\n(the network said: {reason})") from error
+            raise MissingFileError(f"{how_to_get(name, missing)}\n(the network said: {reason})") from error
         check_hash(draft, file.sha256 or sha256)
         draft.replace(path)
     return weights.result()
@@ -169,7 +169,7 @@ def check_hash(path: Path, sha256: str | None) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         path.unlink()
-        raise ValueError(f"{path} has sha256 {found}, published is {sha256}: removed. Fetch it again.")
+        raise UserError(f"{path} has sha256 {found}, published is {sha256}: removed. Fetch it again.")
 
 
 def describe(name: str) -> str:

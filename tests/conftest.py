@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.data.manifest import FramePair, write_manifest
+from formats.prepared_folder import FramePair, write_manifest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -24,6 +24,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data: {SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def can_draw() -> None:
+    """Skips where no picture can be drawn."""
+    from simulator.engine import RendererUnavailable, require_renderer
+
+    try:
+        require_renderer()
+    except RendererUnavailable as error:
+        pytest.skip(f"no pictures: {error}")
 
 
 @pytest.fixture

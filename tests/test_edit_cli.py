@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import edit_cli
-from ldm.data.manifest import read_manifest
-from ldm.predictor import SAMPLERS
+from formats.prepared_folder import read_manifest
+from prediction.predictor import SAMPLERS
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 ROOT = Path(edit_cli.__file__).parent

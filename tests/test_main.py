@@ -13,8 +13,8 @@ import torch
 import yaml
 
 import main as command
-from ldm.config import compose
-from ldm.run_folder import RUN_VARIABLE
+from formats.run_folder import RUN_VARIABLE
+from ldm.training.config import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 

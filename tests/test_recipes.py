@@ -12,12 +12,13 @@ from PIL import Image
 
 import edit_cli
 import main as command
+from commands.errors import UserError
 from dataset_tools import prepare_dataset
-from dataset_tools.pairing import PairingRule
-from ldm.config import compose
+from dataset_tools.preparing.pairing import PairingRule
+from formats.run_folder import RUN_VARIABLE
 from ldm.models.diffusion.draws import draw_training
-from ldm.run_folder import RUN_VARIABLE
-from ldm.util import ConfigError, check_config, instantiate_from_config
+from ldm.training.config import compose
+from ldm.util import check_config, instantiate_from_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "recipes").glob("*.yaml"))
@@ -194,14 +195,14 @@ def test_every_config_has_its_header(path):
 
 
 def test_a_recipe_that_does_not_exist_is_named_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"afpp.yaml; did you mean 'afp.yaml'"):
+    with pytest.raises(UserError, match=r"afpp.yaml; did you mean 'afp.yaml'"):
         compose([CONFIGS / "recipes" / "afpp.yaml"])
 
 
 def test_a_config_that_extends_itself_is_said(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
-    with pytest.raises(ConfigError, match="extends itself"):
+    with pytest.raises(UserError, match="extends itself"):
         compose([tmp_path / "a.yaml"])
 
 
@@ -339,7 +340,7 @@ def test_one_repeated_batch_of_the_decoder_recipe_is_learnt():
     raise AssertionError(f"{differences[0]} fell to {min(differences)}")
 
 
-PARTS = "ldm.models.diffusion.trainable.TrainedParts"
+PARTS = "ldm.models.trained_parts.TrainedParts"
 LORA = f"model.params.trainable_config={{target: {PARTS}, params: {{parts: lora, rank: 2}}}}"
 EARLY = "model.params.frame_loss_config.params.adversarial_config.params.start_step=1"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import main as command
-from ldm.run_folder import RUN_VARIABLE
+from formats.run_folder import RUN_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = [str(ROOT / "configs" / "recipes" / "acp_train_1.yaml"), str(ROOT / "configs" / "tiny" / "small.yaml")]

@@ -2,7 +2,7 @@
 
 A checkpoint always describes the end of an optimiser step; resuming from it repeats the uninterrupted run
 exactly. Two stops leave the last periodic one: an exception in one of several processes, which the others do not
-know of, and a loss that is not finite, whose weights are of no use. Layer 6: imports Lightning and ldm.data.atomic.
+know of, and a loss that is not finite, whose weights are of no use. Imports Lightning and formats.atomic.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
-from ldm.data.atomic import atomic_path
+from formats.atomic import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""GPU memory and utilisation while training, as afp's figure 2 plots them. Layer 6."""
+"""GPU memory and utilisation while training, as afp's figure 2 plots them."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Picture grids while training: one row each for input, truth, reconstruction and prediction. Layer 6."""
+"""Picture grids while training: one row each for input, truth, reconstruction and prediction."""
 
 import logging
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from ldm.data.atomic import atomic_path
+from formats.atomic import atomic_path
 from ldm.data.pixels import tensor_to_array, to_uint8
 from ldm.models.diffusion.ddim import DDIMSampler
 from ldm.models.diffusion.guidance import DualGuidance

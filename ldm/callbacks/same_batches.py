@@ -1,4 +1,4 @@
-"""A resumed run takes the same samples in each step, or does not resume. Layer 6.
+"""A resumed run takes the same samples in each step, or does not resume.
 
 Global batch k of the stream holds the same samples however they are shared out among processes (see ldm.data.stream),
 so a run may go on with other devices as long as batch size x processes stays: it then differs by the rounding of
@@ -12,7 +12,7 @@ import logging
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
-from ldm.util import ConfigError
+from commands.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class SameBatches(pl.Callback):
         """Refuse other samples and other batches; an older checkpoint that does not say is left to the stream.
 
         Raises:
-            ConfigError: says what was, what is, and what to set.
+            UserError: says what was, what is, and what to set.
         """
         if trainer.state.fn != TrainerFn.FITTING:
             return
@@ -57,7 +57,7 @@ class SameBatches(pl.Callback):
         share, rest = divmod(together, now["processes"])
         mend = f"data.params.batch_size={share} --accumulate_grad_batches {was['accumulated']}"
         mend = f"as many processes as it had, {was['processes']}" if rest else mend
-        raise ConfigError(
+        raise UserError(
             f"the run was saved with {describe(was)} and would go on with {describe(now)}, so that its steps would see "
             f"other samples. Resume with the same batch size and devices, here {mend}; {NEW_RUN}"
         )
@@ -67,10 +67,10 @@ def compare_samples(was: dict[str, int | str], now: dict[str, int | str]) -> Non
     """Refuse another order: the stream is a function of the seed and of the list of pairs.
 
     Raises:
-        ConfigError: says what was, what is, and what to set.
+        UserError: says what was, what is, and what to set.
     """
     if was != now:
-        raise ConfigError(
+        raise UserError(
             f"the run was saved with {describe_samples(was)} and would go on with {describe_samples(now)}, so that its "
             f"steps would see other samples. Resume with the same seed and the same prepared folder; {NEW_RUN}"
         )

@@ -1,4 +1,4 @@
-"""train/loss_smoothed: the mean of the last losses, beside the raw one. Layer 6.
+"""train/loss_smoothed: the mean of the last losses, beside the raw one.
 
 Source: acp, figure 3 (a running mean of 50).
 """
@@ -8,6 +8,8 @@ from collections import deque
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+
+from commands.errors import UserError
 
 
 class SmoothedLoss(pl.Callback):
@@ -19,7 +21,7 @@ class SmoothedLoss(pl.Callback):
 
     def __init__(self, window: int) -> None:
         if window < 1:
-            raise ValueError(f"smoothed_loss: window {window}; wanted at least 1.")
+            raise UserError(f"smoothed_loss: window {window}; wanted at least 1.")
         self._losses: deque[Tensor] = deque(maxlen=window)
 
     def on_train_batch_end(

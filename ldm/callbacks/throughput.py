@@ -1,4 +1,4 @@
-"""How fast and how far: samples per second, and a line every n steps where no progress bar is shown. Layer 6."""
+"""How fast and how far: samples per second, and a line every n steps where no progress bar is shown."""
 
 import logging
 import time

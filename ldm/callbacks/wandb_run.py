@@ -1,4 +1,4 @@
-"""Weights & Biases: one run there for one run folder here, resumed with it, offline without a login. Layer 6.
+"""Weights & Biases: one run there for one run folder here, resumed with it, offline without a login.
 
 wandb is optional: where it is not installed, metrics.csv alone is written.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import WandbLogger
 
-from ldm.data.atomic import write_text
-from ldm.launcher import is_first_process
+from commands.processes import is_first_process
+from formats.atomic import write_text
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""DataModuleFromConfig: data sets named in a YAML, as Lightning loaders. Layer 1."""
+"""DataModuleFromConfig: data sets named in a YAML, as Lightning loaders."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
+from commands.errors import UserError
 from ldm.data.frame_pairs import collate
 from ldm.data.stream import StreamSampler, TrainingStream, check_schedule
-from ldm.util import ConfigError, instantiate_from_config
+from ldm.util import instantiate_from_config
 
 MAX_WORKERS = 8  # a guess that suits one GPU; the config overrides it
 
@@ -36,7 +37,7 @@ class DataModuleFromConfig(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1:
-            raise ConfigError(f"data.params.batch_size: {batch_size}; wanted at least 1.")
+            raise UserError(f"data.params.batch_size: {batch_size}; wanted at least 1.")
         self.batch_size = batch_size
         self.seed = seed
         self.resolutions = check_schedule(resolutions)

@@ -1,4 +1,4 @@
-"""FrameBatch: the contract between data and model. Layer 0: imports torch only."""
+"""FrameBatch: the contract between data and model. Imports torch only."""
 
 from typing import NotRequired, TypedDict
 

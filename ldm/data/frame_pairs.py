@@ -1,6 +1,6 @@
 """FramePairDataset: pairs of a prepared folder as tensors.
 
-Layer 1: imports layer 0, PIL and torch; knows no model.
+Imports layer 0, PIL and torch; knows no model.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from commands.errors import MissingFileError, UserError
+from formats.prepared_folder import FramePair, read_manifest
 from ldm.data.batch import FrameSample
-from ldm.data.manifest import FramePair, read_manifest
 from ldm.data.pixels import array_to_tensor, to_signed, unit_to_signed
 from ldm.data.stream import sample_seed
 from ldm.util import instantiate_from_config
@@ -32,9 +33,9 @@ def read_picture(path: Path, resolution: int | None = None) -> np.ndarray:
         with Image.open(path) as file:
             picture = file.convert("RGB")
     except FileNotFoundError:
-        raise FileNotFoundError(f"no picture {path}; it is named by the folder's index. Prepare it again.") from None
+        raise MissingFileError(f"no picture {path}; it is named by the folder's index. Prepare it again.") from None
     except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} is not a readable picture ({error}).") from error
+        raise UserError(f"{path} is not a readable picture ({error}).") from error
     if resolution is not None and picture.size != (resolution, resolution):
         picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.asarray(picture)

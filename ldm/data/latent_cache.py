@@ -8,7 +8,7 @@
     <cache>/pairs.jsonl        a line a pair and variant: pair_id, instruction, text row
     <cache>/cache.json         hash of the encoders' weights, preprocessing, counts; written last: then it is whole
 
-With N pairs and k augmented variants. At 256 px and half precision 24,576 bytes a pair and variant. Layer 1: knows
+With N pairs and k augmented variants. At 256 px and half precision 24,576 bytes a pair and variant. Knows
 encoders as callables only.
 """
 
@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ldm.data.atomic import atomic_path, write_json, write_text
+from commands.errors import MissingFileError, UserError
+from formats.atomic import atomic_path, write_json, write_text
 from ldm.data.batch import CachedBatch
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.data.pixels import to_signed, to_uint8
 from ldm.data.stream import sample_seed
-from ldm.util import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class CachedPairDataset(Dataset):
     def __init__(self, folder: str | Path, *, on_gpu: bool = False) -> None:
         self.folder = Path(folder)
         if not is_whole_cache(self.folder):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"no whole cache of latents in {folder}: cache.json is missing.\n{HOW_TO_MAKE} {folder}"
             )
         self.key = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
@@ -224,10 +224,10 @@ class CachedPairDataset(Dataset):
         """Refuse a cache that other encoders made.
 
         Raises:
-            ConfigError: if the hash differs.
+            UserError: if the hash differs.
         """
         if self.key["weights"] != weights_hash:
-            raise ConfigError(
+            raise UserError(
                 f"the cache {self.folder} was made with other encoder weights ({self.key['weights'][:12]}) than this "
                 f"model's ({weights_hash[:12]}).\n{HOW_TO_REPLACE} {self.folder}"
             )
@@ -236,13 +236,13 @@ class CachedPairDataset(Dataset):
         """Refuse a cache of other pairs, resolution or augmentation.
 
         Raises:
-            ConfigError: names what differs.
+            UserError: names what differs.
         """
         made = self.key["preprocessing"]
         differing = [name for name, value in preprocessing.items() if made.get(name) != value]
         if differing:
             name = differing[0]
-            raise ConfigError(
+            raise UserError(
                 f"the cache {self.folder} is stale: {name} was {made.get(name)} and is {preprocessing[name]}.\n"
                 f"{HOW_TO_REPLACE} {self.folder}"
             )
@@ -251,10 +251,10 @@ class CachedPairDataset(Dataset):
         """Refuse a cache without pixels, for a model that wants them.
 
         Raises:
-            ConfigError: if there are none.
+            UserError: if there are none.
         """
         if not all(name in self.arrays for name in FRAMES):
-            raise ConfigError(
+            raise UserError(
                 f"the cache {self.folder} was made without frames, and frame_loss_config compares frames.\n"
                 f"{HOW_TO_REPLACE} {self.folder}"
             )
@@ -285,9 +285,9 @@ def build_cache(model: nn.Module, data: FramePairDataset, node: Mapping, folder:
     """
     variants = int(options.pop("variants", 1))
     if variants < 1:
-        raise ConfigError(f"{variants} variants of each pair are no cache; wanted at least 1 (--cache-variants).")
+        raise UserError(f"{variants} variants of each pair are no cache; wanted at least 1 (--cache-variants).")
     if variants > 1 and data.augmentation is None:
-        raise ConfigError(f"{variants} variants of a data set without augmentation are all the same; cache 1.")
+        raise UserError(f"{variants} variants of a data set without augmentation are all the same; cache 1.")
     options.setdefault("keep_frames", model.frame_loss is not None)
     embed = None if model.cond_stage_trainable else model.encode_instruction
     builder = CacheBuilder(model.first_stage_model.encode, embed, model.hash_encoders(), **options)
@@ -301,7 +301,7 @@ def cache_or_check(
     """Build a cache where there is none, check one that is there, and return the node of the data set that reads it.
 
     Raises:
-        ConfigError: if the cache is stale.
+        UserError: if the cache is stale.
     """
     if is_whole_cache(folder):
         cached = CachedPairDataset(folder)

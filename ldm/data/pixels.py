@@ -1,4 +1,4 @@
-"""uint8 pixels <-> [-1, 1] <-> [0, 1]: the only place that converts. Layer 0.
+"""uint8 pixels <-> [-1, 1] <-> [0, 1]: the only place that converts.
 
 uint8 v stands for the real number v / 255 in [0, 1] and 2 v / 255 - 1 in [-1, 1]. Going back rounds to the
 nearest of the 256 values and clamps what lies outside, so that the round trip is exact.
@@ -9,11 +9,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from commands.errors import UserError
+
 
 def to_signed(pixels: Tensor) -> Tensor:
     """uint8 pixels of any shape => float32 in [-1, 1]."""
     if pixels.dtype != torch.uint8:
-        raise ValueError(f"wanted uint8 pixels, got {pixels.dtype}; convert floats with to_uint8 first.")
+        raise UserError(f"wanted uint8 pixels, got {pixels.dtype}; convert floats with to_uint8 first.")
     return pixels.float() / 127.5 - 1.0
 
 
@@ -35,7 +37,7 @@ def unit_to_signed(unit: Tensor) -> Tensor:
 def array_to_tensor(pixels: np.ndarray) -> Tensor:
     """uint8 (H, W, 3) array, as pictures come from files => uint8 (3, H, W) tensor."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"wanted a uint8 (H, W, 3) RGB picture, got {pixels.dtype} {pixels.shape}.")
+        raise UserError(f"wanted a uint8 (H, W, 3) RGB picture, got {pixels.dtype} {pixels.shape}.")
     return torch.from_numpy(rearrange(pixels, "h w c -> c h w").copy())
 
 

@@ -2,7 +2,7 @@
 
 Sample n of the stream is element n mod N of the permutation of epoch n div N, with a seed made of (run seed, n).
 So a run can be cut anywhere and taken up again, and the samples are the same for any number of devices and any
-way of splitting a batch into micro-batches. Layer 1: imports ldm.util.
+way of splitting a batch into micro-batches. Imports ldm.util.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ldm.util import ConfigError
+from commands.errors import UserError
 
 SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, about 2^64 / golden ratio: spreads consecutive numbers over 64 bits
 SEED_RANGE = 2**63
@@ -82,12 +82,12 @@ def check_schedule(resolutions: Sequence[Sequence[int]]) -> list[tuple[int, int]
     """The schedule as tuples.
 
     Raises:
-        ConfigError: if it does not begin at 0 or does not rise.
+        UserError: if it does not begin at 0 or does not rise.
     """
     schedule = [tuple(entry) for entry in resolutions]
     starts = [entry[0] for entry in schedule]
     if any(len(entry) != 2 for entry in schedule) or starts != sorted(set(starts)) or starts[:1] not in ([], [0]):
-        raise ConfigError(
+        raise UserError(
             f"data.params.resolutions: {[list(entry) for entry in schedule]}; wanted [first step, resolution] pairs "
             "with rising first steps, the first of them 0, such as [[0, 64], [2000, 128]]."
         )
@@ -134,7 +134,7 @@ class TrainingStream:
         samples = state["position"] * state["global_batch"]
         global_batch = self.sampler.batch_size * self.sampler.world_size
         if samples % global_batch:
-            raise ValueError(
+            raise UserError(
                 f"the run stopped after {samples} samples in global batches of {state['global_batch']}; with "
                 f"batches of {global_batch} it cannot go on there. Resume with the same batch size and devices."
             )

@@ -1,7 +1,7 @@
 """Paired augmentation: what is done to the current frame is done to the future frame, and the sentence follows.
 
-Source: afp (random crop, brightness +-20 %), acp (flip), morpheus (conditional augmentation: view and light). Layer 1:
-imports kornia; on tensors, one generator a sample, so a sample's augmentation depends on its seed alone.
+Source: afp (random crop, brightness +-20 %), acp (flip), morpheus (conditional augmentation: view and light).
+Imports kornia; on tensors, one generator a sample, so a sample's augmentation depends on its seed alone.
 """
 
 import re
@@ -10,6 +10,8 @@ import kornia.enhance
 import kornia.geometry.transform as geometry
 import torch
 from torch import Tensor
+
+from commands.errors import UserError
 
 SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
@@ -54,7 +56,7 @@ class PairedAugmentation:
         if not 0.0 <= view < 0.5:
             wrong.append(f"view {view}")
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"augmentation: {', '.join(wrong)}; wanted crop in (0, 1], view in [0, 0.5), others [0, 1]."
             )
         self.crop = crop

@@ -1,6 +1,6 @@
 """First stages: frames to latents and back. Learned (KL, VQ) or lossless (pixel-unshuffle).
 
-Source: latent diffusion (arXiv 2112.10752), section 3.1; VQGAN (arXiv 2012.09841). Layer 4: imports
+Source: latent diffusion (arXiv 2112.10752), section 3.1; VQGAN (arXiv 2012.09841). Imports
 ldm.modules. Each has encode(frame) -> distribution, decode(z) -> frame, latent_channels, downsampling_factor.
 """
 
@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from commands.errors import UserError
 from ldm.modules.diffusionmodules.model import CoderConfig, Decoder, Encoder
 from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalGaussianDistribution
 
@@ -18,7 +19,7 @@ from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalG
 def _check_frame(frame: Tensor, factor: int) -> None:
     height, width = frame.shape[-2:]
     if height % factor or width % factor:
-        raise ValueError(f"frame of {height} x {width}: the first stage wants multiples of {factor} both ways.")
+        raise UserError(f"frame of {height} x {width}: the first stage wants multiples of {factor} both ways.")
 
 
 class AutoencoderKL(nn.Module):
@@ -33,7 +34,7 @@ class AutoencoderKL(nn.Module):
         super().__init__()
         config = CoderConfig.read(ddconfig)
         if not config.double_z:
-            raise ValueError("AutoencoderKL needs mean and log-variance: set double_z: true in ddconfig.")
+            raise UserError("AutoencoderKL needs mean and log-variance: set double_z: true in ddconfig.")
         self.latent_channels = embed_dim
         self.downsampling_factor = config.downsampling_factor
         self.encoder = Encoder(config)
@@ -98,7 +99,7 @@ class VQModel(nn.Module):
         super().__init__()
         config = CoderConfig.read(ddconfig)
         if config.double_z:
-            raise ValueError("VQModel has one latent, not mean and log-variance: set double_z: false in ddconfig.")
+            raise UserError("VQModel has one latent, not mean and log-variance: set double_z: false in ddconfig.")
         self.latent_channels = embed_dim
         self.downsampling_factor = config.downsampling_factor
         self.encoder = Encoder(config)
@@ -131,7 +132,7 @@ class PatchFirstStage(nn.Module):
     def __init__(self, patch_size: int):
         super().__init__()
         if patch_size < 1:
-            raise ValueError(f"patch_size {patch_size}: wanted 1 or more.")
+            raise UserError(f"patch_size {patch_size}: wanted 1 or more.")
         self.downsampling_factor = patch_size
         self.latent_channels = 3 * patch_size**2
 

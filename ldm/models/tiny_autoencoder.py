@@ -1,6 +1,6 @@
 """A tiny autoencoder for Stable Diffusion's latents: plain convolutions, some twenty times cheaper than the real one.
 
-Source: TAESD (madebyollin/taesd) for the layout; its decoder was distilled from the real one's. Layer 4: imports torch,
+Source: TAESD (madebyollin/taesd) for the layout; its decoder was distilled from the real one's. Imports torch,
 safetensors and ldm.modules. Names of weights are diffusers' (AutoencoderTiny); TAESD's own files are renamed as they
 are read. TAESD works on *scaled* latents and on pixels in [0, 1]; here frames are in [-1, 1] as everywhere, and latents
 are not scaled, as those of every first stage.
@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from commands.errors import MissingFileError, UserError
 from ldm.modules.distributions.distributions import DeltaDistribution
 from ldm.util import describe_misfit
 
@@ -70,7 +71,7 @@ class TinyEncoder(nn.Module):
         """
         height, width = frame.shape[-2:]
         if height % self.downsampling_factor or width % self.downsampling_factor:
-            raise ValueError(
+            raise UserError(
                 f"frame of {height} x {width}: the tiny encoder wants multiples of {self.downsampling_factor} both "
                 "ways; resize or crop it."
             )
@@ -110,7 +111,7 @@ class TinyDecoder(nn.Module):
             ValueError: if none was named, or it holds no decoder of this size.
         """
         if self.weights is None:
-            raise ValueError(f"the tiny decoder names no file: give it weights: <file>.\n{FETCH}")
+            raise UserError(f"the tiny decoder names no file: give it weights: <file>.\n{FETCH}")
         _fill(self, read_part(Path(self.weights), "decoder"), Path(self.weights))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class TinyDecoder(nn.Module):
             ValueError: if the latents are another first stage's, told by their channels.
         """
         if latent.shape[1] != self.latent_channels:
-            raise ValueError(
+            raise UserError(
                 f"latents of {latent.shape[1]} channels: the tiny decoder takes {self.latent_channels}; leave it out, "
                 "or name the one that was made for this model's first stage."
             )
@@ -192,15 +193,15 @@ def read_part(path: Path, part: Part) -> dict[str, Tensor]:
         ValueError: if the file is no .safetensors, or holds no such part.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no tiny {part} {path}.\n{FETCH}")
+        raise MissingFileError(f"there is no tiny {part} {path}.\n{FETCH}")
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no .safetensors file, or not whole: {error}.\n{FETCH}") from error
+        raise UserError(f"{path} is no .safetensors file, or not whole: {error}.\n{FETCH}") from error
     found = from_published(tensors, part)
     if not found:
         first = next(iter(sorted(tensors)), "nothing")
-        raise ValueError(f"{path} holds no tiny {part} under TAESD's or diffusers' names, but {first}.\n{FETCH}")
+        raise UserError(f"{path} holds no tiny {part} under TAESD's or diffusers' names, but {first}.\n{FETCH}")
     return found
 
 
@@ -208,7 +209,7 @@ def _fill(network: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
     """Fill a network; every tensor must be there, with its shape, and no other."""
     misfit = describe_misfit(found, network.state_dict())
     if misfit:
-        raise ValueError(f"{path} does not fit the tiny autoencoder: {misfit}.\n{FETCH}")
+        raise UserError(f"{path} does not fit the tiny autoencoder: {misfit}.\n{FETCH}")
     network.load_state_dict(found)
 
 
@@ -216,7 +217,7 @@ def _size_of(found: Mapping[str, Tensor], side: Literal[0, 1], name: str, path: 
     """(width, latent channels) of a part, from the convolution next to the latent."""
     weight = found.get(name)
     if weight is None or weight.dim() != 4:
-        raise ValueError(f"{path} does not fit the tiny autoencoder: it has no convolution {name}.\n{FETCH}")
+        raise UserError(f"{path} does not fit the tiny autoencoder: it has no convolution {name}.\n{FETCH}")
     return weight.shape[side], weight.shape[1 - side]
 
 

@@ -1,7 +1,7 @@
 """Bricks that every network shares: normalisation, zeroed layers, the sinusoidal timestep embedding.
 
 Source: latent-diffusion's ldm/modules/diffusionmodules/util.py and "Attention Is All You Need" (arXiv 1706.03762),
-section 3.5. Layer 1: imports torch only.
+section 3.5. Imports torch only.
 """
 
 import math
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from commands.errors import UserError
 
 NORM_GROUPS = 32  # of every group normalisation in SD v1 and v2
 RESIDUAL_EPS = 1e-5  # group normalisation of the U-Net's residual blocks
@@ -28,7 +30,7 @@ class GroupNorm(nn.GroupNorm):
 
     def __init__(self, channels: int, eps: float):
         if channels % NORM_GROUPS:
-            raise ValueError(f"{channels} channels do not divide into {NORM_GROUPS} normalisation groups.")
+            raise UserError(f"{channels} channels do not divide into {NORM_GROUPS} normalisation groups.")
         super().__init__(NORM_GROUPS, channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
         (B, width) float32: cos(t w_i) then sin(t w_i), w_i = MAX_PERIOD^(-i / (width / 2)).
     """
     if width % 2:
-        raise ValueError(f"timestep embedding of odd width {width}: cosines and sines need an even one.")
+        raise UserError(f"timestep embedding of odd width {width}: cosines and sines need an even one.")
     half = width // 2
     exponents = torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
     angles = timesteps.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * exponents)

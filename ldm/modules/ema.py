@@ -1,7 +1,7 @@
 """Exponential moving average of a network's weights.
 
 Source: latent-diffusion's LitEma, with two changes: it advances once per optimiser step (the caller's duty), and
-showing the average needs no backup copy. Layer 2: imports torch only. The names that published checkpoints
+showing the average needs no backup copy. Imports torch only. The names that published checkpoints
 give to the average are translated in stable_diffusion/checkpoint.py.
 """
 
@@ -9,6 +9,8 @@ import copy
 
 import torch
 from torch import Tensor, nn
+
+from commands.errors import UserError
 
 
 class LitEma(nn.Module):
@@ -25,7 +27,7 @@ class LitEma(nn.Module):
     def __init__(self, model: nn.Module, decay: float, use_num_updates: bool = True):
         super().__init__()
         if not 0.0 <= decay <= 1.0:
-            raise ValueError(f"EMA decay {decay} is outside [0, 1].")
+            raise UserError(f"EMA decay {decay} is outside [0, 1].")
         self.decay = decay
         self.use_num_updates = use_num_updates
         self.average = copy.deepcopy(model).requires_grad_(False)

@@ -8,7 +8,7 @@ import pytest
 
 from dataset_tools.episode import Episode
 from dataset_tools.prepare_dataset import main as prepare_dataset
-from dataset_tools.readers import find_episodes
+from dataset_tools.readers.detect import find_episodes
 from tests.dataset_tools.layouts import LAYOUTS
 
 REAL_EPISODE = Path(__file__).parents[2].parent / "shared" / "data" / "robotwin1_episode" / "episode0.tar.xz"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from dataset_tools.pictures import encode_picture
-from dataset_tools.robotwin_writer import encode_jpeg, write_hdf5_episode, write_pkl_episode
+from dataset_tools.writers.robotwin import encode_jpeg, write_hdf5_episode, write_pkl_episode
 
 HEIGHT, WIDTH, SQUARE = 48, 64, 8
 LONGEST = WIDTH - SQUARE + 1

@@ -2,8 +2,8 @@
 
 import pytest
 
+from commands.errors import UserError
 from dataset_tools.draft_folder import draft_folder
-from dataset_tools.episode import EpisodeError
 
 
 def test_the_folder_appears_when_it_is_whole(tmp_path):
@@ -27,5 +27,5 @@ def test_after_an_interruption_the_same_command_begins_anew(tmp_path):
 def test_what_holds_something_is_left_alone(tmp_path):
     (tmp_path / "mine").touch()
     for output in (tmp_path, tmp_path / "mine"):
-        with pytest.raises(EpisodeError, match="is not empty"), draft_folder(output):
+        with pytest.raises(UserError, match="is not empty"), draft_folder(output):
             pass

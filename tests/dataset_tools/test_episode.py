@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_tools.episode import Episode, EpisodeError, Joints, choose_camera
+from commands.errors import UserError
+from dataset_tools.episode import Episode, Joints, choose_camera
 
 
 def make_episode(**options) -> Episode:
@@ -34,5 +35,5 @@ def test_the_head_camera_is_the_default_and_an_unknown_one_is_refused_with_the_l
     assert choose_camera(None, cameras, Path("x")) == "head_camera"
     assert choose_camera(None, ("0", "1"), Path("x")) == "0"
     assert choose_camera("front_camera", cameras, Path("x")) == "front_camera"
-    with pytest.raises(EpisodeError, match="front_camera, head_camera"):
+    with pytest.raises(UserError, match="front_camera, head_camera"):
         choose_camera("side", cameras, Path("x"))

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from commands.errors import UserError
 from dataset_tools import export_hub
-from dataset_tools.episode import EpisodeError
 from dataset_tools.export_hub import export_folder, main, push_folder
 from dataset_tools.pictures import read_picture
-from ldm.data.manifest import read_manifest
+from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import read_index
 
 
@@ -67,9 +67,9 @@ def test_a_push_that_fails_says_that_the_folder_is_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     command = f"hf upload me/frames {tmp_path} . --repo-type dataset"
-    with pytest.raises(EpisodeError, match=f"We have no connection.*hf auth login.*is whole.*: {command} --private$"):
+    with pytest.raises(UserError, match=f"We have no connection.*hf auth login.*is whole.*: {command} --private$"):
         push_folder(tmp_path, "me/frames", private=True)
-    with pytest.raises(EpisodeError, match=f"{command}$"):
+    with pytest.raises(UserError, match=f"{command}$"):
         push_folder(tmp_path, "me/frames", private=False)
 
 

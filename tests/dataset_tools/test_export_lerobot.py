@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from dataset_tools.export_lerobot import common_rate, group_views, main
-from dataset_tools.instructions import SentenceRule
-from dataset_tools.lerobot import find_episodes
+from dataset_tools.preparing.instructions import SentenceRule
+from dataset_tools.readers.lerobot import find_episodes
 from tests.dataset_tools.layouts import read_index
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataset_tools.episode import EpisodeError
+from commands.errors import UserError
 from dataset_tools.pictures import (
     check_frame,
     decode_picture,
@@ -12,7 +12,7 @@ from dataset_tools.pictures import (
     read_picture,
     resize_picture,
 )
-from dataset_tools.robotwin_writer import encode_jpeg
+from dataset_tools.writers.robotwin import encode_jpeg
 from tests.dataset_tools.layouts import WIDTH, read_index, square_frames
 
 
@@ -58,16 +58,16 @@ def test_resizing_averages_instead_of_skipping_pixels():
     "wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), "text", None]
 )
 def test_anything_but_a_uint8_picture_is_refused(wrong):
-    with pytest.raises(EpisodeError, match="wanted a uint8"):
+    with pytest.raises(UserError, match="wanted a uint8"):
         check_frame(wrong, where="frame 3")
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a picture"])
 def test_a_damaged_picture_is_named(frame, damage):
-    with pytest.raises(EpisodeError, match=r"frame 3 .*not a whole picture"):
+    with pytest.raises(UserError, match=r"frame 3 .*not a whole picture"):
         decode_picture(damage(encode_picture(frame)), where="frame 3 of x")
 
 
 def test_an_absent_picture_is_named(tmp_path):
-    with pytest.raises(EpisodeError, match="absent.png"):
+    with pytest.raises(UserError, match="absent.png"):
         read_picture(tmp_path / "absent.png")

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from dataset_tools.prepare_dataset import main
-from ldm.data.manifest import read_manifest
+from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import read_index
 
 # Runs the command in a process that kills itself, as `kill -9` would, at the given call of the given function.
 KILLED = """
 import os, signal, sys
-from dataset_tools import conversion, prepare_dataset
+from dataset_tools.preparing import convert as conversion
+from dataset_tools import prepare_dataset
 name, moment, *argv = sys.argv[1:]
 original, calls = getattr(conversion, name), []
 def counted(*args):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tools.prepare_dataset import main, make_options, make_parser
-from ldm.data.manifest import read_manifest
+from formats.prepared_folder import read_manifest
 from tests.dataset_tools.test_prepare_dataset import tree
 
 README = Path(__file__).parents[2] / "dataset_tools" / "README.md"

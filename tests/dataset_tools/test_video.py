@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dataset_tools.episode import EpisodeError
+from commands.errors import UserError
 from dataset_tools.video import VideoFrames, open_video
 from tests.dataset_tools.layouts import read_index, square_frames, write_video
 
@@ -35,14 +35,14 @@ def test_times_find_the_nearest_frame(video):
 
 
 def test_a_frame_beyond_the_end_is_refused(video):
-    with pytest.raises(EpisodeError, match="has 50 frames, asked for frame 50"):
+    with pytest.raises(UserError, match="has 50 frames, asked for frame 50"):
         open_video(video).read_frame(50)
 
 
 def test_a_video_without_its_index_is_named(video):
     """The index (moov) stands at the end: what a killed recorder leaves has none."""
     video.write_bytes(video.read_bytes()[:-2000])
-    with pytest.raises(EpisodeError, match="index is broken or missing"):
+    with pytest.raises(UserError, match="index is broken or missing"):
         open_video(video)
 
 
@@ -51,7 +51,7 @@ def test_a_video_whose_pictures_are_damaged_is_named(video):
     start = content.index(b"mdat") + 700
     content[start : start + 2000] = b"\xff" * 2000
     video.write_bytes(content)
-    with pytest.raises(EpisodeError, match="clip.mp4"):
+    with pytest.raises(UserError, match="clip.mp4"):
         for number in range(50):
             assert read_index(open_video(video).read_frame(number)) == number
 
@@ -59,5 +59,5 @@ def test_a_video_whose_pictures_are_damaged_is_named(video):
 def test_what_is_no_video_is_named(tmp_path):
     (tmp_path / "x.mp4").write_text("text")
     for name in ("x.mp4", "absent.mp4"):
-        with pytest.raises(EpisodeError, match=name):
+        with pytest.raises(UserError, match=name):
             open_video(tmp_path / name)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ldm.util import ConfigError, check_config, describe_misfit, instantiate_from_config
+from commands.errors import UserError
+from ldm.util import check_config, describe_misfit, instantiate_from_config
 
 SCHEDULER = "ldm.lr_scheduler.LambdaLinearScheduler"
 PARAMS = {"warm_up_steps": [10], "f_min": [0.1], "f_max": [1.0], "f_start": [0.0], "cycle_lengths": [100]}
@@ -36,7 +37,7 @@ def test_arguments_from_code_count_as_given():
     ],
 )
 def test_a_bad_node_names_the_place_and_the_nearest_right_name(config, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         check_config(config, "x")
 
 
@@ -44,7 +45,7 @@ def test_nodes_below_are_checked_before_anything_is_built(tiny_model_config):
     """A misspelt parameter three levels down is named with its path."""
     unet = tiny_model_config["params"]["unet_config"]["params"]
     unet["num_head"] = unet.pop("num_heads")
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         check_config(tiny_model_config, "model")
     assert "model.params.unet_config.params: UNetModel has no parameter 'num_head'; did you mean 'num_heads'?" in str(
         error.value
@@ -54,7 +55,7 @@ def test_nodes_below_are_checked_before_anything_is_built(tiny_model_config):
 def test_a_class_that_takes_any_parameter_is_checked_through_its_bases(tiny_model_config):
     """LatentDiffusion hands **ddpm on; a misspelt name of DDPM's is refused all the same."""
     tiny_model_config["params"]["learning_rat"] = tiny_model_config["params"].pop("learning_rate")
-    with pytest.raises(ConfigError, match="'learning_rat'; did you mean 'learning_rate'"):
+    with pytest.raises(UserError, match="'learning_rat'; did you mean 'learning_rate'"):
         check_config(tiny_model_config, "model")
 
 

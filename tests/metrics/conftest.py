@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.data.manifest import FramePair, read_manifest, write_manifest
+from formats.prepared_folder import FramePair, read_manifest, write_manifest
 
 TASKS = ("block_hammer_beat", "block_handover")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from metrics.baseline_predictors import average_targets
 from metrics.baselines import main, read_means, write_means
-from metrics.pairs import read_pairs
+from metrics.comparison.baselines import average_targets
+from metrics.comparison.pairs import read_pairs
 
 
 def test_means_survive_their_file(pair_folder, tmp_path):

@@ -6,9 +6,9 @@ from PIL import Image
 
 import edit_cli
 from metrics import baselines
-from metrics.baseline_predictors import COPY, MEAN, NEAREST
+from metrics.comparison.baselines import COPY, MEAN, NEAREST
 from metrics.compute_metrics import main
-from metrics.runs import read_run
+from metrics.reports.runs import read_run
 from tests.metrics.conftest import moving_square
 from tests.tiny_checkpoint import write_tiny_checkpoint
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.data.manifest import read_manifest
+from formats.prepared_folder import read_manifest
+from metrics.comparison.pairs import read_pairs
+from metrics.comparison.predictions import match_predictions
 from metrics.instruction_swap import check_same_noise, main, swap_instructions
-from metrics.pairs import read_pairs
-from metrics.predictions import match_predictions
 from tests.metrics.conftest import moving_square
 
 

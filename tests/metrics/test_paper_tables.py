@@ -3,10 +3,10 @@ import io
 
 import pytest
 
-from metrics.convention import AS_PUBLISHED_GAIN
-from metrics.paper_numbers import PAPERS
+from metrics.measures.convention import AS_PUBLISHED_GAIN
 from metrics.paper_tables import find_fact, lay_out, main, to_csv, to_markdown
-from metrics.runs import Run, read_run
+from metrics.reports.paper_numbers import PAPERS
+from metrics.reports.runs import Run, read_run
 
 
 def test_a_cell_has_printed_as_published_and_proper(run_folder):

@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metrics.convention import AS_PUBLISHED, AS_PUBLISHED_GAIN
-from metrics.inspection import looks_wrapped
-from metrics.pairs import data_root, read_pairs
-from metrics.picture import read_pixels
-from metrics.pixel import measure_psnr
-from metrics.predictions import match_predictions
+from metrics.comparison.pairs import data_root, read_pairs
+from metrics.comparison.picture import read_pixels
+from metrics.comparison.predictions import match_predictions
+from metrics.measures.convention import AS_PUBLISHED, AS_PUBLISHED_GAIN
+from metrics.measures.psnr import measure_psnr
+from metrics.measures.ssim import measure_ssim
+from metrics.measures.wrap_around import looks_wrapped
 from metrics.published_predictions import SETS, SIZE, main, measure_specks, plot_wrap_around
-from metrics.ssim import measure_ssim
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "metrics" / "results"

@@ -7,12 +7,12 @@ import torch
 
 import edit_cli
 import main
-from ldm.config import compose
+from formats.run_folder import RUN_VARIABLE
 from ldm.models.diffusion.draws import draw_training
-from ldm.run_folder import RUN_VARIABLE
+from ldm.training.config import compose
 from ldm.util import instantiate_from_config
 from metrics.compute_metrics import main as compute_metrics
-from metrics.runs import read_run
+from metrics.reports.runs import read_run
 from tests.conftest import pair_folder as moving_squares  # noqa: F401 - a fixture: three splits, which metrics' has not
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from metrics.report import main, make_report
-from metrics.runs import read_run
+from metrics.reports.runs import read_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

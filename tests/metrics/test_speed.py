@@ -17,11 +17,11 @@ from PIL import Image
 from skimage.measure import label, regionprops
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ldm.data.manifest import FramePair, read_manifest, write_manifest
-from metrics.blocks import ANY_TASK, MAX_OTHER, MIN_AREA, MIN_LEVEL
-from metrics.bootstrap import NUM_DRAWS
+from formats.prepared_folder import FramePair, read_manifest, write_manifest
+from metrics.comparison.bootstrap import NUM_DRAWS
 from metrics.compute_metrics import main
-from metrics.motion import MOTION_THRESHOLD
+from metrics.measures.blocks import ANY_TASK, MAX_OTHER, MIN_AREA, MIN_LEVEL
+from metrics.measures.motion import MOTION_THRESHOLD
 
 SIZE = 256
 GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.predictor import FramePredictor, SamplingOptions
 from ldm.util import instantiate_from_config
+from prediction.predictor import FramePredictor, SamplingOptions
 from stable_diffusion.checkpoint import Checkpoint, load_pretrained
 from stable_diffusion.convert import convert, main, to_published
 from stable_diffusion.published_names import published_average_name

@@ -5,7 +5,7 @@ import torch
 
 from stable_diffusion import diffusers_layout as layout
 from stable_diffusion.diffusers_configs import text_config, unet_config, vae_config
-from stable_diffusion.network_shapes import first_stage_params, text_params, unet_params
+from stable_diffusion.recognise import first_stage_params, text_params, unet_params
 from stable_diffusion.tensor_files import LazyTensor
 
 UNETS = {  # settings that differ in heads, depth, blocks, levels, attention and entry

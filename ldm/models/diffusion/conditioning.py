@@ -1,6 +1,6 @@
 """What the network sees beside the noisy latent, and how training hides parts of it.
 
-Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1. Layer 4: imports ldm.modules.attention for a name.
+Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1. Imports ldm.modules.attention for a name.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from commands.errors import UserError
 from ldm.modules.attention import ProjectedContext
 
 
@@ -51,7 +52,7 @@ def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probabil
         probability: p, at most 1/3.
     """
     if not 0.0 <= probability <= 1.0 / 3.0:
-        raise ValueError(f"conditioning dropout {probability} is outside [0, 1/3].")
+        raise UserError(f"conditioning dropout {probability} is outside [0, 1/3].")
     hide_text = rearrange(u < 2 * probability, "b -> b 1 1")
     hide_frame = rearrange((u >= probability) & (u < 3 * probability), "b -> b 1 1 1")
     text = torch.where(hide_text, null_text.to(cond.crossattn.dtype), cond.crossattn)

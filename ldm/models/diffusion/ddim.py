@@ -1,6 +1,6 @@
 """DDIM: deterministic or partly stochastic sampling in any number of steps.
 
-Source: arXiv 2010.02502, eq. 12 and 16; "trailing" spacing: arXiv 2305.08891, section 3.3. Layer 4: imports
+Source: arXiv 2010.02502, eq. 12 and 16; "trailing" spacing: arXiv 2305.08891, section 3.3. Imports
 the schedule only; sees a callable (x_t, t) -> eps, never a model.
 """
 
@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from commands.errors import UserError
 from ldm.models.diffusion.schedule import NoiseSchedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> eps, all (B, C, H, W) but t (B,)
@@ -31,9 +32,9 @@ def spaced_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
     the noisiest level to the cleanest, rounded: k-diffusion's.
     """
     if not 1 <= steps <= timesteps:
-        raise ValueError(f"{steps} sampling steps: wanted 1 to {timesteps}, the number of noise levels in training.")
+        raise UserError(f"{steps} sampling steps: wanted 1 to {timesteps}, the number of noise levels in training.")
     if spacing not in SPACINGS:
-        raise ValueError(f"spacing '{spacing}' is not one of {', '.join(SPACINGS)}.")
+        raise UserError(f"spacing '{spacing}' is not one of {', '.join(SPACINGS)}.")
     if spacing == "trailing":
         return [(timesteps * (steps - i) + steps // 2) // steps - 1 for i in range(steps)]
     if spacing == "linspace":
@@ -55,7 +56,7 @@ class DDIMSampler:
 
     def __init__(self, schedule: NoiseSchedule, steps: int, eta: float = 0.0, spacing: Spacing = "trailing"):
         if not 0.0 <= eta <= 1.0:
-            raise ValueError(f"eta {eta} is outside [0, 1].")
+            raise UserError(f"eta {eta} is outside [0, 1].")
         self.schedule = schedule
         self.eta = eta
         self.timesteps = spaced_timesteps(schedule.timesteps, steps, spacing)
@@ -77,7 +78,7 @@ class DDIMSampler:
         """
         # Notation, DDIM: a = abar_t, a_prev = abar at the next lower step (1 at the end), sigma = eq. 16.
         if self.eta > 0.0 and generators is None:
-            raise ValueError(f"eta {self.eta} draws noise at every step: pass one generator a sample.")
+            raise UserError(f"eta {self.eta} draws noise at every step: pass one generator a sample.")
         x_t = noise
         one = self.schedule.alphas_cumprod.new_ones(())
         for i in progress(range(len(self.timesteps))):

@@ -2,7 +2,7 @@
 
 Source: DDPM (arXiv 2006.11239), latent diffusion (arXiv 2112.10752), InstructPix2Pix (arXiv 2211.09800); class,
 method and attribute names as in the latent-diffusion repository, so that published weights load without renaming.
-Layer 5: the composition inside ldm. Knows no published weights and no data set, only FrameBatch.
+The composition inside ldm. Knows no published weights and no data set, only FrameBatch.
 """
 
 import logging
@@ -16,13 +16,14 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
+from commands.errors import NotFiniteError, UserError
 from ldm.data.batch import CachedBatch, FrameBatch
 from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
 from ldm.models.diffusion.ddim import spaced_timesteps
 from ldm.models.diffusion.draws import TrainingDraws, draw_training
-from ldm.models.diffusion.fine_tuning import FineTuning
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
-from ldm.models.diffusion.trainable import allow_clipping, make_adamw
+from ldm.models.trained_model import FineTuning
+from ldm.models.trained_parts import allow_clipping, make_adamw
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
 from ldm.modules.losses.frame_loss import FrameTerms
@@ -90,7 +91,7 @@ class DDPM(pl.LightningModule):
     ) -> None:
         super().__init__()
         if parameterization not in ("eps", "x0", "v"):
-            raise ValueError(f"parameterization '{parameterization}' is not one of eps, x0, v.")
+            raise UserError(f"parameterization '{parameterization}' is not one of eps, x0, v.")
         self.parameterization: Parameterization = parameterization
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -266,7 +267,7 @@ class LatentDiffusion(FineTuning, DDPM):
         latent = z / self.scale_factor
         if self.predict_change:
             if context is None:
-                raise ValueError("this model predicts the change: decode_first_stage needs the source latent.")
+                raise UserError("this model predicts the change: decode_first_stage needs the source latent.")
             latent = latent + context
         return self.first_stage_model.decode(latent)
 
@@ -288,7 +289,7 @@ class LatentDiffusion(FineTuning, DDPM):
         factor = self.first_stage_model.downsampling_factor
         height, width = frame.shape[-2:]
         if height % factor or width % factor:
-            raise ValueError(f"frames of {width}x{height}: width and height must be multiples of {factor}.")
+            raise UserError(f"frames of {width}x{height}: width and height must be multiples of {factor}.")
         return self.first_stage_model.latent_channels, height // factor, width // factor
 
     def get_input(
@@ -333,7 +334,7 @@ class LatentDiffusion(FineTuning, DDPM):
         terms = partial(self.frame_terms, t=draws.t, batch=batch, generator=draws.generators[0])
         result = self.p_losses(x_start, cond, draws.t, draws.eps, terms if self.frame_loss is not None else None)
         if not torch.isfinite(result.loss):
-            raise FloatingPointError(f"the loss is {result.loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
+            raise NotFiniteError(f"the loss is {result.loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
         size = len(seeds)
         for name, value in result.parts.items():
             self.log(f"train/{name}", value.detach(), batch_size=size, prog_bar=name == "loss_simple")

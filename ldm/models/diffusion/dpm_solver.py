@@ -1,7 +1,7 @@
 """DPM-Solver++ (2M): a second-order multistep solver, good in 10 to 20 steps.
 
 Source: arXiv 2211.01095, algorithm 2, with the last step of first order (data prediction, midpoint), as diffusers'
-`DPMSolverMultistepScheduler` has it. Layer 4: imports the schedule and ddim's ground; sees a callable.
+`DPMSolverMultistepScheduler` has it. Imports the schedule and ddim's ground; sees a callable.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What chance decides about a training batch, drawn in one place, so that a run can be repeated exactly.
 
-Layer 4: imports torch only.
+Imports torch only.
 """
 
 from dataclasses import dataclass

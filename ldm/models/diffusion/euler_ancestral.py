@@ -1,7 +1,7 @@
 """Euler ancestral sampling: an Euler step down past the next noise level, then fresh noise up to it.
 
 Source: k-diffusion's `sample_euler_ancestral` on its `CompVisDenoiser`, which InstructPix2Pix draws with
-(arXiv 2206.00364, section 4, for the notation). Layer 4: imports the schedule and ddim's ground; sees a callable.
+(arXiv 2206.00364, section 4, for the notation). Imports the schedule and ddim's ground; sees a callable.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from commands.errors import UserError
 from ldm.models.diffusion.ddim import Denoise, Spacing, noise_like_each, spaced_timesteps
 from ldm.models.diffusion.schedule import NoiseSchedule
 
@@ -25,7 +26,7 @@ class EulerAncestralSampler:
 
     def __init__(self, schedule: NoiseSchedule, steps: int, eta: float = 1.0, spacing: Spacing = "trailing"):
         if not 0.0 <= eta <= 1.0:
-            raise ValueError(f"eta {eta} is outside [0, 1].")
+            raise UserError(f"eta {eta} is outside [0, 1].")
         self.schedule = schedule
         self.eta = eta
         self.spacing = spacing
@@ -50,7 +51,7 @@ class EulerAncestralSampler:
         """
         # Notation, k-diffusion: x = x_t / signal, sigma = noise / signal, sigma_down^2 + sigma_up^2 = sigma_next^2.
         if self.eta > 0.0 and generators is None:
-            raise ValueError(f"eta {self.eta} draws noise at every step: pass one generator a sample.")
+            raise UserError(f"eta {self.eta} draws noise at every step: pass one generator a sample.")
         timesteps = torch.tensor(self.timesteps, device=noise.device)
         sigmas = self.schedule.sigma_at(timesteps).tolist() + [0.0]
         x = noise * self._first_scale(sigmas[0])

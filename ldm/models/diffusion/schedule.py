@@ -1,7 +1,7 @@
 """The noise schedule: its tables, and the arithmetic between clean, noisy, noise and velocity.
 
 Source: DDPM (arXiv 2006.11239) for the process, latent-diffusion for the "scaled linear" betas, progressive
-distillation (arXiv 2202.00512) for v. Layer 4: imports torch only; knows no network.
+distillation (arXiv 2202.00512) for v. Imports torch only; knows no network.
 """
 
 from typing import Literal
@@ -11,6 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from commands.errors import UserError
+
 Parameterization = Literal["eps", "x0", "v"]
 
 
@@ -18,7 +20,7 @@ def rescale_terminal(alphas_cumprod: np.ndarray, terminal_signal: float) -> np.n
     """abar (T,) with the first signal rate kept and the last one moved to `terminal_signal`, linearly between."""
     rates = alphas_cumprod**0.5
     if not 0.0 < terminal_signal <= rates[-1]:
-        raise ValueError(f"terminal_signal {terminal_signal} is outside (0, {rates[-1]:.4f}], the rate of the betas.")
+        raise UserError(f"terminal_signal {terminal_signal} is outside (0, {rates[-1]:.4f}], the rate of the betas.")
     return (rates[0] - (rates[0] - rates) * (rates[0] - terminal_signal) / (rates[0] - rates[-1])) ** 2
 
 
@@ -40,7 +42,7 @@ class NoiseSchedule(nn.Module):
     ) -> None:
         super().__init__()
         if not 0.0 < linear_start < linear_end < 1.0:
-            raise ValueError(f"wanted 0 < linear_start < linear_end < 1, got {linear_start} and {linear_end}.")
+            raise UserError(f"wanted 0 < linear_start < linear_end < 1, got {linear_start} and {linear_end}.")
         self.timesteps = timesteps
         betas = np.linspace(linear_start**0.5, linear_end**0.5, timesteps) ** 2
         alphas_cumprod = np.cumprod(1.0 - betas)

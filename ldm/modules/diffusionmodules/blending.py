@@ -1,6 +1,6 @@
 """A U-Net for a camera that stands still: it says where the picture changes, and to what.
 
-Layer 4, ours. Predicting the bare change of a lossless latent asks the network for the exact negative of everything
+Ours. Predicting the bare change of a lossless latent asks the network for the exact negative of everything
 that moves away; a small network leaves its outline there. Here the source frame is taken away by a mask instead, and
 what it hid is there already: the empty scene, one learned picture.
 """
@@ -9,6 +9,7 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
+from commands.errors import UserError
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 # The scene is stored this much smaller than it is: Adam's steps are the learning rate, and pixels lie far apart.
@@ -41,7 +42,7 @@ class BlendingUNet(UNetModel):
         **unet: object,
     ) -> None:
         if in_channels != 2 * out_channels or out_channels % mask_channels:
-            raise ValueError(
+            raise UserError(
                 f"in_channels {in_channels}, out_channels {out_channels}, mask_channels {mask_channels}: wanted 2 C, "
                 "C and a divisor of C."
             )
@@ -58,7 +59,7 @@ class BlendingUNet(UNetModel):
         """
         self._check(x)
         if x.shape[-2:] != self.scene.shape[-2:]:
-            raise ValueError(
+            raise UserError(
                 f"latent of {x.shape[-2]} x {x.shape[-1]}: this network was built for one camera at "
                 f"{self.scene.shape[-2]} x {self.scene.shape[-1]} (latent_size); give frames of the trained resolution."
             )

@@ -1,6 +1,6 @@
 """Encoder and decoder of the first stage: frames to latents and back.
 
-Source: VQGAN (arXiv 2012.09841), table 7, as used by latent diffusion (arXiv 2112.10752). Layer 3: imports
+Source: VQGAN (arXiv 2012.09841), table 7, as used by latent diffusion (arXiv 2112.10752). Imports
 ldm.modules.basic. Attribute names are those of published checkpoints.
 """
 
@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from commands.errors import UserError
 from ldm.modules.basic import CODER_EPS, GroupNorm
 
 
@@ -41,10 +42,10 @@ class CoderConfig:
             if name not in names:
                 close = difflib.get_close_matches(str(name), names, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else "."
-                raise ValueError(f"ddconfig has no entry '{name}'{hint} It takes: {', '.join(names)}.")
+                raise UserError(f"ddconfig has no entry '{name}'{hint} It takes: {', '.join(names)}.")
         absent = [f.name for f in fields(CoderConfig) if f.default is MISSING and f.name not in ddconfig]
         if absent:
-            raise ValueError(f"ddconfig needs {', '.join(absent)}, not given.")
+            raise UserError(f"ddconfig needs {', '.join(absent)}, not given.")
         return CoderConfig(**{str(name): value for name, value in ddconfig.items()})
 
     @property

@@ -1,7 +1,7 @@
 """The denoising U-Net of Stable Diffusion v1 and v2.
 
-Source: ADM (arXiv 2105.05233), appendix A, with the transformers of latent diffusion (arXiv 2112.10752). Layer 3:
-imports ldm.modules.attention and basic. Attribute names are those of published checkpoints.
+Source: ADM (arXiv 2105.05233), appendix A, with the transformers of latent diffusion (arXiv 2112.10752).
+Imports ldm.modules.attention and basic. Attribute names are those of published checkpoints.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from commands.errors import UserError
 from ldm.modules.attention import ProjectedContext, SpatialTransformer
 from ldm.modules.basic import RESIDUAL_EPS, GroupNorm, run_checkpointed, timestep_embedding, zero_module
 
@@ -121,7 +122,7 @@ class UNetModel(nn.Module):
     ):
         super().__init__()
         if (num_heads == -1) == (num_head_channels == -1):
-            raise ValueError(
+            raise UserError(
                 f"num_heads {num_heads} and num_head_channels {num_head_channels}: give exactly one of them, "
                 "num_heads (8 in SD v1) or num_head_channels (64 in SD v2)."
             )
@@ -187,13 +188,13 @@ class UNetModel(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
+            raise UserError(
                 f"the U-Net takes (B, {self.in_channels}, H, W), got {tuple(x.shape)}; "
                 "the channels are the noisy latent's and, where it is concatenated, the source frame's."
             )
         height, width = x.shape[-2:]
         if height % self.downsampling_factor or width % self.downsampling_factor:
-            raise ValueError(
+            raise UserError(
                 f"latent of {height} x {width}: the U-Net halves it {len(bin(self.downsampling_factor)) - 3} times, "
                 f"so both must be multiples of {self.downsampling_factor}."
             )
@@ -218,7 +219,7 @@ class _BlockMaker:
     def transformer(self, channels: int) -> SpatialTransformer:
         heads = self.num_heads if self.num_heads != -1 else channels // self.num_head_channels
         if heads < 1 or channels % heads or self.num_head_channels not in (-1, channels // heads):
-            raise ValueError(
+            raise UserError(
                 f"{channels} channels do not divide into "
                 + (f"{heads} heads." if self.num_head_channels == -1 else f"heads of {self.num_head_channels}.")
             )

@@ -1,6 +1,6 @@
 """What a first stage says about a frame: a normal distribution over latents, or one latent for certain.
 
-Source: VAE (arXiv 1312.6114), appendix B; latent-diffusion for the clamp. Layer 2: imports torch only.
+Source: VAE (arXiv 1312.6114), appendix B; latent-diffusion for the clamp. Imports torch only.
 """
 
 import math
@@ -8,6 +8,8 @@ import math
 import torch
 from einops import reduce
 from torch import Tensor
+
+from commands.errors import UserError
 
 LOGVAR_RANGE = (-30.0, 20.0)  # keeps the variance within float32; autoencoder.py of latent-diffusion
 
@@ -41,7 +43,7 @@ class DiagonalGaussianDistribution:
         if generators is None:
             return self.mean + self.std * torch.randn_like(self.mean)
         if len(generators) != len(self.mean):
-            raise ValueError(f"{len(generators)} generators for {len(self.mean)} samples: pass one a sample.")
+            raise UserError(f"{len(generators)} generators for {len(self.mean)} samples: pass one a sample.")
         draws = [torch.randn(self.mean.shape[1:], generator=g, device=g.device) for g in generators]
         return self.mean + self.std * torch.stack(draws).to(self.mean)
 

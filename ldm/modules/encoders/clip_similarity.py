@@ -1,6 +1,6 @@
 """CLIP's two towers, to judge whether a picture shows a sentence; differentiable in the picture.
 
-Source: CLIP (arXiv 2103.00020), figure 3. Layer 2: imports transformers. Used by the semantic constraint only; weights
+Source: CLIP (arXiv 2103.00020), figure 3. Imports transformers. Used by the semantic constraint only; weights
 come from a file and are in no checkpoint of ours.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from commands.errors import MissingFileError, UserError
 from ldm.modules.encoders.modules import read_clip_tokenizer
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own, in [0, 1]
@@ -65,14 +66,14 @@ class ClipSimilarity(nn.Module):
         if self.weights is None:
             return
         if not Path(self.weights).is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"the semantic constraint needs CLIP's weights, {self.weights} is absent.\n"
                 "Fetch them with: python -m stable_diffusion.weights fetch clip-vit-large-patch14-weights"
             )
         missing, _ = self._hidden[0].load_state_dict(load_file(self.weights), strict=False)
         lost = [name for name in missing if not name.endswith("position_ids")]
         if lost:
-            raise ValueError(f"{self.weights} lacks {len(lost)} of CLIP's tensors, first {lost[0]}.")
+            raise UserError(f"{self.weights} lacks {len(lost)} of CLIP's tensors, first {lost[0]}.")
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "ClipSimilarity":
         self._hidden[0]._apply(fn)  # noqa: SLF001 - as nn.Module does for its children

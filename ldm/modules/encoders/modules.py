@@ -1,7 +1,7 @@
 """Text encoders: instructions to tokens for the U-Net's cross-attention.
 
 Source: CLIP ViT-L/14 (arXiv 2103.00020) for Stable Diffusion v1, OpenCLIP ViT-H/14 (arXiv 2212.07143) for v2, bytes
-(ByT5, arXiv 2105.13626) for a small trained encoder that needs no download. Layer 2: imports transformers, and
+(ByT5, arXiv 2105.13626) for a small trained encoder that needs no download. Imports transformers, and
 open_clip when it is used.
 
 Each takes list[str] and gives (B, max_length, width). A sentence longer than max_length is cut, with a warning.
@@ -16,6 +16,8 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 from transformers import ByT5Tokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from commands.errors import MissingFileError, MissingPackageError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class FrozenCLIPEmbedder(nn.Module):
         if self._tokenizer is None:
             tokenizer = read_clip_tokenizer(self.version)
             if len(tokenizer) > self.vocabulary:
-                raise ValueError(
+                raise UserError(
                     f"the tokenizer '{self.version}' knows {len(tokenizer)} tokens, the text encoder "
                     f"{self.vocabulary}: they do not belong together."
                 )
@@ -129,7 +131,7 @@ def read_clip_tokenizer(version: str) -> CLIPTokenizer:
         # transformers, given a folder without these files, would make an empty tokenizer and say nothing.
         if any(all((place / name).is_file() for name in names) for names in TOKENIZER_FILES):
             return CLIPTokenizer.from_pretrained(str(place), local_files_only=True)
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"CLIP's tokenizer '{version}' is not on this machine: {' and '.join(TOKENIZER_FILES[0])} are wanted in "
         f"{places[1]}/.\nFetch them with: python -m stable_diffusion.weights fetch clip-vit-large-patch14\n"
         f"or copy them from https://huggingface.co/openai/clip-vit-large-patch14 into that folder."
@@ -187,7 +189,7 @@ def _import_open_clip() -> Any:
     try:
         import open_clip  # noqa: PLC0415 - optional, heavy, and needed by SD v2 only
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"SD v2's text encoder needs open_clip, which does not import ({error}).\n"
             "Install it with: pip install open-clip-torch (it needs torchvision of the same release as torch)"
         ) from error

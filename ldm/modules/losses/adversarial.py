@@ -1,7 +1,7 @@
 """An adversary: a PatchGAN discriminator with its own optimiser.
 
 Source: pix2pix (arXiv 1611.07004), appendix 6.1.2; taming-transformers' NLayerDiscriminator, whose architecture and key
-names are kept; hinge loss: arXiv 1705.02894, eq. 11. Layer 3: imports torch only.
+names are kept; hinge loss: arXiv 1705.02894, eq. 11. Imports torch only.
 
 The discriminator steps beside the model's optimiser and not through Lightning. There, two optimisers mean manual
 optimisation, which gives up what a run's config says: Lightning refuses `accumulate_grad_batches` and
@@ -11,7 +11,7 @@ and `step` after its step. So for the discriminator
 - accumulation is the model's: each micro-batch adds its share, one step is made for one of the model's;
 - clipping is not: the clipped norm is of the model's gradient alone, and Adam bounds the adversary's steps;
 - fp16 needs no scaler: its own pass runs outside autocast, in fp32, on the pictures that the model made;
-- a resume is exact: its weights are in the state dict, its moments beside it, see ldm.models.diffusion.fine_tuning.
+- a resume is exact: its weights are in the state dict, its moments beside it, see ldm.models.trained_model.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from commands.errors import UserError
 
 LEAK = 0.2  # slope of the leaky ReLU; DCGAN
 INITIAL_STD = 0.02  # of convolutions and normalisation; pix2pix
@@ -55,7 +57,7 @@ class NLayerDiscriminator(nn.Module):
     def forward(self, frame: Tensor) -> Tensor:
         """(B, input_nc, H, W) in [-1, 1] => (B, 1, h, w) judgements without bound."""
         if min(frame.shape[-2:]) < 2 * self.min_side:
-            raise ValueError(
+            raise UserError(
                 f"the discriminator sees pictures of {frame.shape[-1]}x{frame.shape[-2]}: wanted at least "
                 f"{2 * self.min_side} pixels a side; raise resolution or crop, or lower n_layers."
             )

@@ -7,7 +7,7 @@ Source: afp, eq. 1 (LPIPS + L1); light_future, eq. 2 (perceptual + adversarial);
 where the clean frame can be told at all (arXiv 2411.04873 drops the loss at high noise for the same reason), and of
 those only a random square of the latent; the sum stays over the whole batch, so the weights mean the same. Where a
 tiny decoder is named, `gated` decodes with it instead of the first stage; `exact` never does.
-`python -m metrics.benchmark image_loss` measures how far the gradients agree, and what each mode costs.
+`python -m benchmark image_loss` measures how far the gradients agree, and what each mode costs.
 """
 
 import logging
@@ -19,9 +19,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from commands.errors import UserError
 from ldm.data.batch import FrameBatch
 from ldm.modules.losses.vgg import Hidden
-from ldm.util import ConfigError, instantiate_from_config
+from ldm.util import instantiate_from_config
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,9 @@ class FrameLoss(nn.Module):
     ) -> None:
         super().__init__()
         if mode not in ("exact", "gated"):
-            raise ConfigError(f"frame_loss_config: mode '{mode}' is not one of exact, gated.")
+            raise UserError(f"frame_loss_config: mode '{mode}' is not one of exact, gated.")
         if not 0.0 < share <= 1.0:
-            raise ConfigError(f"frame_loss_config: share {share} is outside (0, 1].")
+            raise UserError(f"frame_loss_config: share {share} is outside (0, 1].")
         self.mode: Mode = mode
         self.share = share
         self.crop = crop
@@ -140,7 +141,7 @@ class FrameLoss(nn.Module):
             return decode
         tiny = self.tiny_decoder.network
         if tiny.downsampling_factor != factor:
-            raise ConfigError(
+            raise UserError(
                 f"frame_loss_config: the tiny decoder enlarges latents {tiny.downsampling_factor} times, this model's "
                 f"first stage {factor} times; leave tiny_decoder_config out."
             )
@@ -171,7 +172,7 @@ def _make(name: str, config: Mapping | None, weight: float) -> nn.Module | None:
     if not weight:
         return None
     if config is None:
-        raise ConfigError(f"frame_loss_config: a weight without its network; give {name}, or set the weight to 0.")
+        raise UserError(f"frame_loss_config: a weight without its network; give {name}, or set the weight to 0.")
     return instantiate_from_config(config, f"frame_loss_config.params.{name}")
 
 

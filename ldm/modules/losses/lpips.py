@@ -1,7 +1,7 @@
 """Distances in the features of VGG16: LPIPS with learned heads, and the plain perceptual loss.
 
 Source: LPIPS, arXiv 1801.03924, eq. 1, heads of version 0.1 as torchmetrics ships them; perceptual loss, arXiv
-1603.08155, section 3.2. Layer 3: imports ldm.modules.losses.vgg. Weights are no part of a model's checkpoint.
+1603.08155, section 3.2. Imports ldm.modules.losses.vgg. Weights are no part of a model's checkpoint.
 """
 
 from collections.abc import Callable

@@ -8,7 +8,7 @@ target, c its instruction, C the set of known instructions, E_I and E_T CLIP's u
     L_keep = sum of |p - s| (1 - M) / max(1, sum of (1 - M)),   M = [max over colours of |y - s| > threshold], grown by
              `margin` pixels: the motion mask, all pixels in [-1, 1].
 
-Layer 3: imports torch only; CLIP comes as a node of the config.
+Imports torch only; CLIP comes as a node of the config.
 """
 
 import logging
@@ -19,7 +19,8 @@ from einops import reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm.util import ConfigError, instantiate_from_config
+from commands.errors import UserError
+from ldm.util import instantiate_from_config
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class SemanticConstraint(nn.Module):
     ) -> None:
         super().__init__()
         if lambda_text and clip_config is None:
-            raise ConfigError("semantic_config: lambda_text needs clip_config; set lambda_text: 0 to go without CLIP.")
+            raise UserError("semantic_config: lambda_text needs clip_config; set lambda_text: 0 to go without CLIP.")
         self.lambda_text = lambda_text
         self.lambda_keep = lambda_keep
         self.threshold = threshold

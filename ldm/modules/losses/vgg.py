@@ -1,6 +1,6 @@
 """VGG16's convolutions, the trunk of perceptual losses, under torchvision's key names.
 
-Source: VGG (arXiv 1409.1556), configuration D. Layer 3: imports torch only; never torchvision.
+Source: VGG (arXiv 1409.1556), configuration D. Imports torch only; never torchvision.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+from commands.errors import MissingFileError, UserError
 
 WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)  # 0: maximum of 2 x 2
 TAPS = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
@@ -96,12 +98,12 @@ def load_trunk(trunk: VggTrunk, weights: str | Path | None) -> None:
                     layer.bias.zero_()
         return
     if not Path(weights).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"the perceptual loss needs VGG16's weights, {weights} is absent.\n"
             "Fetch them with: python -m stable_diffusion.weights fetch vgg16"
         )
     state = torch.load(weights, map_location="cpu", weights_only=True)
     kept = {name: value for name, value in state.items() if name.startswith("features.")}
     if kept.keys() != trunk.state_dict().keys():
-        raise ValueError(f"{weights} holds no VGG16 as torchvision names it; wanted vgg16-397923af.pth.")
+        raise UserError(f"{weights} holds no VGG16 as torchvision names it; wanted vgg16-397923af.pth.")
     trunk.load_state_dict(kept)

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from commands.errors import UserError
 from ldm.callbacks.same_batches import SameBatches
-from ldm.util import ConfigError
 
 
 class Pairs(list):
@@ -50,7 +50,7 @@ def test_other_devices_go_on_if_each_step_sees_the_same_samples(caplog):
     ],
 )
 def test_other_steps_are_refused_with_the_mend(now, mend):
-    with pytest.raises(ConfigError, match="Resume with the same batch size and devices") as error:
+    with pytest.raises(UserError, match="Resume with the same batch size and devices") as error:
         resume(trainer(1, 4), now)
     assert mend in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
 
@@ -65,7 +65,7 @@ def test_other_steps_are_refused_with_the_mend(now, mend):
 )
 def test_another_order_of_the_samples_is_refused_with_the_mend(changed, said):
     """Another seed, more pairs, as many other pairs."""
-    with pytest.raises(ConfigError, match="Resume with the same seed and the same prepared folder") as error:
+    with pytest.raises(UserError, match="Resume with the same seed and the same prepared folder") as error:
         resume(trainer(1, 4), trainer(1, 4, **changed))
     assert said in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
 

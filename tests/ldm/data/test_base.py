@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from commands.errors import UserError
 from ldm.data.base import DataModuleFromConfig
-from ldm.util import ConfigError
 
 
 def make(folder, num_workers=0, **params):
@@ -47,7 +47,7 @@ def test_validation_pairs_come_in_order(pair_folder):
 
 
 def test_an_empty_batch_is_refused(pair_folder):
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(UserError, match="at least 1"):
         DataModuleFromConfig(batch_size=0, seed=1)
 
 

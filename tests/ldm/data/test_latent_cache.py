@@ -4,12 +4,13 @@ import pytest
 import torch
 from PIL import Image
 
+from commands.errors import UserError
 from ldm.data import latent_cache
 from ldm.data.base import DataModuleFromConfig
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check, describe_preprocessing
 from ldm.models.diffusion.draws import draw_training
-from ldm.util import ConfigError, instantiate_from_config
+from ldm.util import instantiate_from_config
 
 KL = {
     "target": "ldm.models.autoencoder.AutoencoderKL",
@@ -91,14 +92,14 @@ def test_a_cache_of_other_weights_is_refused(model, data, tmp_path):
     cache_or_check(model, data, {}, tmp_path / "cache")
     with torch.no_grad():
         next(model.first_stage_model.parameters()).add_(1.0)
-    with pytest.raises(ConfigError, match="made with other encoder weights"):
+    with pytest.raises(UserError, match="made with other encoder weights"):
         cache_or_check(model, data, {}, tmp_path / "cache")
 
 
 def test_a_cache_of_other_preprocessing_is_refused(model, data, tmp_path):
     cache_or_check(model, data, {}, tmp_path / "cache")
     data.resolution = 32
-    with pytest.raises(ConfigError, match="stale: resolution was 16 and is 32"):
+    with pytest.raises(UserError, match="stale: resolution was 16 and is 32"):
         cache_or_check(model, data, {}, tmp_path / "cache")
 
 
@@ -110,7 +111,7 @@ def test_half_a_cache_is_none(model, data, tmp_path):
 
 
 def test_variants_need_augmentation(model, data, tmp_path):
-    with pytest.raises(ConfigError, match="all the same"):
+    with pytest.raises(UserError, match="all the same"):
         build_cache(model, data, {}, tmp_path / "cache", variants=2)
 
 
@@ -132,21 +133,21 @@ def test_a_cache_of_pictures_prepared_again_is_refused(model, data, tmp_path):
     """Same names of pairs, other pixels."""
     cache_or_check(model, data, {}, tmp_path / "cache")
     Image.new("RGB", (16, 16)).save(data.pairs[0].target_path(data.folder))
-    with pytest.raises(ConfigError, match="stale: pictures was .*\n.*Delete that folder"):
+    with pytest.raises(UserError, match="stale: pictures was .*\n.*Delete that folder"):
         cache_or_check(model, data, {}, tmp_path / "cache")
 
 
 def test_a_cache_without_frames_does_not_serve_an_image_loss(model, data, tmp_path):
     cache_or_check(model, data, {}, tmp_path / "cache")
     model.frame_loss = torch.nn.Identity()
-    with pytest.raises(ConfigError, match="made without frames"):
+    with pytest.raises(UserError, match="made without frames"):
         cache_or_check(model, data, {}, tmp_path / "cache")
     cache_or_check(model, data, {}, tmp_path / "other")
     cache_or_check(model, data, {}, tmp_path / "other")
 
 
 def test_a_cache_of_no_variant_is_refused(model, data, tmp_path):
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(UserError, match="at least 1"):
         cache_or_check(model, data, {}, tmp_path / "cache", variants=0)
     assert not (tmp_path / "cache").exists()
 

@@ -155,7 +155,7 @@ def test_the_full_size_model_has_the_published_parameter_counts():
     """U-Net 859,532,484 with the four extra input channels; VAE and CLIP as in SD v1.5."""
     from pathlib import Path
 
-    from ldm.config import compose
+    from ldm.training.config import compose
 
     config = compose([Path(__file__).resolve().parents[4] / "configs" / "train.yaml"])
     with torch.device("meta"):

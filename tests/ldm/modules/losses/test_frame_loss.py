@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from commands.errors import UserError
 from ldm.models.tiny_autoencoder import TinyDecoder, to_published
 from ldm.modules.losses.frame_loss import FrameLoss, choose_rows, choose_window, cut
-from ldm.util import ConfigError
 
 LPIPS = {"target": "ldm.modules.losses.lpips.LPIPS", "params": {"weights": None}}
 ADVERSARY = {
@@ -117,7 +117,7 @@ def test_a_gradient_by_differences(batch):
     ],
 )
 def test_wrong_settings_are_said(params, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         FrameLoss(**params)
 
 
@@ -177,5 +177,5 @@ def test_the_tiny_decoder_is_no_part_of_a_checkpoint_and_moves_along(tiny):
 
 def test_a_tiny_decoder_of_another_first_stage_is_said(tiny):
     loss = FrameLoss("gated", lambda_l1=1.0, tiny_decoder_config=tiny[0])
-    with pytest.raises(ConfigError, match="8 times, this model's first stage 4 times"):
+    with pytest.raises(UserError, match="8 times, this model's first stage 4 times"):
         loss(torch.zeros(4, 4, 4, 4), refuse, T, wide_batch(factor=4), generator(), 0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from commands.errors import UserError
 from ldm.modules.losses.semantic import SemanticConstraint, agreement, motion_mask, preservation
-from ldm.util import ConfigError
 
 
 class Colours(nn.Module):
@@ -82,5 +82,5 @@ def test_terms_are_weighted_and_switched():
 
 
 def test_a_text_term_without_clip_is_refused():
-    with pytest.raises(ConfigError, match="needs clip_config"):
+    with pytest.raises(UserError, match="needs clip_config"):
         SemanticConstraint(1.0, 1.0, 0.1, 1)

@@ -1,0 +1,42 @@
+"""Processes that work in parallel and never outlive the command that started them. Standard library only."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+
+
+def available_cores() -> int:
+    """Cores that this process may use: those of its affinity, or all where the system has no such thing (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_pool(workers: int) -> ProcessPoolExecutor:
+    """Pool of fresh processes (a fork would copy the progress bar's thread and open files in an undefined state).
+
+    A killed command would leave the pool's processes behind, waiting for ever, or still writing where the repeated
+    command writes too; so each ends itself when its parent is gone.
+    """
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process writes what a run writes once: config, folder, W&B id.
+
+    Told before Lightning knows the ranks, by torchrun's RANK, srun's SLURM_PROCID, or Lightning's LOCAL_RANK.
+    """
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in environment:
+            return int(environment[name]) == 0
+    return all(int(environment.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))

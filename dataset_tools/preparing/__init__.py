@@ -1,0 +1,1 @@
+"""Episodes to a prepared folder: pairing, splits, sentences, plan, conversion."""

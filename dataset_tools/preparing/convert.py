@@ -1,0 +1,230 @@
+"""Episodes => prepared folder: convert episode by episode, then finish.
+
+    plan = plan_folder(episodes, options, roots)       pure: dataset_tools.preparing.plan
+    convert_part(plan.parts[k], folder, options)       stateless per episode: pictures, then .parts/<k>.json
+    finish_folder(plan, folder, options)               all parts there => seeds.json, dataset.json, index.jsonl
+
+A part file is written last: an episode that has one is whole, any other is begun anew. That is all that resuming
+needs, after a kill at any moment, with any number of workers, on one machine or on many.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from commands.errors import UserError
+from dataset_tools.episode import Episode
+from dataset_tools.pictures import check_frame, encode_picture, resize_picture
+from dataset_tools.preparing.plan import Options, Part, Plan, describe
+from dataset_tools.preparing.source_stamp import PARTS, stamp_sources
+from formats.atomic import write_json, write_text
+from formats.prepared_folder import FramePair, write_manifest
+
+MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is removed when it is whole
+
+
+def convert_part(part: Part, folder: Path, options: Options) -> None:
+    """Write the pictures and sentences of one episode, then its part file. Safe to repeat.
+
+    Raises:
+        UserError: if a frame is damaged or of another size than the first.
+    """
+    pairs = part.pairs
+    if options.drop_static:
+        motions = measure_motions(part.episode, pairs)
+        pairs = tuple(pair for pair, motion in zip(pairs, motions, strict=True) if motion >= options.drop_static)
+    wanted: dict[int, list[Path]] = {}
+    for pair in part.pairs:
+        shutil.rmtree(folder / pair.sample, ignore_errors=True)
+    for pair in pairs:
+        sample = folder / pair.sample
+        sample.mkdir(parents=True)
+        (sample / "prompt.json").write_text(
+            json.dumps({"edit": pair.instruction}, ensure_ascii=False), encoding="utf-8"
+        )
+        wanted.setdefault(pair.source_index, []).append(pair.source_path(folder))
+        wanted.setdefault(pair.target_index, []).append(pair.target_path(folder))
+    digests = _write_frames(part.episode, wanted, options)
+    lines = [{"pair": vars(pair), "digest": [digests[pair.source_index], digests[pair.target_index]]} for pair in pairs]
+    write_text(part_file(folder, part), json.dumps({"pairs": lines, "dropped": len(part.pairs) - len(pairs)}))
+
+
+def measure_motions(episode: Episode, pairs: Sequence[FramePair]) -> list[float]:
+    """Mean of |target - source| over pixels and channels of each pair, in 0..255; every frame is read once."""
+    targets = {index: [p for p in pairs if p.target_index == index] for index in {p.target_index for p in pairs}}
+    last_use = {pair.source_index: pair.target_index for pair in sorted(pairs, key=lambda pair: pair.target_index)}
+    kept: dict[int, np.ndarray] = {}
+    motions: dict[str, float] = {}
+    for index in sorted(targets.keys() | last_use.keys()):
+        frame = episode.read_frame(index).astype(np.int16)
+        for pair in targets.get(index, ()):
+            motions[pair.pair_id] = float(np.abs(frame - kept[pair.source_index]).mean())
+        kept = {source: pixels for source, pixels in kept.items() if last_use[source] > index}
+        if index in last_use:
+            kept[index] = frame
+    return [motions[pair.pair_id] for pair in pairs]
+
+
+def part_file(folder: Path, part: Part) -> Path:
+    """Where a converted episode is recorded."""
+    return folder / PARTS / f"{part.position:07d}.json"
+
+
+def pending_parts(plan: Plan, folder: Path) -> list[Part]:
+    """Parts that are not converted yet."""
+    return [part for part in plan.parts if not part_file(folder, part).is_file()]
+
+
+def open_folder(plan: Plan, folder: Path) -> bool:
+    """Begin, or go on with, a prepared folder; True if it is whole already.
+
+    Raises:
+        UserError: if the folder holds something else, or was made from files that have changed since.
+    """
+    marker = folder / MARKER
+    stamp = stamp_sources(_source_files(plan))
+    if (folder / "index.jsonl").is_file():
+        whole = _recorded(folder / "dataset.json")
+        if whole.get("fingerprint") != plan.fingerprint:
+            raise UserError(
+                f"{folder} holds a data set made from other episodes or options; delete it or choose another --output."
+            )
+        _check_sources(whole, stamp, folder)
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
+        return True
+    begun = _recorded(marker)
+    if marker.is_file() and begun.get("fingerprint") != plan.fingerprint:
+        raise UserError(f"{folder} was begun from other episodes or options; delete it or choose another --output.")
+    _check_sources(begun, stamp, folder)
+    if not marker.is_file() and folder.is_dir() and any(child.name != PARTS for child in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and no prepared folder; choose another --output.")
+    write_json(marker, {"fingerprint": plan.fingerprint, "parts": len(plan.parts), "sources_sha256": stamp})
+    return False
+
+
+def _source_files(plan: Plan) -> Iterator[Path]:
+    """Where each episode was recorded, and the video that it is read from where that lies elsewhere."""
+    for part in plan.parts:
+        yield part.episode.source
+        if (path := getattr(part.episode.read_frame, "path", None)) is not None:
+            yield path
+
+
+def _check_sources(recorded: dict, stamp: str, folder: Path) -> None:
+    if recorded.get("sources_sha256") not in (None, stamp):  # folders made before it was recorded stay valid
+        raise UserError(
+            f"the episodes' files have changed since {folder} was made from them; delete it or choose another --output."
+        )
+
+
+def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
+    """Write the manifest from the part files, then remove them; returns what dataset.json says.
+
+    Raises:
+        UserError: if episodes are still to be converted.
+    """
+    missing = pending_parts(plan, folder)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(plan.parts)} episodes are not converted yet, the first is "
+            f"{missing[0].episode.source}; run the command again without --merge."
+        )
+    content = hashlib.sha256()
+    pairs: list[FramePair] = []
+    dropped = 0
+    for part in plan.parts:
+        record = json.loads(part_file(folder, part).read_text(encoding="utf-8"))
+        dropped += record["dropped"]
+        for line in record["pairs"]:
+            pairs.append(FramePair(**line["pair"]))
+            content.update(json.dumps(line, sort_keys=True).encode("utf-8"))
+    if not pairs:
+        raise UserError(f"all {dropped} pairs are static; lower --drop-static.")
+    whole = {
+        "tool": "dataset_tools.prepare_dataset",
+        "version": _tool_version(),
+        "fingerprint": plan.fingerprint,
+        "sources_sha256": _recorded(folder / MARKER).get("sources_sha256"),
+        "content_sha256": content.hexdigest(),
+        "pairs": len(pairs),
+        "counts": count_pairs(pairs),
+        "skipped_without_target": plan.skipped,
+        "dropped_static": dropped,
+        "split": options.split.kind,
+        "options": describe(options),
+        "sources": _describe_sources(plan),
+    }
+    write_manifest(folder, pairs, whole)
+    shutil.rmtree(folder / PARTS)
+    return whole
+
+
+def count_pairs(pairs: Sequence[FramePair]) -> dict[str, dict[str, int]]:
+    """Task => split => number of pairs."""
+    counts = Counter((pair.task or "unknown", pair.split or "none") for pair in pairs)
+    table: dict[str, dict[str, int]] = {}
+    for (task, split), number in sorted(counts.items()):
+        table.setdefault(task, {})[split] = number
+    return table
+
+
+def _write_frames(episode: Episode, wanted: dict[int, list[Path]], options: Options) -> dict[int, str]:
+    """Encode each wanted frame once, write it to its first place, link it to the others; frame => SHA-256."""
+    digests = {}
+    shape = None
+    for index in sorted(wanted):
+        frame = check_frame(episode.read_frame(index), where=f"frame {index} of {episode.source}")
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise UserError(
+                f"frame {index} of {episode.source} is {frame.shape[1]}x{frame.shape[0]}, others are "
+                f"{shape[1]}x{shape[0]}; an episode has one frame size, so remove this episode."
+            )
+        content = encode_picture(resize_picture(frame, options.size), options.picture_format, options.quality)
+        digests[index] = hashlib.sha256(content).hexdigest()
+        first, *others = wanted[index]
+        first.write_bytes(content)
+        for other in others:
+            _link(first, other, content)
+    return digests
+
+
+def _link(existing: Path, other: Path, content: bytes) -> None:
+    try:
+        os.link(existing, other)
+    except OSError:  # no hard links on this file system, or too many to one file
+        other.write_bytes(content)
+
+
+def _tool_version() -> str:
+    try:
+        return metadata.version("frame-prediction")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _recorded(path: Path) -> dict:
+    """What dataset.json or the marker says; empty where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _describe_sources(plan: Plan) -> dict[str, dict]:
+    table: dict[str, dict] = {}
+    for part in plan.parts:
+        episode = part.episode
+        entry = table.setdefault(
+            episode.task, {"episodes": 0, "frames": 0, "camera": episode.camera, "save_freq": episode.save_freq}
+        )
+        entry["episodes"] += 1
+        entry["frames"] += episode.length
+    return table

@@ -1,0 +1,60 @@
+"""Unpickling that can only make numpy arrays and plain Python containers. Numpy only.
+
+A pickle is a program. RoboTwin's pickles call three numpy names (checked with pickletools on real files), so a
+reader that refuses every other name cannot be made to run anything.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy._core import multiarray, numeric
+
+from commands.errors import UserError
+
+ALLOWED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # numpy 1
+    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,  # numpy 2
+    ("numpy.core.numeric", "_frombuffer"): numeric._frombuffer,  # protocol 5, numpy 1
+    ("numpy._core.numeric", "_frombuffer"): numeric._frombuffer,  # protocol 5, numpy 2
+}
+
+
+class RefusedPickleError(pickle.UnpicklingError):
+    """A pickle that asks for a name outside the allow-list."""
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Unpickler of numpy arrays, numbers, strings, lists and dicts; nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The allowed object of that name."""
+        try:
+            return ALLOWED[module, name]
+        except KeyError:
+            raise RefusedPickleError(f"{module}.{name}") from None
+
+
+def read_pickle(path: Path) -> Any:
+    """Content of a pickle of numpy arrays and plain containers.
+
+    Raises:
+        UserError: if the file is absent, damaged, or asks for anything but numpy arrays.
+    """
+    try:
+        with open(path, "rb") as file:
+            return ArrayUnpickler(file).load()
+    except RefusedPickleError as error:
+        raise UserError(
+            f"{path} asks to load '{error}', which numpy arrays do not need: refused, nothing was run. "
+            f"Take episodes only from a source you trust, or delete this file."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(
+            f"{path} is not a whole pickle ({type(error).__name__}: {error}); copy or record the episode again."
+        ) from error

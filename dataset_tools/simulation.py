@@ -1,0 +1,234 @@
+"""Plans episodes, plays them in several processes, and can stop and go on.
+
+Episode i of a task tries the seeds first_seed + 1000 i, + 1, + 2, ... until one succeeds. So an episode depends on its
+number alone, not on the number of workers, nor on what was done before an interruption.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.errors import UserError
+from dataset_tools.writers.robotwin import write_hdf5_episode, write_instructions, write_pkl_episode
+from formats.atomic import write_json, write_text
+from simulator.engine import require_renderer
+from simulator.recorder import render, simulate
+from simulator.tasks import TASKS
+
+SEEDS_PER_EPISODE = 1000
+MOST_ATTEMPTS = 50  # measured: one attempt nearly always does, so fifty failures mean that something is broken
+LARGEST_FIRST_SEED = SEEDS_PER_EPISODE - MOST_ATTEMPTS  # beyond, episode i would try the seeds of episode i + 1
+LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
+LARGEST_SAVE_FREQ = 500  # 2 seconds between frames
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all episodes of a folder share."""
+
+    output: Path
+    layout: str
+    save_freq: int  # steps of 1/250 s per saved frame
+    cameras: tuple[str, ...]
+    first_seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One episode to make."""
+
+    task: str
+    episode: int
+
+
+@dataclass(frozen=True)
+class EpisodeReport:
+    """One episode made."""
+
+    job: Job
+    seed: int
+    num_frames: int
+    failed_attempts: int
+    seconds: float
+
+
+def plan_jobs(tasks: Sequence[str], first_episode: int, num_episodes: int) -> list[Job]:
+    """All episodes, task by task in turn, so that an interrupted run holds every task."""
+    return [Job(task, episode) for episode in range(first_episode, first_episode + num_episodes) for task in tasks]
+
+
+def unfinished_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
+    """Those jobs whose episode is not in the output folder yet; refuses a folder made with other settings."""
+    tasks = {job.task for job in jobs}
+    records = {task: _read_records(record_path(settings, task)) for task in tasks}
+    wanted = _shared_settings(settings)
+    for task, entries in records.items():
+        for name, entry in entries.items():
+            found = {key: entry.get(key) for key in wanted}
+            if found != wanted:
+                raise UserError(
+                    f"{record_path(settings, task)} holds {name} made with {found}, but {wanted} was asked for:"
+                    " choose another --output, or the same settings"
+                )
+    return [
+        job
+        for job in jobs
+        if _record_name(job.episode) not in records[job.task] or not episode_path(settings, job).exists()
+    ]
+
+
+def generate(jobs: Sequence[Job], settings: Settings, workers: int) -> Iterator[EpisodeReport]:
+    """Make the episodes and yield each as it is finished and recorded; order depends on the workers, content does not.
+
+    Raises:
+        RendererUnavailable: before any physics, where no OpenGL can draw.
+    """
+    if not jobs:
+        return
+    require_renderer()
+    if workers == 1:
+        for job in jobs:
+            report = make_episode(job, settings)
+            record_episode(report, settings)
+            yield report
+        return
+    with _open_pool(min(workers, len(jobs))) as pool:
+        pending: set[Future] = {pool.submit(make_episode, job, settings) for job in jobs}
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                report = future.result()
+                record_episode(report, settings)
+                yield report
+
+
+def make_episode(job: Job, settings: Settings) -> EpisodeReport:
+    """Try seeds until one succeeds, draw it, write it."""
+    start = time.monotonic()
+    first = settings.first_seed + SEEDS_PER_EPISODE * job.episode
+    for attempt in range(MOST_ATTEMPTS):
+        seed = first + attempt
+        trajectory = simulate(job.task, seed, settings.save_freq)
+        if trajectory.success:
+            break
+        log.debug("%s episode %d: seed %d failed", job.task, job.episode, seed)
+    else:
+        raise RuntimeError(
+            f"{job.task} episode {job.episode}: seeds {first} to {first + MOST_ATTEMPTS - 1} all failed, one success"
+            " was wanted; choose another --first-seed"
+        )
+
+    footage = render(trajectory, settings.cameras)
+    path = episode_path(settings, job)
+    motion = {"endposes": trajectory.endposes, "views": footage.views}
+    if settings.layout == "pkl":
+        write_pkl_episode(path, footage.frames, trajectory.states, **motion)
+    else:
+        task = TASKS[job.task]
+        sentences = path.parent.parent / "instructions" / f"{path.stem}.json"
+        write_instructions(sentences, list(task.instructions), list(task.unseen_instructions))
+        attributes = {"save_freq": settings.save_freq, "task": job.task, "seed": seed, "source": "simulator"}
+        write_hdf5_episode(path, footage.frames, trajectory.states, **motion, attributes=attributes)
+    return EpisodeReport(job, seed, len(trajectory.qpos), attempt, time.monotonic() - start)
+
+
+def record_episode(report: EpisodeReport, settings: Settings) -> None:
+    """Enter a finished episode into scene_info.json and, for hdf5, seed.txt. Only one process may do so."""
+    path = record_path(settings, report.job.task)
+    records = _read_records(path)
+    records[_record_name(report.job.episode)] = {
+        "seed": report.seed,
+        "frames": report.num_frames,
+        "failed_attempts": report.failed_attempts,
+        **_shared_settings(settings),
+    }
+    records = dict(sorted(records.items(), key=lambda item: int(item[0].removeprefix("episode_"))))
+    write_json(path, records)
+    if settings.layout == "hdf5":
+        write_text(path.with_name("seed.txt"), " ".join(str(entry["seed"]) for entry in records.values()) + "\n")
+
+
+def task_folder(settings: Settings, task: str) -> Path:
+    """Where RoboTwin keeps a task: `<task>/demo_clean` in 2.0, `<task>_D435_pkl` in 1.0."""
+    if settings.layout == "pkl":
+        return settings.output / f"{task}_D435_pkl"
+    return settings.output / task / "demo_clean"
+
+
+def episode_path(settings: Settings, job: Job) -> Path:
+    """The episode's folder (pkl) or file (hdf5)."""
+    folder = task_folder(settings, job.task)
+    if settings.layout == "pkl":
+        return folder / f"episode{job.episode}"
+    return folder / "data" / f"episode{job.episode}.hdf5"
+
+
+def record_path(settings: Settings, task: str) -> Path:
+    """The file that lists a task's finished episodes."""
+    return task_folder(settings, task) / "scene_info.json"
+
+
+def _shared_settings(settings: Settings) -> dict[str, object]:
+    return {
+        "save_freq": settings.save_freq,
+        "cameras": list(settings.cameras),
+        "first_seed": settings.first_seed,
+        "source": "simulator",
+    }
+
+
+def _record_name(episode: int) -> str:
+    return f"episode_{episode}"
+
+
+def _read_records(path: Path) -> dict[str, dict]:
+    if not path.exists():
+        return {}
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON ({error}): delete it, and its episodes are made again") from error
+    if not all(re.fullmatch(r"episode_\d+", name) and isinstance(entry, dict) for name, entry in records.items()):
+        raise UserError(f"{path} was not written by the simulator: choose another --output")
+    return records
+
+
+@contextmanager
+def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool that is stopped at once when the caller leaves early; whole files only, so nothing is lost but time."""
+    strangers = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        yield pool
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - strangers:
+            worker.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even where it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

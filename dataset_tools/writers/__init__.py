@@ -1,0 +1,1 @@
+"""Writers: episodes to RoboTwin's and LeRobot's layouts."""

@@ -1,0 +1,115 @@
+"""Run folders, logs/<time>_<name>/{config.yaml, checkpoints/, images/, metrics.csv}."""
+
+import logging
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from commands.errors import UserError
+from commands.processes import is_first_process
+from formats.atomic import write_text
+
+log = logging.getLogger(__name__)
+
+RUN_VARIABLE = "FRAME_PREDICTION_RUN"  # tells the name to processes that Lightning starts for further GPUs
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run keeps what it makes."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The composed config; a valid `--base`."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """last.ckpt and best.ckpt."""
+        return self.path / "checkpoints"
+
+    @property
+    def images(self) -> Path:
+        """Picture grids made while training."""
+        return self.path / "images"
+
+
+def new_run(logdir: Path, name: str, postfix: str = "") -> RunFolder:
+    """A folder named by time; the same in all processes that Lightning starts.
+
+    Those that torchrun or srun start may read the clock a second apart; only the first of them writes.
+    """
+    if RUN_VARIABLE not in os.environ:
+        stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        os.environ[RUN_VARIABLE] = str(Path(logdir) / f"{stamp}_{name}{postfix}")
+    return RunFolder(Path(os.environ[RUN_VARIABLE]))
+
+
+def find_run(resume: Path) -> tuple[RunFolder, Path]:
+    """Run folder and checkpoint that `--resume` means: a run folder, or a file in its checkpoints/.
+
+    In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken; in place of one that is half-written, the newest
+    whole one beside it, which is said.
+
+    Raises:
+        UserError: if there is nothing to resume.
+    """
+    resume = Path(resume)
+    if resume.is_file():
+        run = RunFolder(resume.resolve().parent.parent)
+        return run, _whole_or_previous(resume, run)
+    run = RunFolder(resume)
+    if not resume.is_dir():
+        raise UserError(f"--resume {resume}: there is no such run folder or checkpoint.")
+    found = sorted(run.checkpoints.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(
+            f"--resume {resume}: {run.checkpoints} holds no last.ckpt; the run saved nothing to go on from."
+        )
+    return run, _whole_or_previous(found[-1], run)
+
+
+def _whole_or_previous(checkpoint: Path, run: RunFolder) -> Path:
+    """The checkpoint, or the newest whole one of the run where it is cut short."""
+    others = sorted(run.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    whole = next((path for path in (checkpoint, *others) if zipfile.is_zipfile(path)), None)
+    if whole is None:
+        raise UserError(f"--resume: {checkpoint} is half-written, and {run.checkpoints} holds no whole checkpoint.")
+    if whole != checkpoint:
+        log.warning("%s is half-written; going on from the previous one, %s.", checkpoint, whole)
+    return whole
+
+
+def set_aside_metrics(run: RunFolder) -> Path | None:
+    """Keep the metrics of the part before a resume: metrics.csv => metrics-000.csv, metrics-001.csv, ...; its name."""
+    metrics = run.path / "metrics.csv"
+    if not metrics.is_file():
+        return None
+    number = len(list(run.path.glob("metrics-*.csv")))
+    return metrics.rename(run.path / f"metrics-{number:03d}.csv")
+
+
+@contextmanager
+def refused_resume_undone(run: RunFolder, *, resuming: bool) -> Iterator[None]:
+    """Around a run: config and metrics stay as they were if its resume is refused, as from another recipe's checkpoint.
+
+    Inside the block the config may be written over and the metrics be set aside.
+    """
+    before = run.config.read_text(encoding="utf-8") if resuming and run.config.is_file() else None
+    kept = set(run.path.glob("metrics-*.csv"))
+    try:
+        yield
+    except ValueError:
+        metrics = run.path / "metrics.csv"
+        aside = sorted(set(run.path.glob("metrics-*.csv")) - kept)
+        if before is not None and is_first_process() and not metrics.exists():  # no step was made
+            write_text(run.config, before)
+            for path in aside:
+                path.rename(metrics)
+        raise

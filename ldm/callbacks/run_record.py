@@ -1,0 +1,69 @@
+"""run.json: what made this run, so that its numbers can be traced."""
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from formats.atomic import write_json
+from formats.provenance import read_commit
+
+
+def describe_device(device: torch.device) -> str:
+    """Name of a device as a reader knows it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+class RunFacts(pl.Callback):
+    """Keeps run.json: commands, commits, devices, versions, optimiser steps, samples and seconds of training.
+
+    A resumed run adds a part to the list; seconds are those inside `fit`, validation included.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / "run.json"
+        self._parts: list[dict] = []
+        self._since = 0.0
+        self._first_step = 0
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a part."""
+        earlier = json.loads(self.path.read_text(encoding="utf-8"))["parts"] if self.path.is_file() else []
+        self._since, self._first_step = time.monotonic(), trainer.global_step
+        part = {
+            "command": "python " + " ".join(sys.argv),
+            "commit": read_commit(),
+            "device": describe_device(pl_module.device),
+            "num_devices": trainer.world_size,
+            "precision": str(trainer.precision),
+            "torch": torch.__version__,
+            "pytorch_lightning": pl.__version__,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        }
+        self._parts = [*earlier, part]
+        self._write(trainer)
+
+    @rank_zero_only
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
+        """The file is as old as the last checkpoint, also after a kill -9."""
+        if self._parts:
+            self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        self._parts[-1] |= {
+            "first_step": self._first_step,
+            "last_step": trainer.global_step,
+            "seconds": round(time.monotonic() - self._since, 1),
+        }
+        write_json(self.path, {"steps": trainer.global_step, "parts": self._parts})

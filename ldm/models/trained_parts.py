@@ -1,0 +1,180 @@
+"""Which parameters of the U-Net train: all of them, its attention, or low-rank additions (LoRA).
+
+Source: LoRA (arXiv 2106.09685), eq. 3; light_future, section 4.3. Imports torch only.
+
+The first convolution trains in every choice but LoRA with `first_convolution: false`: from Stable Diffusion's weights
+its four new input channels start at zero, and frozen there the network would never see the source frame.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from commands.errors import UserError
+
+Parts = Literal["all", "cross-attention", "light_future", "lora"]
+CROSS_ATTENTION = r"\.attn2\."
+SELF_ATTENTION_PROJECTIONS = r"\.attn1\.to_(q|v)\."  # the "part of self-attention": what LoRA's paper adapts too
+FIRST_CONVOLUTION = r"input_blocks\.0\.0\."
+UNSCALES_BY_ITSELF = "_step_supports_amp_scaling"  # what torch's GradScaler and Lightning ask an optimiser
+ATTENTION_LAYERS = re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)$")
+
+
+class LoraLinear(nn.Linear):
+    """A frozen linear layer W with a trained low-rank addition: y = W x + (alpha / r) B A x.
+
+    Args:
+        base: the layer; its weight and bias are shared, not copied.
+        rank: r.
+        alpha: scale of the addition, over r.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+        self.scale = alpha / rank
+        like = {"dtype": base.weight.dtype, "device": base.weight.device}
+        self.lora_down = nn.Parameter(torch.empty(rank, self.in_features, **like))  # A
+        self.lora_up = nn.Parameter(torch.zeros(self.out_features, rank, **like))  # B
+        nn.init.kaiming_uniform_(self.lora_down, a=5**0.5)  # B is zero, so nothing changes at first
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) => (..., out_features)."""
+        return super().forward(x) + self.scale * F.linear(F.linear(x, self.lora_down), self.lora_up)
+
+    def merged(self) -> Tensor:
+        """(out, in) weight of the plain layer that does the same: W + (alpha / r) B A."""
+        return self.weight.detach() + self.scale * (self.lora_up.detach() @ self.lora_down.detach())
+
+
+class TrainedParts:
+    """A choice of what trains in a U-Net; everything else is frozen.
+
+    Args:
+        parts: `all`; `cross-attention`; `light_future`: cross-attention, queries and values of self-attention, and
+            the last `last_encoder_blocks` blocks of the descending half, the part that encodes the source frame beside
+            the noise (the paper's "image encoder" is ambiguous: a VAE whose encoder moves would move its own targets
+            and make cached latents stale, so the VAE stays frozen); `lora`: additions to all attention layers.
+        last_encoder_blocks: see light_future.
+        rank, alpha: of LoRA.
+        first_convolution: train it beside LoRA's additions; wanted when it has just been widened.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        last_encoder_blocks: int = 0,
+        rank: int | None = None,
+        alpha: float | None = None,
+        *,
+        first_convolution: bool = True,
+    ):
+        if parts not in get_args(Parts):
+            raise UserError(f"trainable_config: parts '{parts}' is not one of {', '.join(get_args(Parts))}.")
+        if parts == "lora" and not rank:
+            raise UserError("trainable_config: LoRA needs a rank, such as rank: 8.")
+        self.parts: Parts = parts
+        self.last_encoder_blocks = last_encoder_blocks
+        self.rank = rank or 0
+        self.alpha = float(alpha if alpha is not None else self.rank)
+        self.first_convolution = first_convolution
+
+    def select(self, unet: nn.Module) -> None:
+        """Freeze what does not train. Before the optimiser is made; a second call changes nothing."""
+        if self.parts == "all":
+            unet.requires_grad_(True)
+            return
+        unet.requires_grad_(False)
+        chosen = re.compile("|".join(self._patterns(unet)) or "$^")
+        for name, parameter in unet.named_parameters():
+            parameter.requires_grad_(bool(chosen.search(name)))
+
+    def _patterns(self, unet: nn.Module) -> list[str]:
+        """Regular expressions of the names that train."""
+        first = [f"^{FIRST_CONVOLUTION}"] if self.first_convolution else []
+        if self.parts == "lora":
+            return [*first, r"\.lora_(up|down)$"]
+        if self.parts == "cross-attention":
+            return [*first, CROSS_ATTENTION]
+        num = len(unet.input_blocks)
+        last = [rf"^input_blocks\.{i}\." for i in range(num - self.last_encoder_blocks, num)]
+        return [*first, CROSS_ATTENTION, SELF_ATTENTION_PROJECTIONS, *last]
+
+    def add_adapters(self, unet: nn.Module) -> None:
+        """Put LoRA's additions into a U-Net that has its weights; nothing where they are or where none are wanted."""
+        if self.parts != "lora":
+            return
+        for parent, child, layer in list(_attention_layers(unet)):
+            if not isinstance(layer, LoraLinear):
+                setattr(parent, child, LoraLinear(layer, self.rank, self.alpha))
+
+
+def _attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """(parent, name in it, layer) of each linear layer of each attention."""
+    for name, layer in unet.named_modules():
+        if ATTENTION_LAYERS.search(name):
+            parent, _, child = name.rpartition(".")
+            yield unet.get_submodule(parent), child, layer
+
+
+def merge_adapters(network: nn.Module, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Make a state dict plain: the additions of `network` go into its weights; returns what was taken out.
+
+    Args:
+        network: holds LoraLinear layers.
+        state: a state dict in which the network's names begin with `prefix`; changed in place.
+        prefix: with its dot.
+
+    Returns:
+        Unmerged weights and additions by name, as a resumed run wants them back.
+    """
+    taken = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, LoraLinear):
+            path = f"{prefix}{name}."
+            for part in ("lora_up", "lora_down"):
+                taken[path + part] = state.pop(path + part)
+            taken[path + "weight"] = state[path + "weight"]
+            state[path + "weight"] = layer.merged()
+    return taken
+
+
+def make_adamw(
+    parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, bits: int
+) -> torch.optim.Optimizer:
+    """AdamW, fused; with 8 bits bitsandbytes', whose moments take a quarter of the memory.
+
+    Raises:
+        UserError: if 8 bits are asked for and bitsandbytes is not installed.
+    """
+    if bits == 32:
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    if bits != 8:
+        raise UserError(f"model.params.optimizer_bits: {bits} is not one of 8, 32.")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise UserError(
+            "model.params.optimizer_bits: 8 needs bitsandbytes and a CUDA GPU.\n"
+            "Install it with: pip install bitsandbytes, or set model.params.optimizer_bits=32"
+        ) from error
+    return AdamW8bit(parameters, lr=learning_rate, weight_decay=weight_decay)
+
+
+def allow_clipping(optimizer: torch.optim.Optimizer, trainer: object | None) -> None:
+    """Where a trainer clips gradients, they are unscaled before a fused step instead of in it.
+
+    A fused AdamW says that it takes out the loss scale of mixed precision by itself, in the step, which is too late to
+    clip; Lightning refuses it. Without that word the scale is taken out first and the step stays fused.
+
+    Args:
+        optimizer: of `make_adamw`.
+        trainer: Lightning's, or None outside a run.
+    """
+    if trainer is not None and trainer.gradient_clip_val and hasattr(optimizer, UNSCALES_BY_ITSELF):
+        setattr(optimizer, UNSCALES_BY_ITSELF, False)

@@ -1,0 +1,1 @@
+"""A training run: its config, its checks, the dry run, the launcher."""

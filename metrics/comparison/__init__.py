@@ -1,0 +1,1 @@
+"""A comparison: pairs, predictions, baselines, scores, tables."""

@@ -1,0 +1,114 @@
+"""The pairs to be measured and the groups that a table has rows for. Imports formats.prepared_folder only.
+
+A prepared folder knows task and episode of each pair. An InstructPix2Pix data set does not; if an index.csv with
+the columns sample, task and episode (and src_frame, dst_frame) lies in it or beside it, they are taken from there.
+"""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from commands.errors import UserError
+from formats.prepared_folder import FramePair, read_manifest
+
+log = logging.getLogger(__name__)
+
+INDEX_NAME = "index.csv"
+
+
+def group_by_task(pair: FramePair) -> str:
+    """Task of a pair; its instruction where the task is unknown."""
+    return pair.task or pair.instruction
+
+
+def group_by_step(pair: FramePair) -> str:
+    """Task and frame numbers, "block_handover 50->100": for data whose pairs lie at a few fixed steps."""
+    if pair.horizon is None:
+        raise UserError(f"pair {pair.pair_id} has no frame numbers; use --group task.")
+    return f"{group_by_task(pair)} {pair.source_index}->{pair.target_index}"
+
+
+Grouping = Callable[[FramePair], str]
+GROUPINGS: dict[str, Grouping] = {"task": group_by_task, "step": group_by_step}
+
+
+def episode_of(pair: FramePair) -> tuple:
+    """What the bootstrap resamples: the episode, or the pair itself where no episode is known."""
+    return (group_by_task(pair), pair.pair_id if pair.episode is None else pair.episode)
+
+
+def parse_episodes(text: str | None) -> range | None:
+    """ "64-79" => range(64, 80), both ends included; "7" => one episode; None => None."""
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    try:
+        return range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise UserError(f"--episodes wants two numbers such as 64-79, got '{text}'.") from error
+
+
+def read_pairs(folder: Path, split: str | None = None, episodes: range | None = None) -> list[FramePair]:
+    """Pairs of a prepared folder or of an InstructPix2Pix data set, with what an index.csv adds.
+
+    Args:
+        folder: prepared folder, or the folder that holds it as `pairs`.
+        split: train, val or test; None takes all.
+        episodes: numbers to keep; None takes all.
+
+    Raises:
+        FileNotFoundError: if there are no pairs.
+        ValueError: if the split or the episodes hold none, a line of the index is wrong, or an id stands twice.
+    """
+    folder = data_root(folder)
+    pairs = read_manifest(folder, split=split)
+    twice = next((pair_id for pair_id, count in Counter(pair.pair_id for pair in pairs).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{folder} has the pair {twice} twice; prepare the folder again.")
+    if not (folder / "index.jsonl").is_file():
+        pairs = _complete(pairs, folder)
+    if episodes is None:
+        return pairs
+    chosen = [pair for pair in pairs if pair.episode in episodes]
+    if not chosen:
+        known = sorted({pair.episode for pair in pairs if pair.episode is not None})
+        has = f"its episodes are {known[0]}-{known[-1]}" if known else "its episodes are unknown"
+        raise UserError(f"{folder} has no pairs of the episodes {episodes.start}-{episodes.stop - 1}: {has}.")
+    return chosen
+
+
+def data_root(folder: Path) -> Path:
+    """Folder that holds the samples: `folder` itself, or its `pairs`."""
+    folder = Path(folder)
+    inner = folder / "pairs"
+    return inner if inner.is_dir() and not (folder / "index.jsonl").is_file() else folder
+
+
+def _complete(pairs: list[FramePair], folder: Path) -> list[FramePair]:
+    index = next((p for p in (folder / INDEX_NAME, folder.parent / INDEX_NAME) if p.is_file()), None)
+    if index is None:
+        return pairs
+    with index.open(encoding="utf-8", newline="") as stream:
+        entries = {entry.get("sample"): entry for entry in csv.DictReader(stream)}
+    log.info("tasks and episodes are taken from %s.", index)
+    return [_with_entry(pair, entries.get(pair.sample), index) for pair in pairs]
+
+
+def _with_entry(pair: FramePair, entry: dict | None, index: Path) -> FramePair:
+    if entry is None:
+        return pair
+    try:
+        return replace(
+            pair,
+            task=entry["task"],
+            episode=int(entry["episode"]),
+            source_index=int(entry["src_frame"]) if entry.get("src_frame") else None,
+            target_index=int(entry["dst_frame"]) if entry.get("dst_frame") else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{index}, sample {pair.sample}: wanted the columns sample, task, episode (a number), got {entry}."
+        ) from error

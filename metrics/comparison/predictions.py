@@ -1,0 +1,176 @@
+"""Anybody's predictions: a folder of pictures, matched to the pairs that they predict.
+
+A picture belongs to a pair, in this order, if
+
+1. a csv with the columns pair_id (or sample) and file, or else predictions.jsonl (written by edit_cli), says so; where
+   the picture that it names is absent, the pair has none;
+2. its path without suffix is the pair id: block_handover/7/0-50.png;
+3. its name is that of the InstructPix2Pix sample: 0000007.png, 0000007_pred.jpg, 0000007_000000.png,
+   0000007/000000.png.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from commands.errors import MissingFileError, UserError
+from formats.prepared_folder import FramePair
+from metrics.comparison.picture import PICTURE_SUFFIXES, Picture, file_stamp, read_picture
+
+RECORDS_NAME = "predictions.jsonl"
+NAME_ENDINGS = ("", "_pred", "_prediction", "_1")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Pictures of one system, by pair."""
+
+    name: str
+    folder: Path
+    files: dict[str, Path]  # by pair id
+    missing: tuple[str, ...] = ()  # pair ids without a picture
+    unmatched: tuple[str, ...] = ()  # pictures without a pair, relative to the folder
+    records: dict[str, dict] = field(default_factory=dict)  # lines of predictions.jsonl by pair id
+
+    def prepare(self) -> None:
+        """Nothing to learn."""
+
+    def identity(self, pair: FramePair) -> str | None:
+        """The picture's path, bytes and time; None where there is no picture."""
+        path = self.files.get(pair.pair_id)
+        return None if path is None else str(file_stamp(path))
+
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+        """The system's picture; None where it has none.
+
+        Raises:
+            ValueError: if the picture cannot be read.
+        """
+        path = self.files.get(pair.pair_id)
+        return None if path is None else read_picture(path)
+
+
+def match_predictions(
+    folder: Path,
+    pairs: Iterable[FramePair],
+    name: str | None = None,
+    match_csv: Path | None = None,
+    others: Iterable[FramePair] = (),
+) -> Predictions:
+    """Find the picture of each pair.
+
+    Args:
+        folder: pictures in any depth of folders.
+        pairs: what is to be scored.
+        name: of the system; the folder's by default.
+        match_csv: says which picture is whose; columns pair_id (or sample) and file.
+        others: further pairs of the data whose pictures are no surprise (another split, say).
+
+    Raises:
+        FileNotFoundError: if the folder or the csv is absent, or the folder has no pictures.
+        ValueError: if not one picture matches, or the csv gives the pairs of a sample with several seeds one picture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingFileError(f"no predictions folder {folder}. Make one with: python edit_cli.py --input <data> ...")
+    pictures = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    }
+    if not pictures:
+        raise MissingFileError(f"no pictures in {folder}; wanted <pair_id>.png or <sample>.png.")
+    records = _read_records(folder / RECORDS_NAME)
+    recorded = {pair_id: record["file"] for pair_id, record in records.items() if record.get("file")}
+    listed = _read_match_csv(Path(match_csv)) if match_csv is not None else {}
+    said = (listed, recorded)
+    pairs = list(pairs)
+    files = _match(pairs, pictures, said, folder)
+    if not files:
+        raise UserError(
+            f"none of the {len(pictures)} pictures in {folder} matches one of the {len(pairs)} pairs: the first "
+            f"picture is {next(iter(pictures))}, the first pair {pairs[0].pair_id} (sample {pairs[0].sample}); "
+            "name them so, or give --match <csv with the columns pair_id,file>."
+        )
+    used = set(files.values()) | set(_match(list(others), pictures, said, folder).values())
+    return Predictions(
+        name=name or folder.name,
+        folder=folder,
+        files=files,
+        missing=tuple(pair.pair_id for pair in pairs if pair.pair_id not in files),
+        unmatched=tuple(key for key, path in pictures.items() if path not in used),
+        records=records,
+    )
+
+
+def _match(
+    pairs: list[FramePair], pictures: dict[str, Path], said: tuple[dict[str, str], dict[str, str]], folder: Path
+) -> dict[str, Path]:
+    """Picture by pair id; `said` is what the csv and what predictions.jsonl say."""
+    by_stem = {key[: -len(path.suffix)]: path for key, path in pictures.items()}
+    seeds_of: dict[str, int] = {}
+    for pair in pairs:
+        seeds_of[pair.sample] = seeds_of.get(pair.sample, 0) + 1
+    files = {}
+    for pair in pairs:
+        only_one = seeds_of[pair.sample] == 1
+        name = _said_file(pair, only_one, *said)
+        if name:
+            path = pictures.get(Path(name).as_posix()) or (folder / name if (folder / name).is_file() else None)
+        else:
+            path = next((by_stem[stem] for stem in _stems(pair, only_one) if stem in by_stem), None)
+        if path is not None:
+            files[pair.pair_id] = path
+    return files
+
+
+def _said_file(pair: FramePair, only_one: bool, listed: dict[str, str], recorded: dict[str, str]) -> str | None:
+    """The file that the csv, or else predictions.jsonl, names for a pair."""
+    if pair.pair_id not in listed and pair.sample in listed and not only_one:
+        raise UserError(
+            f"--match gives all pairs of sample {pair.sample} the picture {listed[pair.sample]}, but it has several "
+            f"seeds; give the column pair_id, such as {pair.pair_id}, instead of sample."
+        )
+    return listed.get(pair.pair_id) or listed.get(pair.sample) or recorded.get(pair.pair_id)
+
+
+def _stems(pair: FramePair, only_one: bool) -> list[str]:
+    """Names that a picture of this pair may have; the bare sample name only if the sample has one pair."""
+    bases = [pair.pair_id, f"{pair.sample}/{pair.seed}", f"{pair.sample}_{pair.seed}"]
+    bases += [pair.sample] if only_one else []
+    return [base + ending for base in bases for ending in NAME_ENDINGS]
+
+
+def _read_records(path: Path) -> dict[str, dict]:
+    """Lines of predictions.jsonl by pair id; the last of a pair counts (a resumed run appends)."""
+    if not path.is_file():
+        return {}
+    records = {}
+    # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            entry = json.loads(line)
+            records[str(entry["pair_id"])] = entry
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}, line {number} is not a prediction record ({error}); delete or mend it."
+            ) from error
+    return records
+
+
+def _read_match_csv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise MissingFileError(f"no file {path}; --match wants a csv with the columns pair_id (or sample) and file.")
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        columns = reader.fieldnames or []
+        key = next((name for name in ("pair_id", "sample") if name in columns), None)
+        if key is None or "file" not in columns:
+            raise UserError(f"{path} has the columns {', '.join(columns)}; wanted pair_id (or sample) and file.")
+        return {entry[key]: entry["file"] for entry in reader}

@@ -1,0 +1,1 @@
+"""Measures of one pair of pictures or of two sets."""

@@ -1,0 +1,79 @@
+"""CLIP similarity: does the prediction show what the sentence says, and what the truth shows?
+
+Source: Hessel et al., "CLIPScore" (arXiv 2104.08718): 100 times the cosine of the two embeddings; for prediction and
+truth both are pictures. The model is read from a local folder, or from the Hugging Face cache, and never downloaded.
+The only file of metrics that imports transformers: metrics may not import ldm's encoders, which know no picture tower.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import CLIPModel, CLIPProcessor
+
+from formats.prepared_folder import FramePair
+
+MODEL_NAME = "openai/clip-vit-large-patch14"
+
+
+@dataclass(frozen=True)
+class ClipSimilarity:
+    """Measures clip_text and clip_image.
+
+    Args:
+        source: a folder in Hugging Face's layout, or a model's name in the local cache.
+    """
+
+    source: str
+
+    def __reduce__(self) -> tuple:
+        """Another process reads the model itself."""
+        return type(self), (self.source,)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Similarity to the sentence and to the true picture."""
+        return ("clip_text", "clip_image")
+
+    @cached_property
+    def version(self) -> str:
+        """Source and, for a folder, the first digits of its configuration's SHA-256."""
+        config = Path(self.source) / "config.json"
+        return (
+            f"{self.source} {hashlib.sha256(config.read_bytes()).hexdigest()[:16]}" if config.is_file() else self.source
+        )
+
+    @cached_property
+    def model(self) -> tuple[CLIPModel, CLIPProcessor]:
+        """Model and preprocessing.
+
+        Raises:
+            OSError: if there is no such model on this machine.
+        """
+        model = CLIPModel.from_pretrained(self.source, local_files_only=True).eval().requires_grad_(False)
+        return model, CLIPProcessor.from_pretrained(self.source, local_files_only=True)
+
+    def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """Similarities of a uint8 (H, W, 3) prediction, in hundredths."""
+        predicted, true = self._embed_pictures([prediction, truth])
+        sentence = self._embed_sentence(pair.instruction)
+        return {"clip_text": 100.0 * float(predicted @ sentence), "clip_image": 100.0 * float(predicted @ true)}
+
+    def _embed_pictures(self, pictures: list[np.ndarray]) -> Tensor:
+        model, processor = self.model
+        pixel_values = processor(images=pictures, return_tensors="pt")["pixel_values"]
+        return _unit(model.visual_projection(model.vision_model(pixel_values=pixel_values).pooler_output))
+
+    def _embed_sentence(self, sentence: str) -> Tensor:
+        model, processor = self.model
+        tokens = processor(text=[sentence], return_tensors="pt", padding=True, truncation=True)
+        output = model.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        return _unit(model.text_projection(output.pooler_output))[0]
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1)

@@ -1,0 +1,202 @@
+"""The papers' figures, of our runs.
+
+loss, learning rate, GPU      metrics.csv of each run                    (all papers)
+histograms of PSNR and SSIM   pairs.jsonl                                (light_future, figures 1 and 2)
+ablation over epochs          tables named epoch-10, epoch=50, ...       (light_future, tables 2 and 3)
+score by horizon              pairs at two horizons or more
+3x3 grid                      rows of tasks, columns input, predictions (a reconstruction, too), truth
+consecutive predictions       three frames in a row                      (light_future, figure 7)
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from metrics.comparison.baselines import COPY
+from metrics.comparison.bootstrap import estimate_mean
+from metrics.comparison.table import ALL, IDENTICAL_DB
+from metrics.measures.columns import MEASURES
+from metrics.reports.cases import choose_cases, find_consecutive, open_pictures
+from metrics.reports.curves import Series, plot_curves, plot_histograms, plot_series
+from metrics.reports.figures import GridColumn, make_grid, save_figure
+from metrics.reports.runs import Curve, Results, Run
+
+log = logging.getLogger(__name__)
+
+SCORES = ("psnr", "ssim")
+NUM_HORIZONS = 8  # points of a horizon curve where more horizons occur
+VARIED = re.compile(r"(epoch|step)s?[-=_ ]*0*(\d+)")
+NamedFigures = Iterator[tuple[str, Figure]]
+
+
+def make_run_figures(run: Run) -> NamedFigures:
+    """All figures that a run has the data for, with file names."""
+    makers: tuple[Callable[[Run], NamedFigures], ...] = (
+        _curve_figures, _histograms, _ablation, _horizon_curves, _picture_grids,
+    )  # fmt: skip
+    for make in makers:
+        yield from make(run)
+
+
+def write_figures(runs: list[Run], output: Path) -> list[Path]:
+    """Write every figure of every run as png and pdf; returns the files."""
+    files = []
+    for run in runs:
+        for name, figure in make_run_figures(run):
+            files += save_figure(figure, output / f"{_file_name(run.label)}_{name}")
+    return files
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", label)
+
+
+def _curve_figures(run: Run) -> NamedFigures:
+    losses = {name: curve for name, curve in run.curves.items() if "loss" in name and "epoch" not in name}
+    if losses:
+        yield "loss", plot_curves(losses, "loss", log_scale=all(min(curve.values) > 0 for curve in losses.values()))
+    memory, utilisation = _gpu_curves(run, "mem"), _gpu_curves(run, "util")
+    if memory:
+        yield "gpu_memory", plot_curves(memory, "GPU memory (GiB)", smoothed=False)
+    if utilisation:
+        yield "gpu_utilisation", plot_curves(utilisation, "GPU utilisation (%)", smoothed=False)
+
+
+def _gpu_curves(run: Run, part: str) -> dict[str, Curve]:
+    return {name: curve for name, curve in run.curves.items() if "gpu" in name and part in name}
+
+
+def note_figures(run: Run) -> list[str]:
+    """What a training run has no figure of, and why, in a sentence."""
+    if not run.curves:
+        return []
+    missing = [what for what, part in (("memory", "mem"), ("utilisation", "util")) if not _gpu_curves(run, part)]
+    if not missing:
+        return []
+    return [f"{run.label}: no figure of GPU {' and '.join(missing)}, since this run logged none (trained on a CPU?)."]
+
+
+def _histograms(run: Run) -> NamedFigures:
+    for results in _with_pairs(run):
+        for key in SCORES:
+            values = {row: _values(results, row, key) for row in (COPY, *results.systems)}
+            values = {row: numbers for row, numbers in values.items() if numbers}
+            if values:
+                yield _suffixed(f"histogram_{key}", results), plot_histograms(values, _axis_title(key))
+
+
+def _ablation(run: Run) -> NamedFigures:
+    """Scores against epochs, from the checkpoints of one run scored into metrics/epoch-10, metrics/epoch-50, ..."""
+    points: dict[str, list[tuple[int, Results]]] = {}
+    for results in run.results:
+        found = VARIED.search(results.name)
+        if found and results.systems:
+            points.setdefault(found.group(1), []).append((int(found.group(2)), results))
+    for unit, tables in points.items():
+        if len(tables) < 2:
+            continue
+        tables.sort(key=lambda point: point[0])
+        for key in SCORES:
+            series = [_ablation_series(name, tables, key) for name in (COPY, "prediction")]
+            series = [line for line in series if line.x]
+            yield f"ablation_{key}_by_{unit}", plot_series(series, f"{unit}s of training", _axis_title(key))
+
+
+def _ablation_series(name: str, tables: list[tuple[int, Results]], key: str) -> Series:
+    found = [(x, r.estimate(COPY if name == COPY else r.systems[-1], ALL, key)) for x, r in tables]
+    known = [(x, e) for x, e in found if e]
+    bounds = [[np.nan if e[part] is None else e[part] for _, e in known] for part in ("mean", "low", "high")]
+    return Series(name, tuple(x for x, _ in known), *(tuple(bound) for bound in bounds))
+
+
+def _horizon_curves(run: Run) -> NamedFigures:
+    for results in _with_pairs(run):
+        horizons = sorted(_horizon(entry) for entry in results.pairs if _horizon(entry) is not None)
+        if len(set(horizons)) < 2:
+            continue
+        edges = np.unique(np.quantile(horizons, np.linspace(0, 1, NUM_HORIZONS + 1)))
+        if len(set(horizons)) <= NUM_HORIZONS:
+            edges = np.append(np.unique(horizons), max(horizons) + 1)
+        for key in SCORES:
+            series = [_horizon_series(results, row, key, edges) for row in (COPY, *results.systems)]
+            yield _suffixed(f"horizon_{key}", results), plot_series(series, "horizon (frames)", _axis_title(key))
+
+
+def _horizon(entry: dict) -> int | None:
+    if None in (entry.get("source_index"), entry.get("target_index")):
+        return None
+    return entry["target_index"] - entry["source_index"]
+
+
+def _horizon_series(results: Results, row: str, key: str, edges: np.ndarray) -> Series:
+    """Mean of the pairs in each half-open interval of horizons; the last one is closed."""
+    members = [entry for entry in results.pairs if entry["row"] == row and key in entry and _horizon(entry) is not None]
+    horizons = np.array([_horizon(entry) for entry in members])
+    bins = np.clip(np.digitize(horizons, edges) - 1, 0, len(edges) - 2)
+    points = []
+    for index in np.unique(bins):
+        chosen = [entry for entry, position in zip(members, bins, strict=True) if position == index]
+        values = np.array([[_finite(entry[key])] for entry in chosen])
+        episodes = [(e["group"], e["pair_id"] if e["episode"] is None else e["episode"]) for e in chosen]
+        (estimate,) = estimate_mean(values, [entry["group"] for entry in chosen], episodes)
+        points.append((float(horizons[bins == index].mean()), estimate.mean, estimate.low, estimate.high))
+    return Series(row, *(tuple(part) for part in zip(*points, strict=True))) if points else Series(row, (), (), (), ())
+
+
+def _picture_grids(run: Run) -> NamedFigures:
+    for results in _with_pairs(run):
+        if not results.systems:
+            continue
+        try:
+            pictures = open_pictures(results)
+        except (ValueError, OSError) as error:
+            log.warning("no grids of %s: %s", results.folder, error)
+            continue
+        main = results.systems[-1]
+        groups = sorted({entry["group"] for entry in results.pairs})
+        chosen = [choose_cases(results, main, group).get("median") for group in groups]
+        shown = [(group, entry["pair_id"]) for group, entry in zip(groups, chosen, strict=True) if entry]
+        if shown:
+            frames = [pictures.read_frames(pair_id) for _, pair_id in shown]
+            columns = [GridColumn("input", tuple(source for source, _ in frames))]
+            for system in (*results.systems, *results.upper_bounds):
+                columns.append(
+                    GridColumn(system, tuple(pictures.read_prediction(system, pair_id) for _, pair_id in shown))
+                )
+            columns.append(GridColumn("truth", tuple(truth for _, truth in frames)))
+            yield _suffixed("grid", results), make_grid([group for group, _ in shown], columns)
+        entries = find_consecutive(results, main)
+        if entries:
+            frames = [pictures.read_frames(entry["pair_id"]) for entry in entries]
+            columns = [GridColumn(f"input, frame {entries[0]['source_index']}", (frames[0][0], None))]
+            for entry, (_, truth) in zip(entries, frames, strict=True):
+                prediction = pictures.read_prediction(main, entry["pair_id"])
+                columns.append(GridColumn(f"frame {entry['target_index']}", (truth, prediction)))
+            yield _suffixed("consecutive", results), make_grid(["truth", main], columns)
+
+
+def _with_pairs(run: Run) -> list[Results]:
+    return [results for results in run.results if results.pairs]
+
+
+def _values(results: Results, row: str, key: str) -> list[float]:
+    return [_finite(entry[key]) for entry in results.pairs if entry["row"] == row and key in entry]
+
+
+def _finite(value: float | str) -> float:
+    """pairs.jsonl writes inf and nan as text; inf counts as in the tables."""
+    number = float(value)
+    return IDENTICAL_DB if number == float("inf") else number
+
+
+def _suffixed(name: str, results: Results) -> str:
+    return name if results.name in (".", "metrics") else f"{name}_{_file_name(results.name)}"
+
+
+def _axis_title(key: str) -> str:
+    measure = MEASURES[key]
+    return f"{measure.title} ({measure.unit})" if measure.unit else measure.title

@@ -1,0 +1,194 @@
+"""What a run folder says about itself: tables, curves, facts.
+
+    <run>/metrics.csv                   written while training: step, epoch and a column a curve
+    <run>/metrics-000.csv, ...          the same of earlier parts of a resumed run
+    <run>/run.json                      commands, commits, devices, steps, seconds
+    <run>/config.yaml                   the composed config
+    <run>/**/table.json, pairs.jsonl    written by metrics.compute_metrics --output <run>/metrics
+    <run>/benchmark.json                parameters, seconds_15_frames, ...; without it, what edit_cli wrote beside the
+                                        predictions of the first table, which table.json keeps
+
+Everything is optional, so the output folder of metrics.compute_metrics alone is a run too.
+"""
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from commands.errors import MissingFileError, UserError
+from metrics.comparison.baselines import is_upper_bound
+from metrics.comparison.named_folder import parse_named_folder
+
+BENCHMARK = "benchmark.json"
+TABLE_DEPTH = 3  # folders below the run in which tables are looked for
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values of one column of metrics.csv where it has any."""
+
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One table.json with the scores pair by pair beside it."""
+
+    name: str  # path of its folder in the run, "." where it is the run
+    folder: Path
+    table: dict
+    pairs: tuple[dict, ...]
+
+    @property
+    def systems(self) -> list[str]:
+        """Rows that are predictions, not baselines."""
+        return [row for row in self._described if not is_upper_bound(row)]
+
+    @property
+    def upper_bounds(self) -> list[str]:
+        """Rows that are reconstructions of the truth."""
+        return [row for row in self._described if is_upper_bound(row)]
+
+    @property
+    def benchmark(self) -> dict:
+        """What the predictions of the last system took, where that was kept."""
+        return self._described[self.systems[-1]].get("benchmark", {}) if self.systems else {}
+
+    @property
+    def _described(self) -> dict[str, dict]:
+        """What provenance says of the rows that came from folders."""
+        return self.table.get("provenance", {}).get("systems", {})
+
+    def estimate(self, row: str, group: str, key: str) -> dict | None:
+        """Mean, low, high and n of a cell; None where there is none."""
+        for line in self.table["lines"]:
+            if (line["row"], line["group"]) == (row, group):
+                estimate = line["estimates"].get(key)
+                return estimate if estimate and estimate["mean"] is not None else None
+        return None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read."""
+
+    label: str
+    folder: Path
+    results: tuple[Results, ...] = ()
+    curves: dict[str, Curve] = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+    benchmark: dict = field(default_factory=dict)
+    config_text: str = ""
+
+
+def read_run(argument: str) -> Run:
+    """Read "folder" or "label=folder".
+
+    Raises:
+        FileNotFoundError: if the folder is absent, or holds nothing of a run.
+        ValueError: if one of its files is damaged.
+    """
+    label, folder = parse_named_folder(argument)
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"no run folder {folder}. Train one with main.py, or score one with metrics.compute_metrics."
+        )
+    results = tuple(_read_results(folder, path) for path in _find_tables(folder))
+    run = Run(
+        label=label or folder.resolve().name,
+        folder=folder,
+        results=results,
+        curves=_read_curves([*sorted(folder.glob("metrics-*.csv")), folder / "metrics.csv"]),
+        facts=read_json(folder / "run.json"),
+        benchmark=read_json(folder / BENCHMARK) or next(filter(None, (table.benchmark for table in results)), {}),
+        config_text=(folder / "config.yaml").read_text(encoding="utf-8") if (folder / "config.yaml").is_file() else "",
+    )
+    if not (run.results or run.curves or run.facts or run.benchmark):
+        raise MissingFileError(
+            f"{folder} holds no table.json, metrics.csv, run.json or benchmark.json: nothing to show. "
+            f"Score its predictions with: python -m metrics.compute_metrics ... --output {folder / 'metrics'}"
+        )
+    return run
+
+
+def read_runs(arguments: list[str]) -> list[Run]:
+    """Read runs; two of one label are refused.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_run`, or for a label used twice.
+    """
+    runs = [read_run(argument) for argument in arguments]
+    labels = [run.label for run in runs]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UserError(f"two runs are called '{twice}': name them, --runs a=<folder> b=<folder>.")
+    return runs
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    found = [path for depth in range(TABLE_DEPTH + 1) for path in folder.glob("*/" * depth + "table.json")]
+    return sorted(found, key=lambda path: (len(path.parts), path))  # a run's own before those of its parts
+
+
+def _read_results(run: Path, path: Path) -> Results:
+    table = read_json(path)
+    if "lines" not in table:
+        raise UserError(f"{path} is no table of metrics.compute_metrics; delete it or write it again.")
+    return Results(
+        str(path.parent.relative_to(run)), path.parent, table, tuple(_read_pairs(path.with_name("pairs.jsonl")))
+    )
+
+
+def _read_pairs(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    try:
+        # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); write it again with metrics.compute_metrics.") from error
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; empty where there is none.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); write it again.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _read_curves(paths: list[Path]) -> dict[str, Curve]:
+    """Columns of Lightning's metrics.csv: most cells are empty, a line holds what was logged together."""
+    points: dict[str, dict[float, float]] = {}
+    for path in paths:
+        if not path.is_file():
+            continue
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                _add_points(row, points)
+    return {name: Curve(*map(tuple, zip(*sorted(column.items()), strict=True))) for name, column in points.items()}
+
+
+def _add_points(row: dict[str, str], points: dict[str, dict[float, float]]) -> None:
+    """Take a line's values; a step that was trained again after a resume replaces the old one."""
+    step = _number(row.get("step"))
+    for column, text in row.items():
+        value = _number(text)
+        if column not in ("step", None) and value is not None and step is not None:
+            points.setdefault(column, {})[step] = value
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,143 @@
+"""What is made of predictions for people: pictures, rollout strips, sheets of guidance scales, videos."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from commands.errors import UserError
+from formats.pictures import open_picture
+from ldm.data.pixels import array_to_tensor, tensor_to_array
+from prediction.dataset import Job, PredictedJob, save_picture
+from prediction.postprocess import Postprocess
+from prediction.predictor import FramePredictor, Progress
+from prediction.sheets import draw_panels
+
+MAX_SWEEP = 100  # pictures in one sheet
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Guidance scales to try: rows are text scales, columns image scales."""
+
+    text_scales: tuple[float, ...]
+    image_scales: tuple[float, ...]
+
+    @staticmethod
+    def parse(text: str) -> "Sweep":
+        """From "1,4,7.5x1,1.5,2".
+
+        Raises:
+            ValueError: if it is not two lists of numbers, or too many.
+        """
+        try:
+            rows, columns = (tuple(float(number) for number in part.split(",")) for part in text.split("x"))
+        except ValueError:
+            raise UserError(
+                f"--sweep {text}: wanted text scales x image scales, such as 1,4,7.5x1,1.5,2 (no spaces)."
+            ) from None
+        if len(rows) * len(columns) > MAX_SWEEP:
+            raise UserError(f"--sweep {text}: {len(rows) * len(columns)} pictures, at most {MAX_SWEEP} fit a sheet.")
+        return Sweep(rows, columns)
+
+
+def write_pictures(batches: Iterable[list[PredictedJob]], settings: dict[str, Any]) -> Iterator[str]:
+    """Write each prediction in the size of its input, and say in a sentence what its owner should know."""
+    for batch in batches:
+        for item in batch:
+            record = {"source": str(item.job.source), "instruction": item.job.instruction, "seed": item.job.seed}
+            picture = Image.fromarray(item.frame).resize(item.opened.size, Image.Resampling.BICUBIC)
+            save_picture(item.job.target, picture, record | settings)
+            yield from (f"{item.job.source}: {note}" for note in item.opened.notes)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Frames predicted from predictions."""
+
+    job: Job
+    source: np.ndarray  # uint8 (S, S, 3)
+    frames: list[np.ndarray]  # at 1, 2, ... times the horizon
+    size: tuple[int, int]  # width and height of the input
+
+    def labels(self, horizon: int | None) -> list[str]:
+        """Caption of the input and of each frame."""
+        numbers = range(1, len(self.frames) + 1)
+        steps = [f"+{k * horizon} frames" if horizon else f"+{k} horizons" for k in numbers]
+        return ["input", *steps]
+
+
+def predict_rollout(
+    predictor: FramePredictor, job: Job, num: int, postprocess: Postprocess, progress: Progress | None = None
+) -> Rollout:
+    """Rollout of one picture; post-processing changes what is shown, not what is fed back."""
+    opened = open_picture(job.source)
+    source = opened.squared(predictor.resolution)
+    frame = array_to_tensor(source)[None]
+    rolled = predictor.rollout(frame, [job.instruction], [job.seed], num, progress=progress).cpu()
+    shown = postprocess(rolled[:, 0], frame.expand(num, -1, -1, -1))
+    return Rollout(job, source, [tensor_to_array(frame) for frame in shown], opened.size)
+
+
+def write_rollout(rollout: Rollout, horizon: int | None, settings: dict[str, Any]) -> Path:
+    """Write the strip, and each frame in the size of the input into a folder of the strip's name; that folder."""
+    target = rollout.job.target
+    record = {"instruction": rollout.job.instruction, "seed": rollout.job.seed} | settings
+    frames = [rollout.source, *rollout.frames]
+    save_picture(target, draw_panels([frames], [rollout.labels(horizon)]), record)
+    folder = target.with_suffix("")
+    for k, frame in enumerate(rollout.frames, start=1):
+        picture = Image.fromarray(frame).resize(rollout.size, Image.Resampling.BICUBIC)
+        save_picture(folder / f"{k:03d}.png", picture, record | {"rollout": k})
+    return folder
+
+
+def rollout_video(rollouts: Sequence[Rollout], horizon: int | None) -> Iterator[np.ndarray]:
+    """Frames of a video: the input beside what is predicted from it, one rollout after another."""
+    for rollout in rollouts:
+        labels = rollout.labels(horizon)
+        for frame, label in zip([rollout.source, *rollout.frames], labels, strict=True):
+            yield np.asarray(draw_panels([[rollout.source, frame]], [["input", label]]))
+
+
+def comparison_video(jobs: Sequence[Job], steps: Sequence[str] | None = None) -> Iterator[np.ndarray]:
+    """Frames of a video of written predictions: input, prediction, and the truth where it is known."""
+    size = open_picture(jobs[0].target).size
+    for number, job in enumerate(jobs):
+        paths = [job.source, job.target] + ([job.truth] if job.truth else [])
+        frames = [np.asarray(_in_size(open_picture(path).picture, size)) for path in paths]
+        name = steps[number] if steps else ""
+        labels = [f"input {name}".strip(), "predicted", "truth"][: len(frames)]
+        yield np.asarray(draw_panels([frames], [labels]))
+
+
+def _in_size(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_sweep(
+    predictor: FramePredictor,
+    job: Job,
+    sweep: Sweep,
+    postprocess: Postprocess,
+    progress: Progress | None = None,
+    horizon: int | None = None,
+) -> Image.Image:
+    """Sheet of one picture's predictions under all pairs of scales; same seed and horizon (in frames) everywhere."""
+    source = open_picture(job.source).squared(predictor.resolution)
+    frame = array_to_tensor(source)[None]
+    rows, labels = [], []
+    for text_scale in sweep.text_scales:
+        row = []
+        for image_scale in sweep.image_scales:
+            options = replace(predictor.options, text_scale=text_scale, image_scale=image_scale)
+            predicted = predictor.predict(
+                frame, [job.instruction], [job.seed], horizon, options=options, progress=progress
+            )
+            row.append(tensor_to_array(postprocess(predicted.cpu(), frame)[0]))
+        rows.append([source, *row])
+        labels.append(["input", *(f"text {text_scale:g}, image {scale:g}" for scale in sweep.image_scales)])
+    return draw_panels(rows, labels)

@@ -1,0 +1,313 @@
+"""FramePredictor: pictures and sentences in, pictures out; what the command line, the web page and benchmarks use.
+
+The composition of a model, a sampler and guidance. Loading weights is the caller's act.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from commands.errors import UserError
+from ldm.data.pixels import to_signed, to_uint8
+from ldm.models.diffusion.conditioning import Conditioning
+from ldm.models.diffusion.ddim import DDIMSampler, Spacing
+from ldm.models.diffusion.ddpm import LatentDiffusion
+from ldm.models.diffusion.dpm_solver import DPMSolverSampler
+from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
+from ldm.models.diffusion.guidance import DualGuidance
+from ldm.models.diffusion.schedule import NoiseSchedule
+from ldm.modules.attention import ProjectedContext, project_context
+
+SEED_RANGE = 2**63
+KEPT_INSTRUCTIONS = 32  # sentences whose keys and values are kept; SD v1.5's 16 pairs in bf16 are 3.8 MB a sentence
+
+SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]
+SAMPLERS: tuple[SamplerName, ...] = ("ddim", "euler_ancestral", "dpm_solver")
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Progress = Callable[[Iterable], Iterable]  # wraps the sampler's steps: shows a bar, or stops by raising
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a frame is drawn.
+
+    Args:
+        steps: network calls, 1 to the number of noise levels in training.
+        text_scale, image_scale: guidance towards the instruction and the source frame; 1 means none.
+        eta: noise added at every step; None takes the sampler's own (euler_ancestral 1, the others 0).
+        spacing: of the timesteps, see `spaced_timesteps`.
+        sampler: ddim, euler_ancestral (InstructPix2Pix's), dpm_solver (10 to 20 steps).
+        rescale: 0 to 1, against over-saturation at large scales, see DualGuidance.
+        interval: timesteps [low, high] that guidance is limited to; None guides always.
+
+    Raises:
+        ValueError: if a number makes no sense.
+    """
+
+    steps: int
+    text_scale: float
+    image_scale: float
+    eta: float | None = None
+    spacing: Spacing = "trailing"
+    sampler: SamplerName = "ddim"
+    rescale: float = 0.0
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text_scale", "image_scale"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 100.0:
+                raise UserError(f"{name} {value} is outside [0, 100]; 1 means no guidance.")
+        if self.sampler not in SAMPLERS:
+            raise UserError(f"sampler '{self.sampler}' is not one of {', '.join(SAMPLERS)}.")
+        if self.sampler == "dpm_solver" and self.eta:
+            raise UserError(
+                f"eta {self.eta}: dpm_solver adds no noise; take ddim or euler_ancestral, or leave eta out."
+            )
+        if not 0.0 <= self.rescale <= 1.0:
+            raise UserError(f"rescale {self.rescale} is outside [0, 1].")
+        if self.interval is not None and not _is_interval(self.interval):
+            raise UserError(f"guidance interval {self.interval}: wanted two timesteps, the lower first.")
+
+
+def _is_interval(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] <= value[1]
+
+
+def make_sampler(
+    schedule: NoiseSchedule, options: SamplingOptions
+) -> DDIMSampler | EulerAncestralSampler | DPMSolverSampler:
+    """The sampler that the options name.
+
+    Raises:
+        ValueError: if the step count is impossible for the schedule.
+    """
+    if options.sampler == "dpm_solver":
+        return DPMSolverSampler(schedule, options.steps, options.spacing)
+    if options.sampler == "euler_ancestral":
+        eta = 1.0 if options.eta is None else options.eta
+        return EulerAncestralSampler(schedule, options.steps, eta, options.spacing)
+    return DDIMSampler(schedule, options.steps, options.eta or 0.0, options.spacing)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the network is run; what it predicts stays the same up to rounding.
+
+    Args:
+        precision: of weights and activations of network and first stage; latents and schedule stay fp32.
+        channels_last: memory layout that GPU convolutions prefer.
+        compile: torch.compile, with CUDA graphs on a GPU; the first prediction of each shape then takes minutes,
+            so it pays for many predictions only.
+    """
+
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+
+
+def default_runtime(device: torch.device) -> Runtime:
+    """fp32 on a CPU; on a GPU bf16 where it has it, else fp16, and channels last."""
+    if device.type != "cuda":
+        return Runtime()
+    return Runtime("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", channels_last=True)
+
+
+def tune_for_inference(model: LatentDiffusion, runtime: Runtime) -> LatentDiffusion:
+    """The model itself, cast, laid out and compiled for prediction."""
+    if runtime.precision not in DTYPES:
+        raise UserError(f"precision '{runtime.precision}' is not one of {', '.join(DTYPES)}.")
+    layout = torch.channels_last if runtime.channels_last else torch.preserve_format
+    for part in (model.model, model.first_stage_model):
+        part.to(dtype=DTYPES[runtime.precision], memory_format=layout)
+    if runtime.compile:
+        mode = "reduce-overhead" if model.device.type == "cuda" else "default"
+        coders = (getattr(model.first_stage_model, name, None) for name in ("encoder", "decoder"))
+        for part in (model.model.diffusion_model, *filter(None, coders)):
+            part.compile(mode=mode)
+    return model
+
+
+def seed_of(pair_id: str, seed: int) -> int:
+    """Seed of one pair of a data set: depends on its name and the run's seed, not on its place in a batch."""
+    digest = hashlib.sha256(f"{seed}/{pair_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % SEED_RANGE
+
+
+def rollout_seed(k: int, seed: int) -> int:
+    """Seed of the k-th prediction in a row, 0 the first; its own is the first's."""
+    return seed if k == 0 else seed_of(f"rollout/{k}", seed)
+
+
+class FramePredictor:
+    """Predicts future frames with a model that has its weights.
+
+    Keeps what the network's cross-attention makes of each instruction, so that neither a repeated sentence nor a
+    further step computes it again.
+
+    Args:
+        model: in eval mode, on its device, with the weights and in the precision that are to be used.
+        resolution: side of the square frames that the model was trained on.
+        options: how frames are drawn where a call does not say otherwise.
+        progress: wraps the sampler's steps, to show a bar.
+        horizon: frames ahead that the model was trained for; None where that is not known.
+    """
+
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        resolution: int,
+        options: SamplingOptions,
+        progress: Progress = iter,
+        horizon: int | None = None,
+    ) -> None:
+        self.model = model
+        self.resolution = resolution
+        self.options = options
+        self.progress = progress
+        self.horizon = horizon
+        self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
+        self.sampler_of(options)  # refuses impossible step counts now
+        self._texts: OrderedDict[str, ProjectedContext] = OrderedDict()
+
+    def predict(
+        self,
+        frames: Tensor,
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        horizon: int | None = None,
+        *,
+        options: SamplingOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Future frames of current ones.
+
+        Args:
+            frames: (B, 3, H, W) uint8 RGB; H and W multiples of the first stage's factor.
+            instructions: B sentences.
+            seeds: B numbers; a prediction depends on its seed, not on the batch that it came in.
+            horizon: frames ahead, a multiple of the model's own, reached by feeding predictions back; None takes
+                the model's own.
+            options: of this call; None takes the predictor's.
+            progress: of this call; None takes the predictor's.
+
+        Returns:
+            (B, 3, H, W) uint8 RGB.
+
+        Raises:
+            ValueError: if the lengths differ, an instruction is empty, or the model cannot reach the horizon.
+        """
+        num = self.count_predictions(horizon)
+        return self.rollout(frames, instructions, seeds, num, options=options, progress=progress)[-1]
+
+    def count_predictions(self, horizon: int | None) -> int:
+        """How many predictions in a row reach so many frames ahead; None is the model's own horizon, in one.
+
+        Raises:
+            ValueError: if the horizon is no multiple of the model's, or the model's is not known.
+        """
+        if horizon is None:
+            return 1
+        if self.horizon is None:
+            raise UserError(
+                f"horizon {horizon}: the model's config does not say how far ahead it predicts; leave the horizon out, "
+                "and ask for a rollout of several predictions to look further."
+            )
+        if horizon < 1 or horizon % self.horizon:
+            own = self.horizon
+            raise UserError(
+                f"horizon {horizon}: this model predicts {own} frames ahead, and {2 * own}, {3 * own}, ... by feeding "
+                "predictions back; choose one of these, or train at the other horizon."
+            )
+        return horizon // self.horizon
+
+    @torch.inference_mode()
+    def _predict_once(
+        self,
+        frames: Tensor,
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        options: SamplingOptions | None,
+        progress: Progress | None,
+    ) -> Tensor:
+        """Frames at the model's own horizon; see `predict`."""
+        _check_request(frames, instructions, seeds)
+        options = options or self.options
+        sampler = self.sampler_of(options)
+        source = to_signed(frames.to(self.model.device)).to(self._frame_dtype())
+        cond = Conditioning(self.model.encode_context(source).float(), self._project(instructions))
+        null = Conditioning(torch.zeros_like(cond.concat), self._project([""] * len(frames)))
+        guidance = DualGuidance(
+            self.model.predict_eps,
+            cond,
+            null,
+            options.text_scale,
+            options.image_scale,
+            options.interval,
+            options.rescale,
+        )
+        generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
+        shape = self.model.latent_shape(source)
+        noise = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(cond.concat)
+        z = sampler.sample(guidance, noise, generators, progress or self.progress)
+        return to_uint8(self.model.decode_first_stage(z.to(source.dtype), cond.concat.to(source.dtype)))
+
+    def rollout(
+        self,
+        frames: Tensor,
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        num: int,
+        *,
+        options: SamplingOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Frames at 1, 2, ... num times the horizon, each predicted from the one before.
+
+        The first is what `predict` gives; later ones take seeds derived from the given ones.
+
+        Returns:
+            (num, B, 3, H, W) uint8 RGB.
+        """
+        if num < 1:
+            raise UserError(f"rollout of {num}: wanted at least 1.")
+        predicted = []
+        for k in range(num):
+            own = [rollout_seed(k, seed) for seed in seeds]
+            frames = self._predict_once(frames, instructions, own, options, progress)
+            predicted.append(frames)
+        return torch.stack(predicted)
+
+    def _frame_dtype(self) -> torch.dtype:
+        """What the first stage computes in; a first stage without weights takes anything."""
+        return next((p.dtype for p in self.model.first_stage_model.parameters()), torch.float32)
+
+    def _project(self, instructions: Sequence[str]) -> ProjectedContext:
+        """Keys and values of sentences, each distinct one's computed once and alone; the last used are kept."""
+        new = [sentence for sentence in dict.fromkeys(instructions) if sentence not in self._texts]
+        if new:
+            for sentence, embedded in zip(new, self.model.encode_instruction(new).split(1), strict=True):
+                self._texts[sentence] = project_context(self.model.model.diffusion_model, embedded)
+        for sentence in instructions:
+            self._texts.move_to_end(sentence)
+        texts = [self._texts[sentence] for sentence in instructions]
+        while len(self._texts) > KEPT_INSTRUCTIONS:
+            self._texts.popitem(last=False)
+        return {layer: torch.cat([text[layer] for text in texts]) for layer in texts[0]}
+
+
+def _check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:
+    if not len(frames) == len(instructions) == len(seeds):
+        raise UserError(
+            f"{len(frames)} frames, {len(instructions)} instructions, {len(seeds)} seeds: pass as many of each."
+        )
+    empty = [i for i, sentence in enumerate(instructions) if not sentence.strip()]
+    if empty:
+        raise UserError(f"instruction {empty[0]} is empty; say what the robot does, such as 'stack blocks'.")

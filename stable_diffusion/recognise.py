@@ -1,0 +1,141 @@
+"""What a set of weights is, from names and shapes alone: its configs, and what a stranger looks like.
+
+Imports stable_diffusion.diffusers_layout. Names here are latent-diffusion's, without the part's prefix.
+The number of attention heads is in no weight; it comes from the caller, or from SD v1's and v2's habits.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from commands.errors import UserError
+from stable_diffusion.diffusers_layout import first_stage_levels, unet_levels
+from stable_diffusion.tensor_files import LazyTensors
+
+SD_V1_WIDTH, SD_V1_HEADS = 320, 8
+SD_V2_HEAD_CHANNELS = 64
+CLIP_HEAD_CHANNELS = 64  # of CLIP ViT-L/14 and ViT-H/14
+LATENT_SCALE = 0.18215  # brings SD latents to unit variance; v1-inference.yaml
+
+STRANGERS = (  # a name's beginning or part, what the file is, what to do
+    ("lora_", "a LoRA (low-rank additions, not a model)", "merge it into its base model first and give the result"),
+    (".lora_", "a LoRA (low-rank additions, not a model)", "merge it into its base model first and give the result"),
+    ("control_model.", "a ControlNet", "give a Stable Diffusion v1.5 or InstructPix2Pix checkpoint"),
+    ("controlnet_cond_embedding.", "a ControlNet", "give a Stable Diffusion v1.5 or InstructPix2Pix checkpoint"),
+    (
+        "conditioner.embedders.",
+        "Stable Diffusion XL",
+        "give Stable Diffusion v1.5 or InstructPix2Pix; XL is not supported",
+    ),
+    (".label_emb.", "Stable Diffusion XL", "give Stable Diffusion v1.5 or InstructPix2Pix; XL is not supported"),
+    ("add_embedding.", "Stable Diffusion XL", "give Stable Diffusion v1.5 or InstructPix2Pix; XL is not supported"),
+    ("joint_blocks.", "Stable Diffusion 3", "give Stable Diffusion v1.5 or InstructPix2Pix; 3 is not supported"),
+    ("double_blocks.", "Flux", "give Stable Diffusion v1.5 or InstructPix2Pix; Flux is not supported"),
+    ("string_to_param", "a textual inversion embedding", "give the model that it belongs to"),
+    ("emb_params", "a textual inversion embedding", "give the model that it belongs to"),
+    (
+        "cond_stage_model.model.",
+        "Stable Diffusion v2 (its text encoder is OpenCLIP's)",
+        "use a config with FrozenOpenCLIPEmbedder, context_dim: 1024, num_head_channels: 64 and "
+        "use_linear_in_transformer: true, or a checkpoint of Stable Diffusion v1.5",
+    ),
+)
+
+
+def recognise(names: Iterable[str]) -> tuple[str, str] | None:
+    """(what it is, what to use) of weights that are no Stable Diffusion v1; None where nothing speaks against it."""
+    names = list(names)
+    for mark, what, mend in STRANGERS:
+        inside = mark.startswith(".")
+        if any(mark in name if inside else name.startswith(mark) or f".{mark}" in name for name in names):
+            return what, mend
+    return None
+
+
+def describe_unet(tensors: LazyTensors) -> str:
+    """One line about a U-Net: input channels, width, text width."""
+    first = tensors["input_blocks.0.0.weight"].shape
+    context = context_dim(tensors)
+    known = {768: "Stable Diffusion v1", 1024: "Stable Diffusion v2", 2048: "Stable Diffusion XL"}
+    family = (
+        known.get(context or 0, "a U-Net of another size") if first[0] == SD_V1_WIDTH else "a U-Net of another size"
+    )
+    return f"{family} ({first[1]} input channels, width {first[0]}, text width {context})"
+
+
+def context_dim(tensors: LazyTensors) -> int | None:
+    """Channels of the text that a U-Net attends to."""
+    ends = (".attn2.to_k.weight",)
+    return next((t.shape[1] for name, t in tensors.items() if name.endswith(ends)), None)
+
+
+def unet_params(tensors: LazyTensors, num_heads: int | None = None) -> dict[str, Any]:
+    """Parameters of UNetModel for a U-Net's weights.
+
+    Raises:
+        ValueError: if the number of heads is neither given nor known.
+    """
+    levels = unet_levels(tensors)
+    width, in_channels = tensors["input_blocks.0.0.weight"].shape[:2]
+    firsts = [1 + level * (levels.num_res_blocks + 1) for level in range(levels.num_levels)]
+    widths = [tensors[f"input_blocks.{i}.0.in_layers.2.weight"].shape[0] for i in firsts]
+    linear = any(name.endswith("1.proj_in.weight") and len(t.shape) == 2 for name, t in tensors.items())
+    params: dict[str, Any] = {
+        "in_channels": in_channels,
+        "out_channels": tensors["out.2.weight"].shape[0],
+        "model_channels": width,
+        "num_res_blocks": levels.num_res_blocks,
+        "attention_resolutions": [2**level for level, attends in enumerate(levels.attended) if attends],
+        "channel_mult": [w // width for w in widths],
+        "context_dim": context_dim(tensors),
+        "transformer_depth": sum(
+            name.startswith("middle_block.1.") and name.endswith("norm1.weight") for name in tensors
+        ),
+        "use_linear_in_transformer": linear,
+    }
+    if num_heads is None and linear:
+        return {**params, "num_head_channels": SD_V2_HEAD_CHANNELS}
+    if num_heads is None and width != SD_V1_WIDTH:
+        raise UserError(
+            f"the number of attention heads is not in the weights, and this U-Net (width {width}) is not Stable "
+            "Diffusion's: give it with --num-heads, or the model's config."
+        )
+    return {**params, "num_heads": num_heads or SD_V1_HEADS}
+
+
+def first_stage_params(tensors: LazyTensors) -> dict[str, Any]:
+    """Parameters of AutoencoderKL (or VQModel, where there is a codebook) for an autoencoder's weights."""
+    levels = first_stage_levels(tensors)
+    width, in_channels = tensors["encoder.conv_in.weight"].shape[:2]
+    widths = [tensors[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] for i in range(levels.num_levels)]
+    quantized = "quantize.embedding.weight" in tensors
+    ddconfig = {
+        "double_z": not quantized,
+        "z_channels": tensors["decoder.conv_in.weight"].shape[1],
+        "resolution": 256,
+        "in_channels": in_channels,
+        "out_ch": tensors["decoder.conv_out.weight"].shape[0],
+        "ch": width,
+        "ch_mult": [w // width for w in widths],
+        "num_res_blocks": levels.num_res_blocks,
+        "attn_resolutions": [
+            256 // 2**i for i in range(levels.num_levels) if f"encoder.down.{i}.attn.0.q.weight" in tensors
+        ],
+        "dropout": 0.0,
+    }
+    params = {"ddconfig": ddconfig, "embed_dim": tensors["post_quant_conv.weight"].shape[1]}
+    return {**params, "n_embed": tensors["quantize.embedding.weight"].shape[0]} if quantized else params
+
+
+def text_params(tensors: LazyTensors, num_heads: int | None = None) -> dict[str, Any]:
+    """Parameters of FrozenCLIPEmbedder for the weights of CLIP's text tower (`transformer.text_model.*`)."""
+    tower = "transformer.text_model."
+    vocabulary, width = tensors[f"{tower}embeddings.token_embedding.weight"].shape
+    layers = sum(name.endswith(".layer_norm1.weight") for name in tensors)
+    return {
+        "max_length": tensors[f"{tower}embeddings.position_embedding.weight"].shape[0],
+        "width": width,
+        "layers": layers,
+        "heads": num_heads or max(1, width // CLIP_HEAD_CHANNELS),
+        "intermediate": tensors[f"{tower}encoder.layers.0.mlp.fc1.weight"].shape[0],
+        "vocabulary": vocabulary,
+    }

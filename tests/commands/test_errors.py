@@ -1,0 +1,86 @@
+"""Laws of what a user reads."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from commands.errors import sentence_for
+from ldm.data.frame_pairs import read_picture
+from ldm.lr_scheduler import LambdaLinearScheduler
+from ldm.modules.encoders import modules
+
+
+def caught(function):
+    with pytest.raises(Exception) as error:  # noqa: PT011 - the kind is the parameter of the test
+        function()
+    return error.value
+
+
+def test_our_own_errors_are_for_users():
+    error = caught(lambda: LambdaLinearScheduler([0], [1.0, 1.0], [1.0], [0], [10]))
+    assert sentence_for(error) == str(error)
+
+
+def test_a_library_error_keeps_its_traceback():
+    assert sentence_for(caught(lambda: json.loads("{"))) is None
+
+
+def test_a_full_disk_is_said():
+    sentence = sentence_for(OSError(errno.ENOSPC, "No space left on device", "out.png"))
+    assert "disk is full" in sentence and "out.png" in sentence
+
+
+def test_other_faults_keep_their_traceback():
+    assert sentence_for(KeyError("x")) is None
+
+
+def test_out_of_memory_names_the_three_settings_to_change():
+    kind = type("OutOfMemoryError", (RuntimeError,), {})
+    sentence = sentence_for(kind("CUDA out of memory"))
+    assert all(name in sentence for name in ("batch_size", "use_checkpoint=true", "resolution"))
+
+
+class Failing(Dataset):
+    """A data set whose only sample fails, here or inside a library."""
+
+    def __init__(self, fail):
+        self.fail = fail
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.fail()
+
+
+@pytest.mark.parametrize(
+    ("fail", "sentence"),
+    [
+        (lambda: read_picture(Path("absent.png")), "no picture absent.png; it is named by the folder's index."),
+        (lambda: LambdaLinearScheduler([0], [1.0, 1.0], [1.0], [0], [10]), None),
+        (lambda: json.loads("{"), ""),
+    ],
+)
+def test_an_error_in_a_loaders_process_is_said_as_one_in_our_own(fail, sentence):
+    error = caught(lambda: next(iter(DataLoader(Failing(fail), num_workers=1))))
+    assert "DataLoader worker process" in str(error)
+    said = sentence_for(error)
+    if sentence == "":
+        assert said is None, "a library's fault keeps its traceback"
+    elif sentence is None:
+        assert said == str(caught(fail))
+    else:
+        assert said.startswith(sentence) and "Traceback" not in said
+
+
+def test_a_missing_package_is_said_where_we_have_a_sentence_for_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    error = caught(modules._import_open_clip)
+    assert "pip install open-clip-torch" in sentence_for(error)
+    with pytest.raises(ImportError) as fault:
+        import open_clip  # noqa: F401
+    assert sentence_for(fault.value) is None, "an import that nobody foresaw keeps its traceback"

@@ -1,0 +1,48 @@
+"""Laws of finding out what a folder holds."""
+
+import numpy as np
+import pytest
+
+from commands.errors import UserError
+from dataset_tools.readers.detect import detect_layout, find_episodes
+from tests.dataset_tools.layouts import LAYOUTS, read_index
+
+EXPECTED = {
+    "pkl": "robotwin",
+    "hdf5": "robotwin",
+    "hdf5_true_rgb": "robotwin",
+    "xpolicylab": "robotwin",
+    "rdt": "robotwin",
+    "flat_frames": "frames",
+    "frame_folders": "frames",
+    "raw_frames": "frames",
+    "clip": "clips",
+    "lerobot_2": "lerobot",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_found_out_and_read(tmp_path, episode_file, layout):
+    """The law of all readers: 12 uint8 RGB frames of one size, the square in column i of frame i."""
+    episode_file(layout, length=12)
+    assert detect_layout(tmp_path / "data") == EXPECTED[layout]
+    (episode,) = find_episodes(tmp_path / "data")
+    assert episode.task == "block_hammer_beat" and episode.number == 0 and episode.length == 12
+    for index, frame in enumerate(episode.frames()):
+        assert frame.dtype == np.uint8 and frame.shape == (48, 64, 3) and read_index(frame) == index
+
+
+def test_two_layouts_in_one_folder_need_a_choice(tmp_path, episode_file):
+    episode_file("hdf5")
+    episode_file("flat_frames", number=1)
+    with pytest.raises(UserError, match=r"robotwin, frames.*--format"):
+        find_episodes(tmp_path / "data")
+    assert [episode.number for episode in find_episodes(tmp_path / "data", layout="frames")] == [1]
+
+
+def test_nothing_is_an_error_that_says_what_was_looked_for(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match="no episodes under .*hdf5.*LeRobot.*frames"):
+        find_episodes(tmp_path)
+    with pytest.raises(UserError, match="no folder"):
+        find_episodes(tmp_path / "absent")

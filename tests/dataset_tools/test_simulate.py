@@ -1,0 +1,84 @@
+"""Exit codes and messages of the command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataset_tools import simulate as command
+from dataset_tools import simulation as generate
+from simulator.graphics import RendererUnavailable
+from simulator.scene import CAMERAS
+from simulator.tasks import TASKS
+
+
+def test_the_light_names_are_the_real_ones():
+    """The command repeats them, so as not to import MuJoCo for --help."""
+    assert tuple(TASKS) == command.TASK_NAMES
+    assert tuple(CAMERAS) == command.CAMERA_NAMES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "juggle", "--output", "{folder}"], "juggle"),
+        (["--episodes", "0", "--output", "{folder}"], "wanted 1 or more"),
+        (["--workers", "two", "--output", "{folder}"], "'two' is not a whole number"),
+        (["--save-freq", "9999", "--output", "{folder}"], "wanted 1 to 500"),
+        (["--first-seed", "951", "--output", "{folder}"], "wanted 0 to 950"),  # 1000 is episode 1 of seed 0
+        (["--output", "{file}"], "cannot be a folder"),
+        ([], "--output"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_and_exit_code_2(tmp_path, caplog, arguments, message):
+    """No traceback, and nothing is made."""
+    file = tmp_path / "file"
+    file.touch()
+    names = {"folder": tmp_path / "out", "file": file}
+    assert command.main([argument.format(**names) for argument in arguments]) == 2
+    (record,) = caplog.records
+    assert message in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_without_opengl_the_exit_code_is_3(tmp_path, caplog, monkeypatch):
+    """So that `make demo` can fall back on recorded frames."""
+
+    def fail() -> None:
+        raise RendererUnavailable("no OpenGL: install libegl1")
+
+    monkeypatch.setattr(generate, "require_renderer", fail)
+    assert command.main(["--output", str(tmp_path)]) == 3
+    assert "install libegl1" in caplog.text
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path, caplog, monkeypatch):
+    """Exit code 130, as shells have it."""
+
+    def interrupt(*arguments) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate, "make_episode", interrupt)
+    monkeypatch.setattr(generate, "require_renderer", lambda: None)
+    assert command.main(["--output", str(tmp_path)]) == 130
+    assert "goes on" in caplog.text
+
+
+def test_a_run_reports_and_a_second_one_has_nothing_to_do(tmp_path, caplog, monkeypatch, can_draw):
+    """A real episode, three frames or so."""
+    caplog.set_level("INFO")
+    arguments = ["--task", "block_hammer_beat", "--episodes", "1", "--save-freq", "500", "--layout", "pkl"]
+    arguments += ["--output", str(tmp_path)]
+    assert command.main(arguments) == 0
+    assert "block_hammer_beat: 1 episodes, 4 frames, 0 failed attempts" in caplog.text
+    assert (tmp_path / "block_hammer_beat_D435_pkl" / "episode0" / "3.pkl").exists()
+    monkeypatch.setattr(generate, "require_renderer", lambda: pytest.fail("nothing was to be drawn"))
+    assert command.main(arguments) == 0
+    assert "1 of 1 episodes are in" in caplog.text
+
+
+def test_help_does_not_load_mujoco():
+    """Importing the command is cheap."""
+    code = "import sys, dataset_tools.simulate; sys.exit('mujoco' in sys.modules or 'h5py' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

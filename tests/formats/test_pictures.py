@@ -1,0 +1,108 @@
+"""Laws of opening pictures that people bring: upright, RGB, 8 bits, or one sentence."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from formats.pictures import MAX_PIXELS, open_picture
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def half_red_half_blue(width=40, height=20):
+    """Left red, right blue."""
+    picture = Image.new("RGB", (width, height), RED)
+    picture.paste(BLUE, (width // 2, 0, width, height))
+    return picture
+
+
+def saved(picture, format="PNG", **how):
+    file = io.BytesIO()
+    picture.save(file, format, **how)
+    file.seek(0)
+    return file
+
+
+def test_an_exif_tag_is_obeyed():
+    """Orientation 6: the camera lay on its side; the left of the file is the top of the picture."""
+    exif = Image.Exif()
+    exif[274] = 6
+    opened = open_picture(saved(half_red_half_blue(), exif=exif))
+    assert opened.size == (20, 40)
+    assert opened.picture.getpixel((10, 2)) == RED and opened.picture.getpixel((10, 38)) == BLUE
+    assert "upright" in opened.notes[0]
+
+
+@pytest.mark.parametrize("format", ["TIFF", "JPEG"])
+def test_a_picture_without_that_tag_is_not_said_to_be_turned(format):
+    assert open_picture(saved(half_red_half_blue(), format)).notes == ()
+
+
+def test_the_first_of_several_frames_is_taken():
+    first, second = Image.new("RGB", (20, 20), RED), Image.new("RGB", (20, 20), BLUE)
+    opened = open_picture(saved(first, "GIF", save_all=True, append_images=[second]))
+    assert opened.picture.getpixel((5, 5)) == RED
+    assert "first of 2 frames" in opened.notes[0]
+
+
+def test_transparency_lies_over_white_and_hides_what_is_under_it():
+    opened = open_picture(saved(Image.new("RGBA", (20, 20), (255, 0, 0, 0))))
+    assert opened.picture.getpixel((5, 5)) == (255, 255, 255)
+    assert "white" in opened.notes[0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(mode):
+    """Grey stays grey; 16 bits are scaled, not clipped."""
+    if mode == "I;16":
+        picture = Image.fromarray(np.full((20, 20), 128 * 257, np.uint16))
+    else:
+        grey = Image.new("RGB", (20, 20), (255,) * 3 if mode == "1" else (128,) * 3)
+        picture = grey.quantize(4) if mode == "P" else grey.convert(mode)
+    opened = open_picture(saved(picture, "TIFF" if mode == "CMYK" else "PNG"))
+    assert opened.picture.mode == "RGB"
+    expected = 255 if mode == "1" else 128
+    assert np.abs(np.asarray(opened.picture).astype(int) - expected).max() <= 2
+
+
+def header_of_png(width, height):
+    """A PNG that says its size and holds next to nothing."""
+    parts = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))):
+        parts += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return io.BytesIO(parts)
+
+
+@pytest.mark.parametrize("size", [(10_001, 10_000), (30_000, 30_000)])
+def test_more_than_a_hundred_megapixels_are_refused_undecoded(size):
+    assert size[0] * size[1] > MAX_PIXELS
+    with pytest.raises(ValueError, match="too large .* smaller than 100 megapixels"):
+        open_picture(header_of_png(*size), "huge.png")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200)])
+def test_tiny_pictures_are_taken_and_said(size):
+    opened = open_picture(saved(Image.new("RGB", size, RED)))
+    assert opened.squared(8).shape == (8, 8, 3)
+    assert "little can be seen" in opened.notes[0]
+
+
+def test_what_is_no_picture_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no picture"):
+        open_picture(tmp_path / "absent.png")
+    for name, content in (("text.png", b"hello"), ("empty.png", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable picture"):
+            open_picture(tmp_path / name)
+    with pytest.raises(ValueError, match="not a readable picture"):
+        open_picture(io.BytesIO(saved(half_red_half_blue(400, 400)).getvalue()[:200]), "cut.png")
+
+
+def test_a_square_picture_of_the_right_size_is_not_touched():
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    opened = open_picture(saved(Image.fromarray(pixels)))
+    assert np.array_equal(opened.squared(16), pixels) and opened.notes == ()

@@ -1,0 +1,76 @@
+"""Laws of run folders."""
+
+import os
+
+import pytest
+import torch
+
+from commands.errors import UserError
+from formats.run_folder import RUN_VARIABLE, RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
+
+
+def test_all_processes_of_a_run_share_one_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    run = new_run(tmp_path, "train", "_x")
+    assert run.path.name.endswith("_train_x")
+    assert new_run(tmp_path, "other") == run, "a child process reads the name from its environment"
+
+
+def test_resume_takes_the_newest_last_checkpoint(tmp_path):
+    """Lightning leaves last-v1.ckpt beside an older last.ckpt."""
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    for age, name in ((100, "last.ckpt"), (10, "last-v1.ckpt"), (50, "last-v2.ckpt"), (1, "best.ckpt")):
+        path = run.checkpoints / name
+        torch.save({}, path)
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    assert find_run(run.path) == (run, run.checkpoints / "last-v1.ckpt")
+    assert find_run(run.checkpoints / "best.ckpt")[1].name == "best.ckpt"
+    assert find_run(run.checkpoints / "best.ckpt")[0].path == run.path
+
+
+def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, caplog):
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    torch.save({"x": torch.zeros(1000)}, run.checkpoints / "previous.ckpt")
+    whole = (run.checkpoints / "previous.ckpt").read_bytes()
+    (run.checkpoints / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    for meant in (run.path, run.checkpoints / "last.ckpt"):
+        assert find_run(meant)[1].name == "previous.ckpt"
+    assert "half-written" in caplog.text
+    (run.checkpoints / "previous.ckpt").unlink()
+    with pytest.raises(UserError, match="holds no whole checkpoint"):
+        find_run(run.path)
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    with pytest.raises(UserError, match="no such run folder"):
+        find_run(tmp_path / "absent")
+    with pytest.raises(UserError, match="holds no last.ckpt"):
+        find_run(tmp_path)
+
+
+def test_metrics_of_earlier_parts_are_kept(tmp_path):
+    run = RunFolder(tmp_path)
+    for text in ("one", "two"):
+        (tmp_path / "metrics.csv").write_text(text)
+        set_aside_metrics(run)
+    assert (tmp_path / "metrics-000.csv").read_text() == "one"
+    assert (tmp_path / "metrics-001.csv").read_text() == "two"
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_refused_resume_leaves_config_and_metrics(tmp_path, began):
+    """But an error after the first step is no refusal: then the new part's files stay."""
+    run = RunFolder(tmp_path)
+    run.config.write_text("old")
+    (tmp_path / "metrics.csv").write_text("first part")
+    with pytest.raises(UserError), refused_resume_undone(run, resuming=True):
+        set_aside_metrics(run)
+        run.config.write_text("new")
+        if began:
+            (tmp_path / "metrics.csv").write_text("second part")
+        raise UserError("no")
+    assert run.config.read_text() == ("new" if began else "old")
+    assert (tmp_path / "metrics.csv").read_text() == ("second part" if began else "first part")
+    assert (tmp_path / "metrics-000.csv").exists() is began

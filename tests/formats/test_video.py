@@ -1,0 +1,66 @@
+"""Laws of videos: the frames come back, in number and colour; a full disk leaves nothing."""
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands.errors import sentence_for
+from formats.video import write_video
+
+SHADES = (20, 120, 220)
+
+
+def frames(height=32, width=48):
+    """Red rising over three frames."""
+    made = [np.zeros((height, width, 3), np.uint8) for _ in SHADES]
+    for frame, shade in zip(made, SHADES, strict=True):
+        frame[..., 0] = shade
+    return made
+
+
+@pytest.mark.parametrize("size", [(32, 48), (31, 47)])
+def test_mp4_holds_every_frame_in_its_colour(tmp_path, size):
+    """Odd sides are padded to even ones, as H.264 wants."""
+    write_video(tmp_path / "a.mp4", frames(*size), 5.0)
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        assert float(video.streams.video[0].average_rate) == 5.0
+        read = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert [frame.shape[:2] for frame in read] == [(32, 48)] * 3
+    for frame, shade in zip(read, SHADES, strict=True):
+        assert abs(int(frame[8, 8, 0]) - shade) <= 8 and frame[8, 8, 1] <= 16
+
+
+def test_gif_holds_every_frame_in_its_time(tmp_path):
+    write_video(tmp_path / "a.gif", frames(), 5.0)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 3 and gif.info["duration"] == 200
+        gif.seek(2)
+        assert gif.convert("RGB").getpixel((5, 5)) == (220, 0, 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_full_disk_leaves_the_old_video_and_says_so(tmp_path, name):
+    """The encoder's own write fails: the temporary file is the device on which no byte finds room."""
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    path.with_name(f".a.{os.getpid()}.partial{path.suffix}").symlink_to("/dev/full")
+    noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
+    with pytest.raises(OSError) as caught:
+        write_video(path, noise, 5.0)
+    sentence = sentence_for(caught.value)
+    assert "the disk is full" in sentence and str(path) in sentence and "partial" not in sentence
+    assert [file.name for file in tmp_path.iterdir()] == [name] and path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "rate", "message"),
+    [("a.avi", 3, 5.0, "ending in .mp4 or .gif"), ("a.mp4", 0, 5.0, "no frames"), ("a.mp4", 3, 0.0, "outside")],
+)
+def test_what_cannot_be_written_is_refused(tmp_path, name, count, rate, message):
+    with pytest.raises(ValueError, match=message):
+        write_video(tmp_path / name, frames()[:count], rate)

@@ -1,0 +1,73 @@
+"""Laws of what is asked before a run begins."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from commands.errors import UserError
+from formats.prepared_folder import FramePair
+from ldm.training.checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
+from ldm.training.config import merge_files
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+DIFFUSION = SimpleNamespace(
+    first_stage_model=SimpleNamespace(downsampling_factor=8),
+    model=SimpleNamespace(diffusion_model=SimpleNamespace(downsampling_factor=8)),
+)
+FIRST_STAGE = SimpleNamespace(first_stage_model=DIFFUSION.first_stage_model)
+
+
+def params(side, resolutions=()):
+    return {"train": {"params": {"resolution": side}}, "validation": None, "resolutions": resolutions}
+
+
+@pytest.mark.parametrize(("side", "nearest"), [(200, 192), (250, 256), (16, 64)])
+def test_a_resolution_that_is_not_divisible_names_the_nearest(side, nearest):
+    check_resolutions(DIFFUSION, params(256))
+    with pytest.raises(UserError, match=f"wanted a multiple of 64 .* the nearest is resolution={nearest}"):
+        check_resolutions(DIFFUSION, params(side))
+
+
+def test_a_first_stage_alone_halves_less():
+    check_resolutions(FIRST_STAGE, params(200))
+
+
+def test_a_schedule_of_resolutions_is_checked_too():
+    with pytest.raises(UserError, match="resolution 72"):
+        check_resolutions(DIFFUSION, params(128, [[0, 72], [10, 128]]))
+
+
+def pair(task="stack", source=0, target=20):
+    return FramePair("x", "0", "0", "go", task=task, source_index=source, target_index=target)
+
+
+def test_another_horizon_than_the_datas_is_said():
+    assert pairs_doubts([pair()], [], 20) == []
+    (doubt,) = pairs_doubts([pair()], [], 50)
+    assert "horizon is 50 frames, but all training pairs are 20 apart" in doubt and "set horizon=20" in doubt
+    assert pairs_doubts([pair(), pair(target=30)], [], 50) == [], "afp draws its horizons"
+
+
+def test_a_validation_split_without_a_task_is_said():
+    train = [pair("stack"), pair("hammer"), pair("hammer")]
+    (doubt,) = pairs_doubts(train, [pair("stack")], 20)
+    assert "no pairs of the task 'hammer', which has 2 training pairs" in doubt
+    assert pairs_doubts([pair(None)], [pair("stack")], 20) == []
+
+
+@pytest.mark.parametrize("name", ["demo", "regression", "cpu_tiny", "tiny/many_steps"])
+def test_an_overlay_alone_is_refused(name):
+    path = CONFIGS / f"{name}.yaml"
+    with pytest.raises(UserError, match=f"model.target.* overlay, .* --base configs/train.yaml {path}"):
+        check_whole(merge_files([path]), [path])
+    whole = [CONFIGS / "train.yaml", path]
+    check_whole(merge_files(whole), whole)
+
+
+def test_a_resolution_that_the_pairs_do_not_follow_is_said():
+    """As over a config whose interpolations were resolved when it was saved."""
+    assert resolution_doubts({"resolution": 128, "data": {"params": params(128)}}) == []
+    assert resolution_doubts({"resolution": 128, "data": {"params": {"train": {"params": {"folder": "cache"}}}}}) == []
+    (said,) = resolution_doubts({"resolution": 64, "data": {"params": params(128)}})
+    assert "data.params.train.params.resolution=64 too" in said

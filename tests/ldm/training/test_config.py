@@ -1,0 +1,120 @@
+"""Laws of composing configs."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from commands.errors import UserError
+from ldm.training.config import SAMPLING, compose, merge, merge_files, parse_override, parse_value, save_config
+from prediction.predictor import SamplingOptions
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+TRAIN = CONFIGS / "train.yaml"
+
+
+def test_later_files_and_overrides_win(tmp_path):
+    overlay = tmp_path / "b.yaml"
+    overlay.write_text("seed: 7\nlightning:\n  trainer:\n    max_epochs: 3\n")
+    config = compose([TRAIN, overlay], ["data.params.batch_size=5", "lightning.trainer.max_epochs=4"])
+    assert config["seed"] == 7
+    assert config["data"]["params"]["batch_size"] == 5
+    assert config["lightning"]["trainer"]["max_epochs"] == 4
+
+
+def test_one_number_stands_in_one_place():
+    """Interpolation: the resolution at the top is the data set's."""
+    config = compose([TRAIN], ["resolution=128"])
+    assert config["data"]["params"]["train"]["params"]["resolution"] == 128
+
+
+def test_another_target_replaces_the_node_whole():
+    old = {"target": "a.A", "params": {"x": 1}}
+    assert merge({"node": old}, {"node": {"target": "b.B", "params": {"y": 2}}})["node"] == {
+        "target": "b.B",
+        "params": {"y": 2},
+    }
+    assert merge({"node": old}, {"node": {"params": {"y": 2}}})["node"]["params"] == {"x": 1, "y": 2}
+
+
+def test_a_saved_config_is_a_valid_base(tmp_path):
+    config = compose([TRAIN, CONFIGS / "cpu_tiny.yaml"])
+    save_config(config, tmp_path / "config.yaml", header="how it was made")
+    assert compose([tmp_path / "config.yaml"]) == config
+
+
+def test_override_values_are_yaml():
+    assert parse_override("a.b=[1, 2]") == {"a": {"b": [1, 2]}}
+    assert parse_override("a=null") == {"a": None}
+    assert parse_override("a=1e-3") == {"a": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--gpu"], "neither a flag nor an override"),
+        (["modle.params.x=1"], "modle: no such key in the config; did you mean 'model'"),
+        (["lightning.trianer.max_epochs=1"], "lightning.trianer: .* did you mean 'trainer'"),
+        (["data.params.train.param.split=val"], "did you mean 'params'"),
+    ],
+)
+def test_bad_overrides_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        compose([TRAIN], overrides)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("true", "not valid YAML"),
+        ("- 1", "wanted a mapping"),
+        ("sed: 1", "sed: no such section; did you mean 'seed'"),
+        ("seed: ${nothing}", "does not resolve"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        compose([path])
+
+
+def test_a_missing_file_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'train.yaml'"):
+        compose([CONFIGS / "trian.yaml"])
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_each_config_has_a_header(path):
+    """What it reproduces, command, hardware, time, expected number."""
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    for word in ("reproduces", "command", "hardware", "time", "expected"):
+        assert any(word in line for line in header), f"{path.name} does not say {word}"
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_values_are_read_as_in_a_file():
+    """YAML 1.1 takes 1e-4 for a word; files take it for a number, and so does the command line."""
+    values = {"1e-4": 1e-4, "": None, "[1, 2e3]": [1, 2000.0], "{a: 1e-4}": {"a": 1e-4}, "no": False, "a b": "a b"}
+    assert {text: parse_value(text) for text in values} == values
+    assert parse_value("${resolution}") == "${resolution}"
+    for bad in ("[1", "a: b: c", "{", "'x"):
+        with pytest.raises(UserError, match="is not valid YAML"):
+            parse_value(bad)
+
+
+def test_an_override_over_a_saved_config_reaches_what_refers_to_it(tmp_path):
+    """The reason why runs save interpolations: data and prediction cannot come apart."""
+    save_config(merge_files([TRAIN], ["resolution=128"]), tmp_path / "config.yaml")
+    config = compose([tmp_path / "config.yaml"], ["resolution=64"])
+    assert config["resolution"] == config["data"]["params"]["train"]["params"]["resolution"] == 64
+
+
+def test_sampling_takes_its_fields_and_no_others(tmp_path):
+    assert {field.name for field in fields(SamplingOptions)} == set(SAMPLING)
+    assert compose([TRAIN], ["sampling.sampler=dpm_solver"])["sampling"]["sampler"] == "dpm_solver"
+    (tmp_path / "x.yaml").write_text("sampling: {stepps: 3}")
+    with pytest.raises(UserError, match="sampling.stepps: .* did you mean 'steps'"):
+        compose([TRAIN, tmp_path / "x.yaml"])

@@ -1,0 +1,85 @@
+"""Laws of the dry run."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from commands.errors import UserError
+from ldm.data.frame_pairs import FramePairDataset
+from ldm.data.latent_cache import build_cache
+from ldm.training.config import compose
+from ldm.training.dry_run import describe_run
+from ldm.util import instantiate_from_config
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+def said(config, gpus=None, missing=()) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(describe_run(config, gpus, missing))
+    return capture.get()
+
+
+def test_everything_there_is_ready(pair_folder):
+    folder = pair_folder()
+    overrides = [f"data.params.{split}.params.folder={folder}" for split in ("train", "validation")]
+    text = said(compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"], overrides))
+    assert "Ready to train." in text
+    assert "10 in" in text, "the training pairs are counted"
+
+
+def test_each_missing_thing_comes_with_its_command():
+    text = said(compose([CONFIGS / "train.yaml"]), [0, 1], ["weights: fetch them so"])
+    assert "- weights: fetch them so" in text
+    assert "python -m dataset_tools.prepare_dataset" in text
+    assert "4 extra input channels" in text and "0.01 M" in text
+    assert "GPUs 0, 1" in text and "configs/cpu_tiny.yaml" in text
+
+
+def test_a_model_without_a_network_or_a_text_encoder_is_described_too():
+    """The first stage's own recipe."""
+    text = said(compose([CONFIGS / "recipes" / "first_stage_decoder.yaml"]))
+    assert "83.65 M" in text and "extra input channels" not in text
+
+
+def test_cached_latents_are_data(pair_folder, tmp_path):
+    """The config that a --cache-latents run leaves."""
+    folder = pair_folder()
+    small = [CONFIGS / "recipes" / "acp_train_1.yaml", CONFIGS / "tiny" / "small.yaml"]
+    config = compose(small, [f"data.params.validation.params.folder={folder}", "resolution=16"])
+    model = instantiate_from_config(config["model"], "model")
+    build_cache(model, FramePairDataset(folder, "train", 16), {}, tmp_path / "cache")
+    node = {"target": "ldm.data.latent_cache.CachedPairDataset", "params": {"folder": str(tmp_path / "cache")}}
+    config["data"]["params"]["train"] = node
+    text = said(config)
+    assert "10 as latents, in 1 variant(s)" in text and "Ready to train." in text
+    node["params"]["folder"] = str(tmp_path)
+    assert "cache.json is missing" in said(config)
+
+
+def test_missing_weights_of_the_losses_are_said():
+    config = compose([CONFIGS / "recipes" / "afp.yaml"])
+    assert "python -m stable_diffusion.weights fetch vgg16" in said(config)
+    params = {"scale_factor": 0.18215, "weights": "checkpoints/taesd.safetensors"}
+    node = {"target": "ldm.models.tiny_autoencoder.TinyDecoder", "params": params}
+    config["model"]["params"]["frame_loss_config"]["params"] |= {"mode": "gated", "tiny_decoder_config": node}
+    assert "python -m stable_diffusion.weights fetch taesd" in said(config), "hidden from the model's modules"
+
+
+def test_doubts_are_said_before_training(pair_folder):
+    overrides = [f"data.params.{split}.params.folder={pair_folder(name=split)}" for split in ("train", "validation")]
+    text = said(compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"], overrides))
+    assert "Mind: the config's horizon is 20 frames, but all training pairs are 3 apart" in text
+
+
+def test_a_resolution_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match="resolution 200"):
+        said(compose([CONFIGS / "train.yaml"], ["resolution=200"]))
+
+
+def test_the_effective_batch_counts_devices_and_nodes():
+    """As --scale_lr does."""
+    trainer = ["lightning.trainer.devices=4", "lightning.trainer.num_nodes=2"]
+    assert "2 x 8 accumulated x 8 device(s) = 128" in said(compose([CONFIGS / "train.yaml"], trainer))

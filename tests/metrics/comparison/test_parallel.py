@@ -1,0 +1,114 @@
+import multiprocessing
+from dataclasses import dataclass, replace
+
+import pytest
+
+from metrics.comparison import parallel
+from metrics.comparison.baselines import CopyInput, NearestTarget
+from metrics.comparison.cache import ScoreCache
+from metrics.comparison.pairs import group_by_task, read_pairs
+from metrics.comparison.parallel import score_all
+from metrics.comparison.predictions import match_predictions
+from metrics.comparison.scoring import Scorer
+from tests.metrics.conftest import moving_square, noisy_picture
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Measures the process that measures."""
+
+    keys = ("threads", "is_spawned")
+    version = "1"
+
+    def measure(self, *_):
+        import torch
+
+        return {"threads": torch.get_num_threads(), "is_spawned": multiprocessing.get_start_method() == "spawn"}
+
+
+def _scorer(folder, predict, keys=("psnr", "ssim")):
+    pairs = read_pairs(folder)
+    model = match_predictions(predict(folder, lambda pair: noisy_picture(pair.episode)), pairs)
+    return pairs, Scorer(folder, (CopyInput(), NearestTarget(folder, tuple(pairs), None), model), group_by_task, keys)
+
+
+def _by_name(scores):
+    return {(score.pair_id, score.row): score for of_pair in scores for score in of_pair}
+
+
+def test_processes_and_cache_change_nothing(pair_folder, predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "FEW_PAIRS", 2)
+    pairs, scorer = _scorer(pair_folder(), predict)
+    alone = [scorer.score_pair(pair) for pair in pairs]
+    with ScoreCache(tmp_path / "c") as cache:
+        shared = list(score_all(scorer, pairs, cache, workers=2))
+        kept = list(score_all(scorer, pairs, cache, workers=2))
+    assert shared == alone
+    assert _by_name(kept) == _by_name(alone)
+
+
+def test_only_what_changed_is_measured_again(pair_folder, predict, tmp_path, monkeypatch):
+    pairs, scorer = _scorer(pair_folder(), predict)
+    measured = []
+    monkeypatch.setattr(Scorer, "score_pair", lambda self, pair, names: measured.append((pair.pair_id, names)) or [])
+    with ScoreCache(tmp_path / "c") as cache:
+        monkeypatch.undo()
+        list(score_all(scorer, pairs, cache, workers=1))
+        original = Scorer.score_pair
+        monkeypatch.setattr(
+            Scorer, "score_pair", lambda self, p, names: measured.append((p.pair_id, names)) or original(self, p, names)
+        )
+        list(score_all(scorer, pairs, cache, workers=1))
+        assert measured == []
+        changed = scorer.candidates[2].files[pairs[3].pair_id]
+        changed.write_bytes(changed.read_bytes() + b"x")
+        list(score_all(scorer, pairs, cache, workers=1))
+        assert measured == [(pairs[3].pair_id, ("model",))]
+        list(score_all(Scorer(scorer.folder, scorer.candidates, group_by_task, ("psnr",), size=12), pairs, cache, 1))
+        assert len(measured) == 1 + len(pairs)
+
+
+def test_a_bad_picture_in_a_worker_is_still_one_sentence(pair_folder, predict, monkeypatch):
+    monkeypatch.setattr(parallel, "FEW_PAIRS", 2)
+    pairs, scorer = _scorer(pair_folder(), predict)
+    path = scorer.candidates[2].files[pairs[1].pair_id]
+    path.write_bytes(path.read_bytes()[:200])
+    with ScoreCache(None) as cache, pytest.raises(ValueError, match="truncated"):
+        list(score_all(scorer, pairs, cache, workers=2))
+
+
+def test_pairs_without_a_prediction_have_no_score(pair_folder, predict):
+    folder = pair_folder()
+    pairs = read_pairs(folder)
+    model = match_predictions(predict(folder, lambda pair: moving_square(0) if pair.episode else None), pairs)
+    with ScoreCache(None) as cache:
+        scores = list(score_all(Scorer(folder, (model,), group_by_task, ("psnr",)), pairs, cache))
+    assert [len(of_pair) for of_pair in scores] == [0, 1, 1, 0, 1, 1]
+
+
+def test_networks_run_in_fresh_processes_of_one_thread(pair_folder, monkeypatch):
+    """A fork of a process that used torch's threads may wait for ever."""
+    monkeypatch.setattr(parallel, "FEW_PAIRS", 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    folder = pair_folder(num_episodes=1)
+    scorer = Scorer(folder, (CopyInput(),), group_by_task, (), (Machine(),))
+    with ScoreCache(None) as cache:
+        scores = _by_name(score_all(scorer, read_pairs(folder), cache, workers=2))
+    assert [score.values for score in scores.values()] == [{"threads": 1, "is_spawned": True}] * 2
+
+
+def test_a_pair_of_another_task_is_measured_again(pair_folder, tmp_path):
+    """The colours of the blocks that are looked for depend on the task."""
+    folder = pair_folder(num_episodes=1)
+    scorer, pairs = Scorer(folder, (CopyInput(),), group_by_task, ("psnr",)), read_pairs(folder)
+    with ScoreCache(tmp_path / "c") as cache:
+        list(score_all(scorer, pairs, cache))
+        assert parallel._read_score(scorer, CopyInput(), pairs[0], cache)
+        assert not parallel._read_score(scorer, CopyInput(), replace(pairs[0], task="other"), cache)
+
+
+def test_processors_are_counted_where_the_system_does_not_say_whose(monkeypatch):
+    assert parallel.count_processors() >= 1
+    monkeypatch.delattr(parallel.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 5)
+    assert parallel.count_processors() == 5

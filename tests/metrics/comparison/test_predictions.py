@@ -1,0 +1,93 @@
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from metrics.comparison.pairs import read_pairs
+from metrics.comparison.predictions import match_predictions
+from tests.metrics.conftest import moving_square, noisy_picture
+
+
+def _save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noisy_picture(0)).save(path)
+
+
+@pytest.mark.parametrize("ending", ["0000001.png", "0000001_pred.jpg", "0000001_000000.png", "0000001/000000.png"])
+def test_instruct_pix2pix_sample_names_match(pair_folder, tmp_path, ending):
+    pairs = read_pairs(pair_folder())
+    _save(tmp_path / "p" / ending)
+    predictions = match_predictions(tmp_path / "p", pairs)
+    assert list(predictions.files) == [pairs[1].pair_id]
+    assert len(predictions.missing) == len(pairs) - 1
+
+
+def test_pair_ids_match_and_strangers_are_listed(pair_folder, predict, tmp_path):
+    folder = pair_folder()
+    output = predict(folder, lambda pair: moving_square(7))
+    _save(output / "stranger.png")
+    predictions = match_predictions(output, read_pairs(folder))
+    assert predictions.unmatched == ("stranger.png",)
+    assert predictions.missing == ()
+    assert predictions.name == "model"
+
+
+def test_records_and_csv_say_which_picture_is_whose(pair_folder, tmp_path):
+    pairs = read_pairs(pair_folder())
+    _save(tmp_path / "p" / "x.png")
+    _save(tmp_path / "p" / "y.png")
+    (tmp_path / "p" / "predictions.jsonl").write_text(json.dumps({"pair_id": pairs[0].pair_id, "file": "x.png"}) + "\n")
+    (tmp_path / "m.csv").write_text(f"sample,file\n{pairs[2].sample},y.png\n")
+    predictions = match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
+    assert {key: path.name for key, path in predictions.files.items()} == {
+        pairs[0].pair_id: "x.png",
+        pairs[2].pair_id: "y.png",
+    }
+
+
+def test_pictures_of_other_splits_are_no_strangers(pair_folder, predict):
+    folder = pair_folder()
+    pairs = read_pairs(folder)
+    output = predict(folder, lambda pair: moving_square(0))
+    assert match_predictions(output, pairs[:2], others=pairs).unmatched == ()
+
+
+def test_bad_folders_are_named(pair_folder, tmp_path):
+    pairs = read_pairs(pair_folder())
+    with pytest.raises(FileNotFoundError, match="no predictions folder"):
+        match_predictions(tmp_path / "absent", pairs)
+    (tmp_path / "p").mkdir()
+    with pytest.raises(FileNotFoundError, match="no pictures in"):
+        match_predictions(tmp_path / "p", pairs)
+    _save(tmp_path / "p" / "stranger.png")
+    with pytest.raises(ValueError, match="none of the 1 pictures .* matches one of the 6 pairs"):
+        match_predictions(tmp_path / "p", pairs)
+    (tmp_path / "m.csv").write_text("a,b\n")
+    with pytest.raises(ValueError, match="columns a, b; wanted pair_id"):
+        match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
+    (tmp_path / "p" / "predictions.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="line 1 is not a prediction record"):
+        match_predictions(tmp_path / "p", pairs)
+
+
+def test_the_csv_comes_before_the_records_and_a_named_file_that_is_gone_is_missing(pair_folder, tmp_path):
+    pairs = read_pairs(pair_folder())
+    for name in ("x.png", "y.png", f"{pairs[1].sample}.png"):
+        _save(tmp_path / "p" / name)
+    lines = [{"pair_id": pairs[0].pair_id, "file": "x.png"}, {"pair_id": pairs[1].pair_id, "file": "gone.png"}]
+    records = "\n".join(json.dumps(line | {"instruction": "a\u2028b"}, ensure_ascii=False) for line in lines)
+    (tmp_path / "p" / "predictions.jsonl").write_text(records, encoding="utf-8")
+    (tmp_path / "m.csv").write_text(f"sample,file\n{pairs[0].sample},y.png\n")
+    predictions = match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
+    assert {key: path.name for key, path in predictions.files.items()} == {pairs[0].pair_id: "y.png"}
+    assert pairs[1].pair_id in predictions.missing
+
+
+def test_a_csv_of_samples_with_several_seeds_is_refused(pair_folder, tmp_path):
+    first, *_ = read_pairs(pair_folder())
+    pairs = [first, replace(first, pair_id="second", seed="000001")]
+    _save(tmp_path / "p" / "y.png")
+    (tmp_path / "m.csv").write_text(f"sample,file\n{first.sample},y.png\n")
+    with pytest.raises(ValueError, match="it has several seeds; give the column pair_id"):
+        match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")

@@ -1,0 +1,86 @@
+"""Laws of the modes, with a predictor that brightens by one and tells the scales in its pixels."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from formats.pictures import open_picture
+from prediction.dataset import Job, PredictedJob
+from prediction.drawings import (
+    Sweep,
+    comparison_video,
+    draw_sweep,
+    predict_rollout,
+    rollout_video,
+    write_pictures,
+    write_rollout,
+)
+from prediction.postprocess import Postprocess
+from prediction.predictor import SamplingOptions
+from prediction.sheets import BAR, GAP
+
+
+class Brighter:
+    """Each prediction is one grey level brighter than its input, or ten times the text scale plus the image scale."""
+
+    resolution = 100
+    options = SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)
+
+    def predict(self, frames, sentences, seeds, horizon, *, options, progress):
+        return frames * 0 + round(10 * options.text_scale + options.image_scale)
+
+    def rollout(self, frames, sentences, seeds, num, *, progress):
+        import torch
+
+        return torch.stack([frames + k for k in range(1, num + 1)])
+
+
+@pytest.fixture
+def job(tmp_path):
+    Image.new("RGB", (40, 20), (50, 50, 50)).save(tmp_path / "frame.png")
+    return Job("frame", tmp_path / "frame.png", "stack blocks", tmp_path / "out" / "frame.png", 0)
+
+
+def test_pictures_come_in_the_size_of_their_input(job):
+    opened = open_picture(job.source)
+    notes = list(write_pictures([[PredictedJob(job, opened, np.full((100, 100, 3), 9, np.uint8), 0.1)]], {}))
+    assert Image.open(job.target).size == (40, 20) and notes == []
+
+
+def test_a_rollout_writes_a_strip_and_every_frame(job):
+    rollout = predict_rollout(Brighter(), job, 3, Postprocess())
+    folder = write_rollout(rollout, 20, {})
+    assert rollout.labels(20) == ["input", "+20 frames", "+40 frames", "+60 frames"]
+    assert rollout.labels(None)[-1] == "+3 horizons"
+    values = [Image.open(folder / f"{k:03d}.png").getpixel((0, 0))[0] for k in (1, 2, 3)]
+    assert values == [51, 52, 53]
+    assert Image.open(job.target).size == (4 * 100 + 3 * GAP, 100 + BAR)
+    movie = list(rollout_video([rollout], 20))
+    assert [int(frame[-1, -1, 0]) for frame in movie] == [50, 51, 52, 53]
+
+
+def test_a_sweep_shows_every_pair_of_scales(job):
+    """Rows are text scales, columns image scales, after the input."""
+    sheet = np.asarray(draw_sweep(Brighter(), job, Sweep((1.0, 3.0), (1.0, 2.0)), Postprocess()))
+    grid = [[int(sheet[(r + 1) * (100 + BAR) + r * GAP - 1, (c + 1) * (100 + GAP), 0]) for c in (0, 1)] for r in (0, 1)]
+    assert grid == [[11, 12], [31, 32]]
+
+
+@pytest.mark.parametrize("text", ["1,2", "1,axb", "1x2x3", "", ",".join("1" * 11) + "x" + ",".join("1" * 10)])
+def test_a_sweep_that_cannot_be_read_is_refused(text):
+    with pytest.raises(ValueError, match="--sweep"):
+        Sweep.parse(text)
+
+
+def test_a_sweep_is_read():
+    assert Sweep.parse("1,4,7.5x1,1.5") == Sweep((1.0, 4.0, 7.5), (1.0, 1.5))
+
+
+def test_a_comparison_shows_input_prediction_and_truth(job, tmp_path):
+    job.target.parent.mkdir()
+    Image.new("RGB", (100, 100), (60, 60, 60)).save(job.target)
+    Image.new("RGB", (30, 30), (70, 70, 70)).save(tmp_path / "truth.png")
+    known = Job(job.name, job.source, job.instruction, job.target, 0, tmp_path / "truth.png")
+    with_truth, without = next(comparison_video([known], ["3"])), next(comparison_video([job]))
+    assert [int(with_truth[-1, c * (100 + GAP), 0]) for c in range(3)] == [50, 60, 70]
+    assert without.shape[1] == 2 * 100 + GAP

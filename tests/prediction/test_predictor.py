@@ -1,0 +1,258 @@
+"""Laws of prediction."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from ldm.data.pixels import to_signed, to_uint8
+from ldm.models.diffusion.guidance import DualGuidance
+from ldm.modules.attention import BasicTransformerBlock
+from ldm.util import instantiate_from_config
+from prediction.predictor import (
+    SAMPLERS,
+    FramePredictor,
+    Runtime,
+    SamplingOptions,
+    default_runtime,
+    make_sampler,
+    seed_of,
+    tune_for_inference,
+)
+
+
+@pytest.fixture
+def predictor(tiny_model_config):
+    torch.manual_seed(0)
+    model = instantiate_from_config(tiny_model_config, "model").eval()
+    with torch.no_grad():
+        for parameter in model.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return FramePredictor(model, 8, SamplingOptions(steps=3, text_scale=2.0, image_scale=1.5), horizon=4)
+
+
+def anew(predictor):
+    """A predictor that has seen no sentence, of a model whose weights changed."""
+    return FramePredictor(predictor.model, predictor.resolution, predictor.options)
+
+
+@pytest.fixture
+def frames():
+    return torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_prediction_depends_on_its_seed_and_not_on_its_batch(predictor, frames):
+    sentences = ["stack blocks", "handover the blocks", "stack blocks"]
+    together = predictor.predict(frames, sentences, [7, 8, 9])
+    alone = predictor.predict(frames[1:2], sentences[1:2], [8])
+    assert (together[1].int() - alone[0].int()).abs().max() <= 1, "rounding may differ in one grey level"
+    again = predictor.predict(frames, sentences, [7, 8, 9])
+    assert torch.equal(together, again)
+    assert not torch.equal(together, predictor.predict(frames, sentences, [1, 2, 3]))
+    assert together.dtype == torch.uint8 and together.shape == frames.shape
+
+
+def test_the_instruction_changes_the_prediction(predictor, frames):
+    one = predictor.predict(frames[:1], ["stack blocks"], [0])
+    assert not torch.equal(one, predictor.predict(frames[:1], ["hand it over"], [0]))
+
+
+def test_network_and_text_encoder_are_called_as_seldom_as_can_be(predictor, frames, monkeypatch):
+    """Dual guidance: one network call a step; a repeated sentence is embedded once, the null sentence once."""
+    calls = {"network": 0, "sentences": 0}
+    network, text = predictor.model.apply_model, predictor.model.cond_stage_model.forward
+
+    def count_network(*args):
+        calls["network"] += 1
+        return network(*args)
+
+    def count_text(sentences):
+        calls["sentences"] += len(sentences)
+        return text(sentences)
+
+    monkeypatch.setattr(predictor.model, "apply_model", count_network)
+    monkeypatch.setattr(predictor.model.cond_stage_model, "forward", count_text)
+    for _ in range(2):
+        predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    assert calls == {"network": 2 * 3, "sentences": 2}
+
+
+def test_keys_and_values_are_made_once_a_sentence_and_not_once_a_step(predictor, frames):
+    """In each cross-attention: three sentences of one batch, the null sentence, a fourth sentence later."""
+    blocks = [m for m in predictor.model.model.modules() if isinstance(m, BasicTransformerBlock)]
+    made = Counter()
+    for block in blocks:
+        for layer in (block.attn2.to_k, block.attn2.to_v):
+            layer.register_forward_hook(lambda layer, inputs, output: made.update([layer]))
+    for sentences in (["a", "b", "a"], ["b", "a", "c"], ["d", "a", "b"]):
+        predictor.predict(frames, sentences, [0, 1, 2])
+    assert len(made) == 2 * len(blocks) > 0 and set(made.values()) == {len({"", "a", "b", "c", "d"})}
+
+
+@pytest.mark.parametrize("scales", [{}, {"image_scale": 1.0}, {"text_scale": 1.0, "image_scale": 1.0}])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predictions_are_those_of_a_model_that_projects_at_every_step(predictor, frames, scales, precision):
+    """With three, two and one branches of guidance."""
+    tune_for_inference(predictor.model, Runtime(precision))
+    options, sentences, seeds = replace(predictor.options, **scales), ["a", "stack", "a"], [4, 5, 6]
+    guidance = partial(DualGuidance, text_scale=options.text_scale, image_scale=options.image_scale)
+    batch = {"source_frame": to_signed(frames), "instruction": sentences}
+    sampler = make_sampler(predictor.model.schedule, options)
+    plain = to_uint8(predictor.model.sample_frames(batch, sampler, guidance, seeds))
+    assert torch.equal(predictor.predict(frames, sentences, seeds, options=options), plain)
+
+
+@pytest.mark.slow
+def test_the_network_compiles_whole_with_projected_sentences(predictor, frames):
+    """One graph without a break, used again for further steps and for other sentences."""
+    exact = predictor.predict(frames, ["a", "b", "c"], [0, 1, 2])
+    graphs = []
+    predictor.model.model.diffusion_model.compile(
+        backend=lambda graph, inputs: graphs.append(graph) or graph, fullgraph=True
+    )
+    assert torch.equal(anew(predictor).predict(frames, ["a", "b", "c"], [0, 1, 2]), exact)
+    predictor.predict(frames, ["d", "e", "f"], [0, 1, 2])
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize(
+    ("sentences", "seeds", "message"),
+    [
+        (["a", "b", " "], [0, 1, 2], "instruction 2 is empty"),
+        (["a"], [0, 1, 2], "1 instructions"),
+        (["a"] * 3, [0], "1 seeds"),
+    ],
+)
+def test_bad_requests_are_refused(predictor, frames, sentences, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        predictor.predict(frames, sentences, seeds)
+
+
+@pytest.mark.parametrize("scales", [{"text_scale": -1.0, "image_scale": 1.0}, {"text_scale": 1.0, "image_scale": 1e9}])
+def test_scales_out_of_range_are_refused(scales):
+    with pytest.raises(ValueError, match="outside"):
+        SamplingOptions(steps=3, **scales)
+
+
+def test_a_pairs_seed_depends_on_its_name():
+    assert seed_of("a/0/1-2", 0) == seed_of("a/0/1-2", 0) != seed_of("a/0/1-3", 0)
+    assert 0 <= seed_of("x", 5) < 2**63
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_predicts_by_seed(predictor, frames, sampler):
+    """By name; the same through a call's options as through the predictor's; alone as in a batch."""
+    options = SamplingOptions(steps=3, text_scale=2.0, image_scale=1.5, sampler=sampler)
+    together = predictor.predict(frames, ["stack blocks"] * 3, [7, 8, 9], options=options)
+    alone = FramePredictor(predictor.model, 8, options).predict(frames[1:2], ["stack blocks"], [8])
+    assert (together[1].int() - alone[0].int()).abs().max() <= 1
+
+
+def test_euler_ancestral_adds_noise_unless_told_otherwise(predictor):
+    """eta None is each sampler's own."""
+    options = SamplingOptions(steps=3, text_scale=1.0, image_scale=1.0, sampler="euler_ancestral")
+    assert make_sampler(predictor.model.schedule, options).eta == 1.0
+    assert make_sampler(predictor.model.schedule, replace(options, eta=0.0)).eta == 0.0
+    assert make_sampler(predictor.model.schedule, replace(options, sampler="ddim")).eta == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sampler": "heun"}, "not one of ddim"),
+        ({"sampler": "dpm_solver", "eta": 0.5}, "adds no noise"),
+        ({"rescale": 1.5}, "rescale"),
+        ({"interval": (500.0, 100.0)}, "lower first"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        SamplingOptions(steps=3, text_scale=1.0, image_scale=1.0, **wrong)
+
+
+def test_impossible_steps_are_refused_at_construction(predictor):
+    with pytest.raises(ValueError, match="wanted 1 to 1000"):
+        FramePredictor(predictor.model, 8, replace(predictor.options, steps=2000))
+
+
+def test_a_rollout_feeds_predictions_back(predictor, frames):
+    """Its first frame is the prediction; its second that of the first, under another seed."""
+    rolled = predictor.rollout(frames[:1], ["stack blocks"], [7], 2)
+    first = predictor.predict(frames[:1], ["stack blocks"], [7])
+    assert rolled.shape == (2, 1, 3, 8, 8) and torch.equal(rolled[0], first)
+    assert torch.equal(rolled[1], predictor.predict(first, ["stack blocks"], [seed_of("rollout/1", 7)]))
+    with pytest.raises(ValueError, match="at least 1"):
+        predictor.rollout(frames[:1], ["stack blocks"], [7], 0)
+
+
+def test_a_further_horizon_is_the_last_frame_of_a_rollout(predictor, frames):
+    """The model sees 4 frames ahead."""
+    sentences, seeds = ["a", "b", "c"], [7, 8, 9]
+    rolled = predictor.rollout(frames, sentences, seeds, 3)
+    assert torch.equal(predictor.predict(frames, sentences, seeds, 12), rolled[-1])
+    assert torch.equal(predictor.predict(frames, sentences, seeds, horizon=4), rolled[0])
+    assert torch.equal(predictor.predict(frames, sentences, seeds), rolled[0])
+
+
+@pytest.mark.parametrize("horizon", [-4, 0, 3, 6])
+def test_a_horizon_that_predictions_cannot_reach_is_refused(predictor, frames, horizon):
+    with pytest.raises(ValueError, match=f"horizon {horizon}: this model predicts 4 frames ahead, and 8, 12, ... by"):
+        predictor.predict(frames, ["a"] * 3, [0, 1, 2], horizon=horizon)
+
+
+def test_a_model_that_does_not_say_its_horizon_takes_none(predictor):
+    with pytest.raises(ValueError, match="does not say how far ahead"):
+        anew(predictor).count_predictions(4)
+    assert anew(predictor).count_predictions(None) == 1
+
+
+def test_progress_sees_each_step_and_may_stop_the_work(predictor, frames):
+    seen = []
+
+    def stop_at_two(steps):
+        for step in steps:
+            seen.append(step)
+            if step == 1:
+                raise KeyboardInterrupt
+            yield step
+
+    with pytest.raises(KeyboardInterrupt):
+        predictor.predict(frames, ["a"] * 3, [0, 1, 2], progress=stop_at_two)
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_predicts_nearly_the_same(predictor, frames, precision):
+    """Weights are cast, the schedule is not; pixels move by few of 255 grey levels."""
+    exact = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    tune_for_inference(predictor.model, Runtime(precision, channels_last=True))
+    assert predictor.model.schedule.signal.dtype == torch.float32
+    half = anew(predictor).predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    assert (half.float() - exact.float()).abs().mean() < 3.0
+
+
+def test_precision_needs_a_known_name(predictor):
+    with pytest.raises(ValueError, match="not one of fp32"):
+        tune_for_inference(predictor.model, Runtime("int4"))
+
+
+def test_a_cpu_runs_in_full_precision_unless_told_otherwise():
+    assert default_runtime(torch.device("cpu")) == Runtime("fp32", channels_last=False, compile=False)
+
+
+def test_few_embedded_instructions_are_kept(predictor, frames, monkeypatch):
+    """A web page that runs for months must not grow with every sentence typed."""
+    monkeypatch.setattr("prediction.predictor.KEPT_INSTRUCTIONS", 3)
+    for number in range(5):
+        predictor.predict(frames[:1], [f"stack {number}"], [0])
+    assert len(predictor._texts) == 3 and "" in predictor._texts
+
+
+@pytest.mark.slow
+def test_compiled_predicts_the_same(predictor, frames):
+    exact = predictor.predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    tune_for_inference(predictor.model, Runtime(compile=True))
+    compiled = anew(predictor).predict(frames, ["stack blocks"] * 3, [0, 1, 2])
+    assert (compiled.int() - exact.int()).abs().max() <= 1

@@ -1,0 +1,132 @@
+"""Laws of the service behind the page: shows what was asked, refuses in a sentence, stops when nobody looks."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prediction.examples import Examples
+from prediction.predictor import FramePredictor, SamplingOptions
+from prediction.request_queue import PredictionQueue
+from prediction.service import MAX_HORIZONS, MIN_SHOWN, PredictionService, Request
+
+
+class Brighter:
+    """Each prediction is one grey level brighter; waits for `gate` before each step."""
+
+    resolution = 8
+    options = SamplingOptions(steps=2, text_scale=1.0, image_scale=1.0)
+    horizon = 3
+    count_predictions = FramePredictor.count_predictions
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.steps = 0
+
+    def sampler_of(self, options):
+        return None
+
+    def predict(self, frames, sentences, seeds, *, options, progress):
+        for _ in progress(range(options.steps)):
+            self.gate.wait(5)
+            self.steps += 1
+        return frames + 1
+
+
+@pytest.fixture
+def service(pair_folder):
+    predictor = Brighter()
+    queue = PredictionQueue(predictor, 4)
+    examples = Examples.read(pair_folder(length=12, size=8), "test")
+    yield PredictionService(SimpleNamespace(predictor=predictor, horizon=3), queue, examples)
+    predictor.gate.set()
+    queue.close()
+
+
+@pytest.fixture
+def ask(tmp_path):
+    Image.new("RGB", (8, 8), (50, 50, 50)).save(tmp_path / "frame.png")
+
+    def make(**changes):
+        asked = {
+            "picture": str(tmp_path / "frame.png"),
+            "sentence": "stack blocks",
+            "horizon": 3,
+            "steps": 2,
+            "sampler": "ddim",
+            "text_scale": 1.0,
+            "image_scale": 1.0,
+            "seed": 0,
+            "example": None,
+        }
+        return Request(**asked | changes)
+
+    return make
+
+
+def test_prediction_difference_and_status_are_shown(service, ask):
+    last = list(service.predict(ask()))[-1]
+    assert last["prediction"].shape == (MIN_SHOWN, MIN_SHOWN, 3) and (last["prediction"] == 51).all()
+    assert (last["difference"] == 254).all() and last["truth"] is None
+    assert "1 predicted" in last["status"] and "peak memory" in last["status"]
+
+
+def test_a_rollout_is_shown_frame_by_frame(service, ask):
+    shown = [update["strip"] for update in service.predict(ask(horizon=9)) if "strip" in update]
+    assert [strip.size[0] for strip in shown] == sorted(strip.size[0] for strip in shown) and len(shown) == 3
+    assert np.asarray(shown[-1])[-1, -1, 0] == 53
+
+
+def test_a_model_that_does_not_say_its_horizon_counts_in_its_own(service, ask):
+    service.loaded.horizon = None
+    narrow, wide = (list(service.predict(ask(horizon=k)))[-1]["strip"].size[0] for k in (1, 2))
+    assert narrow < wide
+    with pytest.raises(ValueError, match="horizon 9: wanted 1 to 8"):
+        list(service.predict(ask(horizon=9)))
+
+
+def test_the_truth_of_an_example_is_shown_below(service, ask):
+    name = next(iter(service.examples.pairs))
+    request = ask(picture=str(service.examples.source(name)), example=name, horizon=6)
+    last = list(service.predict(request))[-1]
+    assert last["truth"] is not None and last["strip"].size[1] > list(service.predict(ask()))[-1]["strip"].size[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"picture": None}, "no picture"),
+        ({"sentence": " "}, "instruction is empty"),
+        ({"sentence": None}, "instruction is empty"),
+        ({"sentence": "a" * 20_000}, "at most 10000"),
+        ({"steps": 0}, "steps: wanted 1 to"),
+        ({"steps": 2000}, "steps: wanted 1 to"),
+        ({"seed": None}, "whole numbers"),
+        ({"horizon": 3 * (MAX_HORIZONS + 1)}, f"horizon 27: wanted 3 to {3 * MAX_HORIZONS}"),
+        ({"horizon": 4}, "predicts 3 frames ahead"),
+        ({"horizon": None}, "whole numbers"),
+        ({"text_scale": -1.0}, "outside"),
+        ({"sampler": "heun"}, "not one of"),
+    ],
+)
+def test_each_bad_request_gets_one_sentence(service, ask, changes, message):
+    with pytest.raises(ValueError, match=message):
+        list(service.predict(ask(**changes)))
+    assert service.loaded.predictor.steps == 0
+
+
+def test_a_long_instruction_of_another_language_is_taken(service, ask):
+    assert list(service.predict(ask(sentence="积木 叠起来 " * 1000)))
+
+
+def test_work_stops_when_its_owner_leaves(service, ask):
+    service.loaded.predictor.gate.clear()
+    answer = service.predict(ask(steps=50))
+    assert "step 0 of 50" in next(answer)["status"]
+    answer.close()
+    service.loaded.predictor.gate.set()
+    service.queue.close()
+    assert service.loaded.predictor.steps <= 1

@@ -1,0 +1,82 @@
+"""Playing is reproducible, and the camera matrices tell the truth about the pictures."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from simulator.engine import mujoco
+from simulator.recorder import load_model, render, simulate
+
+
+def block_positions(hammer) -> np.ndarray:
+    model = load_model(hammer.scene)
+    address = model.jnt_qposadr[model.body("block").jntadr[0]]
+    return hammer.qpos[:, address : address + 3]
+
+
+def test_the_same_seed_gives_the_same_trajectory(hammer):
+    """To the last bit."""
+    again = simulate("block_hammer_beat", 0, save_freq=50)
+    assert again.scene == hammer.scene and again.success == hammer.success
+    assert np.array_equal(again.qpos, hammer.qpos)
+    assert np.array_equal(again.states, hammer.states)
+
+
+def test_physics_does_not_depend_on_how_often_it_is_saved(hammer):
+    """At save_freq 25 every second frame is one of save_freq 50."""
+    denser = simulate("block_hammer_beat", 0, save_freq=25)
+    assert np.array_equal(denser.qpos[::2], hammer.qpos)
+
+
+def test_shapes(hammer):
+    """A state vector of 14, two tool poses with unit quaternions."""
+    num_frames = len(hammer.qpos)
+    assert hammer.states.shape == (num_frames, 14)
+    assert hammer.endposes.shape == (num_frames, 2, 7)
+    assert np.allclose(np.linalg.norm(hammer.endposes[..., 3:], axis=-1), 1)
+
+
+def test_the_block_projects_to_red_pixels(hammer, first_frame):
+    """Intrinsics and extrinsics of the head camera lead from its place in the world to its picture."""
+    view = first_frame.views["head_camera"]
+    block = block_positions(hammer)[0] + [0, 0, 0.025]  # the middle of its upper face
+    u, v, w = view.intrinsic @ view.extrinsic[0] @ np.append(block, 1)
+    r, g, b = first_frame.frames["head_camera"][0, round(v / w), round(u / w)].astype(int)
+    assert r > 150 and r > 4 * g and r > 4 * b
+
+
+def test_both_matrices_of_a_camera_agree(first_frame):
+    """cam2world_gl is the inverse of extrinsic_cv with y and z turned round."""
+    for view in first_frame.views.values():
+        extrinsic = np.vstack([view.extrinsic[0], [0, 0, 0, 1]])
+        assert np.allclose(extrinsic @ view.cam2world_gl[0], np.diag([1, -1, -1, 1]))
+
+
+def test_the_head_camera_is_robotwins(first_frame):
+    """D435: 320 x 240, focal length 358.64, looking along (0, 0.6, -0.8) from (-0.032, -0.45, 1.35)."""
+    view = first_frame.views["head_camera"]
+    assert np.allclose(view.intrinsic, [[358.64, 0, 160], [0, 358.64, 120], [0, 0, 1]], atol=0.01)
+    assert np.allclose(view.cam2world_gl[0, :3, 3], [-0.032, -0.45, 1.35])
+    assert np.allclose(-view.cam2world_gl[0, :3, 2], [0, 0.6, -0.8])
+    assert first_frame.frames["head_camera"].shape == (1, 240, 320, 3)
+
+
+def test_a_wrist_camera_moves_with_its_arm(hammer, can_draw):
+    """The head camera stands still."""
+    where = render(replace(hammer, qpos=hammer.qpos[[0, 10]]), ("head", "left", "right")).views
+    moved = {name: np.ptp(view.cam2world_gl[:, :3, 3], axis=0).max() for name, view in where.items()}
+    used = "right_camera" if block_positions(hammer)[0, 0] > 0 else "left_camera"
+    assert moved["head_camera"] == 0
+    assert moved[used] > 0.05
+
+
+def test_drawing_twice_gives_the_same_pixels(hammer, first_frame):
+    """Rendering has no memory and no noise."""
+    again = render(replace(hammer, qpos=hammer.qpos[:1]), ("head",))
+    assert np.array_equal(again.frames["head_camera"], first_frame.frames["head_camera"])
+
+
+def test_a_model_is_rebuilt_from_its_text(hammer):
+    """The scene is all that has to be kept besides positions."""
+    assert isinstance(load_model(hammer.scene), mujoco.MjModel)
+    assert load_model(hammer.scene).nq == hammer.qpos.shape[1]

@@ -1,0 +1,42 @@
+"""Light, tints and the text of the scene."""
+
+import io
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from simulator import scene
+
+
+def test_the_sun_stays_high():
+    """Flatter light dots the shadows: at most 27 degrees from the vertical."""
+    for seed in range(200):
+        direction = np.array(scene.sample_look(np.random.default_rng(seed)).sun_direction)
+        assert -direction[2] / np.linalg.norm(direction) >= np.cos(np.deg2rad(27))
+
+
+def test_a_seed_decides_the_look():
+    """The same seed gives the same light, another one another."""
+    first, again, other = (scene.sample_look(np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert first == again != other
+
+
+def test_objects_stand_in_the_scene():
+    """A free body where it was put, a fixed one without a joint."""
+    box = scene.make_box_xml("cube", (0.1, 0.2, 0.3), "red", 1.0)
+    free = scene.make_object_xml("thing", np.array([0.1, 0.2, 0.8]), np.pi / 2, box)
+    fixed = scene.make_object_xml("pad", np.zeros(3), 0.0, box.replace("cube", "plate"), fixed=True)
+    look = scene.sample_look(np.random.default_rng(0))
+    bodies = {
+        body.get("name"): body for body in ElementTree.fromstring(scene.make_scene_xml(free + fixed, look)).iter("body")
+    }
+    assert bodies["thing"].get("pos") == "0.1 0.2 0.8"
+    assert bodies["thing"].find("freejoint") is not None
+    assert bodies["pad"].find("freejoint") is None
+
+
+def test_the_wood_is_a_picture_and_always_the_same():
+    """The texture is drawn, not downloaded."""
+    assert scene.wood_png() == scene.wood_png.__wrapped__()
+    assert Image.open(io.BytesIO(scene.wood_png())).size == (256, 256)

@@ -1,0 +1,112 @@
+"""Laws of telling a network by its names and shapes."""
+
+from inspect import signature
+
+import pytest
+import torch
+
+from ldm.models.autoencoder import VQModel
+from ldm.modules.diffusionmodules.openaimodel import UNetModel
+from stable_diffusion.recognise import (
+    describe_unet,
+    first_stage_params,
+    recognise,
+    text_params,
+    unet_params,
+)
+from stable_diffusion.tensor_files import LazyTensor
+
+
+def lazy(module):
+    return {name: LazyTensor.of(value) for name, value in module.state_dict().items()}
+
+
+def plain(params):
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_res_blocks": 2, "channel_mult": [1, 2, 2], "attention_resolutions": [2], "in_channels": 4},
+        {"transformer_depth": 2, "use_linear_in_transformer": True, "channel_mult": [1]},
+    ],
+)
+def test_a_unet_is_rebuilt_from_its_shapes(make_model, settings):
+    """Parameters read from the weights make a network with the same names and shapes."""
+    state = lazy(make_model(unet=settings).model.diffusion_model)
+    params = unet_params(state, num_heads=4)
+    assert set(params) <= set(signature(UNetModel).parameters)
+    with torch.device("meta"):
+        again = UNetModel(**params).state_dict()
+    assert {name: tuple(t.shape) for name, t in again.items()} == {name: t.shape for name, t in state.items()}
+
+
+def test_heads_are_known_for_stable_diffusion_alone(make_model):
+    with torch.device("meta"):
+        shape = {"in_channels": 8, "out_channels": 4, "model_channels": 320, "num_res_blocks": 1}
+        v1 = UNetModel(**shape, attention_resolutions=[1], channel_mult=[1], num_heads=8, context_dim=768)
+        v2 = UNetModel(
+            **shape,
+            attention_resolutions=[1],
+            channel_mult=[1],
+            num_head_channels=64,
+            context_dim=1024,
+            use_linear_in_transformer=True,
+        )
+    assert unet_params(lazy(v1))["num_heads"] == 8
+    assert unet_params(lazy(v2))["num_head_channels"] == 64
+    with pytest.raises(ValueError, match=r"heads is not in the weights.*--num-heads"):
+        unet_params(lazy(make_model().model.diffusion_model))
+    assert describe_unet(lazy(v1)) == "Stable Diffusion v1 (8 input channels, width 320, text width 768)"
+    assert describe_unet(lazy(v2)).startswith("Stable Diffusion v2")
+
+
+def test_an_autoencoder_is_read_back(make_model):
+    model = make_model().first_stage_model
+    params = first_stage_params(lazy(model))
+    assert params["ddconfig"]["ch_mult"] == [1, 2]
+    assert (params["ddconfig"]["double_z"], params["embed_dim"]) == (True, 4)
+
+
+def test_a_codebook_makes_it_a_vq_model():
+    """taming's names, attention at 128 of 256."""
+    ddconfig = {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "z_channels": 5, "double_z": False}
+    ddconfig |= {"attn_resolutions": [128], "resolution": 256}
+    with torch.device("meta"):
+        state = lazy(VQModel(ddconfig, n_embed=7, embed_dim=3))
+        params = first_stage_params(state)
+        again = VQModel(**params).state_dict()
+    assert (params["n_embed"], params["embed_dim"], params["ddconfig"]["attn_resolutions"]) == (7, 3, [128])
+    assert {name: tuple(t.shape) for name, t in again.items()} == {name: t.shape for name, t in state.items()}
+
+
+def test_a_text_tower_is_read_back(make_model):
+    params = text_params(lazy(make_model().cond_stage_model), num_heads=2)
+    assert params == {"max_length": 77, "width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514}
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "LoRA"),
+        ("unet.down_blocks.0.attentions.0.to_q.lora_A.weight", "LoRA"),
+        ("control_model.input_blocks.0.0.weight", "ControlNet"),
+        ("conditioner.embedders.0.transformer.text_model.final_layer_norm.bias", "XL"),
+        ("model.diffusion_model.label_emb.0.0.weight", "XL"),
+        ("add_embedding.linear_1.weight", "XL"),
+        ("model.diffusion_model.joint_blocks.0.context_block.attn.proj.bias", "Diffusion 3"),
+        ("double_blocks.0.img_attn.norm.key_norm.scale", "Flux"),
+        ("string_to_param", "textual inversion"),
+        ("cond_stage_model.model.ln_final.bias", "v2"),
+    ],
+)
+def test_strangers_are_named_with_a_mend(name, what):
+    found, mend = recognise([name])
+    assert what in found
+    assert mend
+
+
+def test_stable_diffusion_v1_is_no_stranger(make_model):
+    assert recognise(make_model().state_dict()) is None
