@@ -1,7 +1,8 @@
 """Building objects from configs: `target` / `params` nodes, checked before construction.
 
-Imports nothing of the project. A wrong name in a YAML is refused with its path, the nearest right
-name and the full list, before any network is allocated.
+A wrong name in a YAML is refused with its path, the nearest right name and the full list, before any network is
+allocated. A config is code: a `target` may name any callable. Configs that a user names (`--base`, `--config`) are his
+word; one that only lies beside weights goes through `check_targets` first.
 """
 
 import difflib
@@ -12,11 +13,80 @@ from typing import Any
 
 from commands.errors import UserError
 
+MOVED = {  # old dotted path -> new one, so that run folders of earlier versions resume and predict
+    "ldm.models.autoencoder_training.AutoencoderTraining": "ldm.models.first_stage_training.AutoencoderTraining",
+    "ldm.models.diffusion.trainable.TrainedParts": "ldm.models.trained_parts.TrainedParts",
+}
+CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches for; see check_targets
+    "ldm.callbacks.gpu_stats": "GpuStats",
+    "ldm.callbacks.image_logger": "ImageLogger",
+    "ldm.callbacks.smoothed_loss": "SmoothedLoss",
+    "ldm.callbacks.throughput": "Throughput",
+    "ldm.data.base": "DataModuleFromConfig",
+    "ldm.data.frame_pairs": "FramePairDataset",
+    "ldm.data.latent_cache": "CachedPairDataset",
+    "ldm.data.transforms": "PairedAugmentation",
+    "ldm.lr_scheduler": "LambdaLinearScheduler",
+    "ldm.models.autoencoder": "AutoencoderKL PatchFirstStage VQModel",
+    "ldm.models.diffusion.ddpm": "LatentDiffusion",
+    "ldm.models.first_stage_training": "AutoencoderTraining",
+    "ldm.models.tiny_autoencoder": "TinyAutoencoder TinyDecoder TinyEncoder",
+    "ldm.models.trained_parts": "TrainedParts",
+    "ldm.modules.diffusionmodules.blending": "BlendingUNet",
+    "ldm.modules.diffusionmodules.openaimodel": "UNetModel",
+    "ldm.modules.encoders.clip_similarity": "ClipSimilarity",
+    "ldm.modules.encoders.modules": "ByteTextEmbedder FrozenCLIPEmbedder FrozenOpenCLIPEmbedder",
+    "ldm.modules.losses.adversarial": "Adversary",
+    "ldm.modules.losses.frame_loss": "FrameLoss",
+    "ldm.modules.losses.lpips": "LPIPS PerceptualLoss",
+    "ldm.modules.losses.semantic": "SemanticConstraint",
+    "pytorch_lightning.callbacks": "EarlyStopping LearningRateMonitor Timer",
+}
+
 
 def nearest_name(name: str, choices: list[str]) -> str:
     """Ending of a sentence about an unknown name: "; did you mean 'x'?" where one is near, else "."."""
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else "."
+
+
+def current_path(target: Any) -> Any:
+    """The dotted path under which a class is found today; what is no path comes back as it is."""
+    return MOVED.get(target, target) if isinstance(target, str) else target
+
+
+def check_targets(config: Any, *, trusted: bool = False, where: str = "the config") -> None:
+    """Refuse a config that names anything but this project's own classes, before anything is imported or built.
+
+    For configs that come with weights or a run folder, from wherever those come.
+
+    Args:
+        config: composed, its interpolations resolved.
+        trusted: the user vouches for it (`--trust-config`); nothing is refused.
+        where: what the config is, such as its path; the sentence begins with it.
+
+    Raises:
+        UserError: names the first `target`, at whatever depth, that is not in CONFIGURABLE.
+    """
+    places: list[tuple[str, Any]] = [] if trusted else [("", config)]
+    while places:  # no recursion: the depth is the file's
+        place, value = places.pop()
+        if isinstance(value, list | tuple):
+            places += [(f"{place}[{i}]", one) for i, one in enumerate(value)]
+        if not isinstance(value, Mapping):
+            continue
+        places += [(f"{place}.{key}" if place else str(key), one) for key, one in value.items()]
+        if "target" in value and not _is_configurable(value["target"]):
+            raise UserError(
+                f"{where}: {place or 'the top'} names {value['target']!r}, which is no class of this project; a config "
+                "beside weights can run any code on this machine. If you know who wrote it and trust them, give "
+                "--trust-config."
+            )
+
+
+def _is_configurable(target: Any) -> bool:
+    module, _, name = current_path(target).rpartition(".") if isinstance(target, str) else ("", "", "")
+    return name in CONFIGURABLE.get(module, "").split()
 
 
 def get_obj_from_str(target: str, where: str = "target") -> Any:
@@ -29,7 +99,7 @@ def get_obj_from_str(target: str, where: str = "target") -> Any:
     Raises:
         UserError: if the module or the name does not exist.
     """
-    module_name, _, name = str(target).rpartition(".")
+    module_name, _, name = current_path(str(target)).rpartition(".")
     if not module_name:
         raise UserError(f"{where}: '{target}' is not a dotted path; wanted 'package.module.Name'.")
     try:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from commands.errors import UserError
 from formats.atomic import write_text
-from ldm.util import nearest_name
+from ldm.util import current_path, nearest_name
 
 TOP_LEVEL = ("seed", "resolution", "horizon", "pretrained", "model", "data", "sampling", "lightning")
 SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
@@ -55,7 +55,7 @@ def _read_one(path: Path) -> dict:
 
 def merge(base: Mapping, overlay: Mapping) -> dict:
     """`overlay` over `base`, recursively; a node with another `target` replaces the old one whole."""
-    if "target" in overlay and overlay["target"] != base.get("target", overlay["target"]):
+    if "target" in overlay and current_path(overlay["target"]) != current_path(base.get("target", overlay["target"])):
         return dict(overlay)
     merged = dict(base)
     for key, value in overlay.items():
