@@ -33,7 +33,7 @@ from ldm.training.config import merge, merge_files, parse_value, resolve_config,
 from ldm.training.dry_run import describe_run
 from ldm.training.launcher import count_processes, follow_launcher, own_device, read_launcher
 from ldm.util import check_config, instantiate_from_config
-from stable_diffusion.checkpoint import load_pretrained
+from stable_diffusion.checkpoint import load_first_stage, load_pretrained
 from stable_diffusion.weights import resolve, resolve_tokenizer
 
 log = logging.getLogger("main")
@@ -164,12 +164,14 @@ def build_model(config: dict, *, resuming: bool) -> Any:
     model = instantiate_from_config(config["model"], "model")
     pretrained = config.get("pretrained")
     if pretrained and not resuming:
-        if not pretrained.get("path") and not pretrained.get("name"):
+        if not any(pretrained.get(key) for key in ("path", "name", "first_stage")):
             raise UserError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
-        path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
-        options = {"use_ema": pretrained.get("use_ema", True), "widen": pretrained.get("widen", True)}
-        report = load_pretrained(model, path, **options)
-        log.info("%s", report)
+        if pretrained.get("path") or pretrained.get("name"):
+            path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
+            options = {"use_ema": pretrained.get("use_ema", True), "widen": pretrained.get("widen", True)}
+            log.info("%s", load_pretrained(model, path, **options))
+        if pretrained.get("first_stage"):  # such as a fine-tuned decoder, in place of the one just loaded
+            log.info("first stage of %s", load_first_stage(model, pretrained["first_stage"]))
     return model
 
 
@@ -179,6 +181,8 @@ def missing_weights(config: dict) -> list[str]:
     lookups = []
     if pretrained.get("name") and not pretrained.get("path"):
         lookups.append(lambda: resolve(pretrained["name"]))
+    if pretrained.get("first_stage"):
+        lookups.append(lambda: resolve(pretrained["first_stage"]))
     text_encoder = config["model"]["params"].get("cond_stage_config") or {}
     if text_encoder.get("target", "").endswith(".FrozenCLIPEmbedder"):
         lookups.append(resolve_tokenizer)

@@ -1,1 +1,1 @@
-"""Everything about published checkpoints: layouts, key names, loading, surgery."""
+"""Everything about published checkpoints: layouts, names of tensors, loading, conversion."""

@@ -17,13 +17,23 @@ from torch import Tensor, nn
 
 from commands.errors import UserError
 from stable_diffusion import diffusers_layout as layout
-from stable_diffusion import recognise as network_shapes
 from stable_diffusion.diffusers_configs import SOURCE_CHANNELS, heads_of_unet, schedule_of
-from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, open_folder
+from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, find_weights, has_tokenizer, open_folder
 from stable_diffusion.published_names import NAMED_BUFFERS, PARTS, TRAINING_ONLY, average_names, part_of
-from stable_diffusion.run_schedule import SD_SCHEDULE, run_params, schedule_of_words
-from stable_diffusion.surgery import FIRST_CONVOLUTION, widen_first_convolution
+from stable_diffusion.recognise import (
+    LATENT_SCALE,
+    SD_SCHEDULE,
+    describe_first_stage,
+    describe_unet,
+    first_stage_params,
+    recognise,
+    run_params,
+    schedule_of_words,
+    text_params,
+    unet_params,
+)
 from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, open_tensor_file, read_finite
+from stable_diffusion.weights import resolve
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +46,9 @@ SAMPLING = {  # edit_cli.py of InstructPix2Pix
     "image_scale": 1.5,
 }
 RESOLUTION = 512
+ENCODER = ("encoder.", "quant_conv.")  # the parts of an autoencoder that decide what its latents mean
+ENCODER_TOLERANCE = 0.01  # relative change of a weight; half precision changes 0.0005
+FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     last = path / "checkpoints" / "last.ckpt"
     if path.is_dir() and last.is_file():
         return open_checkpoint(last)
+    if path.is_dir() and (path / "config.json").is_file() and not (path / "model_index.json").is_file():
+        return open_checkpoint(find_weights(path))  # one component, such as an autoencoder, in diffusers' layout
     if path.is_dir():
         folder = open_folder(path)
         scheduler = folder.configs.get("scheduler")
@@ -112,7 +127,7 @@ def _under_our_names(path: Path, tensors: LazyTensors) -> LazyTensors:
         return _with_whole_text_names(named)
     prefix, convert = _single_part(named)
     if convert is None:
-        stranger = network_shapes.recognise(named)
+        stranger = recognise(named)
         what, mend = stranger or (
             "no network that this project knows",
             "give a checkpoint of Stable Diffusion v1.5, InstructPix2Pix or one of this project's runs",
@@ -125,7 +140,7 @@ def _under_our_names(path: Path, tensors: LazyTensors) -> LazyTensors:
 
 def _single_part(names: Mapping[str, Any]) -> tuple[str, Callable[[LazyTensors], LazyTensors] | None]:
     """Prefix and translation of a file that holds one part alone."""
-    if network_shapes.recognise(names):
+    if recognise(names):
         return "", None
     if "input_blocks.0.0.weight" in names:
         return UNET, dict
@@ -181,7 +196,7 @@ def load_pretrained(
         model: has `model`, `first_stage_model`, `cond_stage_model`, `model_ema` (or None).
         path: file or folder.
         use_ema: take the checkpoint's moving average for the U-Net where it has one.
-        widen: give the first convolution zero channels where the model has more (see `surgery`).
+        widen: give the first convolution zero channels where the model has more (see `widen_first_convolution`).
         parts: which of model, first_stage_model, cond_stage_model to load; None loads all.
         progress: wraps the names, to show a bar.
 
@@ -208,6 +223,35 @@ def load_pretrained(
     return report
 
 
+def load_first_stage(model: nn.Module, source: Path | str) -> LoadReport:
+    """Put another autoencoder, such as one with a fine-tuned decoder, into a model whose other weights are loaded.
+
+    Args:
+        model: has `first_stage_model`, of the file's shape.
+        source: run of `ldm.models.first_stage_training`, an autoencoder alone or a whole model in any known layout, or
+            the name of published weights, such as vae-ft-mse.
+
+    Raises:
+        FileNotFoundError: if it is not on this machine.
+        ValueError: if it holds no first stage that fits the model's; nothing is touched then.
+    """
+    first_stage = model.first_stage_model
+    if not first_stage.state_dict():
+        raise UserError(f"{source}: the model's first stage, {type(first_stage).__name__}, has no weights to replace.")
+    encoder = {name: p for name, p in first_stage.named_parameters() if name.startswith(ENCODER)}
+    before = {name: p.detach().clone() for name, p in encoder.items()}
+    report = load_pretrained(model, resolve(source), use_ema=False, widen=False, parts=["first_stage_model"])
+    changes = [float((p.detach() - before[name]).norm() / (before[name].norm() + 1e-8)) for name, p in encoder.items()]
+    if max(changes, default=0.0) > ENCODER_TOLERANCE:
+        log.warning(
+            "%s has another encoder than the model's first stage (a weight differs by %.0f %%): a diffusion model that "
+            "was trained on the old latents has to be trained on the new ones.",
+            report.path,
+            100 * max(changes),
+        )
+    return report
+
+
 @torch.no_grad()
 def _copy(target: Tensor, value: Tensor) -> None:
     target.copy_(value)
@@ -223,6 +267,28 @@ def _widen(source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[LazyTens
         return source, ()
     wide: LazyTensor = source[name].map(lambda weight: widen_first_convolution(weight, wanted))
     return {**source, name: wide}, (name,)
+
+
+def widen_first_convolution(weight: Tensor, in_channels: int) -> Tensor:
+    """The same convolution with more input channels; the new ones are ignored until training changes that.
+
+    Args:
+        weight: (C_out, C_in, k, k).
+        in_channels: wanted C_in; where it is the present one, the weight is returned as it is.
+
+    Raises:
+        ValueError: if channels would be lost.
+    """
+    present = weight.shape[1]
+    if in_channels == present:
+        return weight
+    if in_channels < present:
+        raise UserError(
+            f"the checkpoint's first convolution sees {present} channels, the model's {in_channels}: narrowing would "
+            f"throw away what the network learnt about the source frame. Set unet_config.params.in_channels: {present}."
+        )
+    new = weight.new_zeros(weight.shape[0], in_channels - present, *weight.shape[2:])
+    return torch.cat([weight, new], dim=1)
 
 
 def _check_fit(checkpoint: Checkpoint, source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -243,19 +309,27 @@ def _check_fit(checkpoint: Checkpoint, source: LazyTensors, targets: Mapping[str
         trouble = f"{num} of {len(targets)} tensors have another shape: {found}"
     else:
         trouble = f"{len(wanted)} of {len(targets)} tensors are missing, first {wanted[0]}"
-    raise UserError(f"{checkpoint.path} does not fit this model: {trouble}. {_looks_like(checkpoint)}")
+    parts = {prefix for prefix in map(part_of, targets) if prefix}
+    raise UserError(f"{checkpoint.path} does not fit this model: {trouble}. {_looks_like(checkpoint, parts)}")
 
 
-def _looks_like(checkpoint: Checkpoint) -> str:
-    """What to tell a user whose checkpoint does not fit."""
-    stranger = network_shapes.recognise(checkpoint.tensors)
+def _looks_like(checkpoint: Checkpoint, wanted: set[str]) -> str:
+    """What to tell a user whose checkpoint does not fit the `wanted` parts (prefixes of PARTS)."""
+    stranger = recognise(checkpoint.tensors)
     if stranger:
         return f"The file looks like {stranger[0]}: {stranger[1]}."
-    unet = checkpoint.part(UNET)
-    if not unet:
-        held = sorted({PARTS[p] for p in map(part_of, checkpoint.tensors) if p})
-        return f"The file holds only: {', '.join(held) or 'none of the parts'}; give a whole model, or load this part."
-    described = network_shapes.describe_unet(unet) if "input_blocks.0.0.weight" in unet else "a U-Net of another kind"
+    held = {prefix for prefix in map(part_of, checkpoint.tensors) if prefix}
+    if not wanted <= held:
+        labels = sorted(PARTS[prefix] for prefix in held)
+        needed = " and ".join(PARTS[prefix] for prefix in PARTS if prefix in wanted - held)
+        whole = "a whole model, or load this part" if len(wanted) > 1 else f"one with the {needed}"
+        return f"The file holds only: {', '.join(labels) or 'none of the parts'}; give {whole}."
+    unet, first_stage = checkpoint.part(UNET), checkpoint.part(FIRST_STAGE)
+    if wanted == {FIRST_STAGE}:
+        known = "encoder.conv_in.weight" in first_stage
+        described = describe_first_stage(first_stage) if known else "a first stage of another kind"
+    else:
+        described = describe_unet(unet) if "input_blocks.0.0.weight" in unet else "a U-Net of another kind"
     return f"The file looks like {described}: use the config that it was made with, or another checkpoint."
 
 
@@ -266,27 +340,27 @@ def suggest_config(path: Path) -> dict[str, Any]:
         ValueError: if the checkpoint cannot predict from a frame, or is not Stable Diffusion v1.
     """
     checkpoint = open_checkpoint(Path(path))
-    stranger = network_shapes.recognise(checkpoint.tensors)
+    stranger = recognise(checkpoint.tensors)
     absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
     if stranger or absent:
         what = f"looks like {stranger[0]}: {stranger[1]}" if stranger else f"holds no {' and no '.join(absent)}"
         raise UserError(f"{path} {what}. Give --config, or a checkpoint of InstructPix2Pix.")
-    unet = network_shapes.unet_params(checkpoint.part(UNET), checkpoint.unet_heads)
+    unet = unet_params(checkpoint.part(UNET), checkpoint.unet_heads)
     if unet["in_channels"] < SOURCE_CHANNELS:
         raise UserError(
             f"{path} does not see a frame (its U-Net has {unet['in_channels']} input channels): it makes pictures from "
             f"words alone. Fine-tune it first: python main.py --base configs/train.yaml pretrained.path={path}"
         )
-    tower = network_shapes.text_params(checkpoint.part(TEXT), checkpoint.text_heads)
+    tower = text_params(checkpoint.part(TEXT), checkpoint.text_heads)
     tokenizer = checkpoint.path / "tokenizer"
     if has_tokenizer(tokenizer):
         tower["version"] = str(tokenizer)
-    first_stage = network_shapes.first_stage_params(checkpoint.part(FIRST_STAGE))
+    first_stage = first_stage_params(checkpoint.part(FIRST_STAGE))
     kind = "VQModel" if "n_embed" in first_stage else "AutoencoderKL"
     params = {
         **checkpoint.schedule,
         "learning_rate": 1e-4,
-        "scale_factor": network_shapes.LATENT_SCALE,
+        "scale_factor": LATENT_SCALE,
         "conditioning_dropout": 0.05,
         "use_ema": False,
         "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": unet},

@@ -10,27 +10,36 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
-from commands.errors import BAD_INPUT, MissingFileError, UserError, sentence_for
+from commands.errors import MissingFileError, UserError
+from commands.run import run_command, show_progress
+from ldm.util import describe_misfit
 from stable_diffusion import diffusers_configs
-from stable_diffusion import recognise as network_shapes
 from stable_diffusion.checkpoint import Checkpoint, open_checkpoint, select_weights
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, write_folder
 from stable_diffusion.published_names import (
     PARTS,
     POSITION_IDS,
     RUN_AVERAGE,
+    TRAINING_ONLY,
     average_names,
     part_of,
     published_average_name,
     schedule_tables,
 )
-from stable_diffusion.run_schedule import SD_SCHEDULE, run_params
+from stable_diffusion.recognise import (
+    LATENT_SCALE,
+    SD_SCHEDULE,
+    first_stage_params,
+    recognise,
+    run_params,
+    text_params,
+    unet_params,
+)
 from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, write_tensor_file
 from stable_diffusion.weights import resolve, resolve_tokenizer
 
@@ -52,6 +61,7 @@ def convert(
     use_ema: bool = False,
     num_heads: int | None = None,
     tokenizer: Path | None = None,
+    first_stage: Path | None = None,
     progress: Progress = keep_all,
 ) -> None:
     """Convert one checkpoint.
@@ -65,8 +75,9 @@ def convert(
         layout: `ldm` or `diffusers`.
         dtype: of floating-point weights; None keeps them. Schedule tables stay as they are.
         use_ema: write the moving average as the network, and the average itself no more.
-        num_heads: attention heads of the U-Net, where they cannot be known (see network_shapes).
+        num_heads: attention heads of the U-Net, where they cannot be known (see recognise).
         tokenizer: folder with CLIP's tokenizer, for `diffusers`; looked up if None.
+        first_stage: checkpoint whose autoencoder takes the place of the input's, such as one with a fine-tuned decoder.
         progress: wraps the names, to show a bar.
 
     Raises:
@@ -76,6 +87,8 @@ def convert(
     if layout == "ldm" and output.suffix not in (".safetensors", ".ckpt"):
         raise UserError(f"--output {output}: the ldm layout is one file, name it .safetensors or .ckpt.")
     checkpoint = open_checkpoint(source)
+    if first_stage is not None:
+        checkpoint = _with_first_stage(checkpoint, open_checkpoint(first_stage))
     ours = layout == "ldm" and TEXT_POSITIONS not in checkpoint.tensors and UNET_START in checkpoint.tensors
     if not ours:
         _check_whole(checkpoint)
@@ -99,9 +112,26 @@ def convert(
     write_folder(output, tensors, configs, folder, progress)
 
 
+def _with_first_stage(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """The checkpoint with the first stage of another one.
+
+    Raises:
+        ValueError: if that holds none, or one of another shape.
+    """
+    new, old = other.part(FIRST_STAGE), checkpoint.part(FIRST_STAGE)
+    if not new:
+        raise UserError(f"--first-stage {other.path} holds no first stage; give a run that trained one, or vae-ft-mse.")
+    new = {name: tensor for name, tensor in new.items() if not name.startswith(TRAINING_ONLY)}
+    misfit = describe_misfit(new, old) if old else None
+    if misfit:
+        raise UserError(f"--first-stage {other.path} does not fit {checkpoint.path}: {misfit}.")
+    kept = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(FIRST_STAGE)}
+    return replace(checkpoint, tensors=kept | {FIRST_STAGE + name: tensor for name, tensor in new.items()})
+
+
 def _check_whole(checkpoint: Checkpoint) -> None:
     """Refuse what is no whole Stable Diffusion v1."""
-    stranger = network_shapes.recognise(checkpoint.tensors)
+    stranger = recognise(checkpoint.tensors)
     if stranger:
         raise UserError(f"{checkpoint.path} looks like {stranger[0]}: {stranger[1]}.")
     absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
@@ -144,14 +174,14 @@ def to_published(checkpoint: Checkpoint, tensors: LazyTensors) -> LazyTensors:
 
 
 def _diffusers_configs(checkpoint: Checkpoint, heads: int | None) -> dict[str, dict]:
-    unet = network_shapes.unet_params(checkpoint.part(UNET), heads)
-    first_stage = network_shapes.first_stage_params(checkpoint.part(FIRST_STAGE))
-    text = network_shapes.text_params(checkpoint.part(TEXT), checkpoint.text_heads)
+    unet = unet_params(checkpoint.part(UNET), heads)
+    first_stage = first_stage_params(checkpoint.part(FIRST_STAGE))
+    text = text_params(checkpoint.part(TEXT), checkpoint.text_heads)
     return {
         "model_index": diffusers_configs.model_index(unet["in_channels"]),
         "scheduler": diffusers_configs.scheduler_config(checkpoint.schedule),
         "unet": diffusers_configs.unet_config(unet),
-        "vae": diffusers_configs.vae_config(first_stage, network_shapes.LATENT_SCALE),
+        "vae": diffusers_configs.vae_config(first_stage, LATENT_SCALE),
         "text_encoder": diffusers_configs.text_config(text),
     }
 
@@ -174,20 +204,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", action="store_true", help="write the moving average as the network")
     parser.add_argument("--num-heads", type=int, help="attention heads of the U-Net, where they cannot be known")
     parser.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocab.json and merges.txt")
+    parser.add_argument(
+        "--first-stage",
+        metavar="PATH",
+        help="whose first stage replaces the input's: a run that trained one, an autoencoder, or a known name",
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 2 after bad input."""
     opt = make_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    def bar(names: Iterable) -> Iterable:
-        names = list(names)
-        console, what = Console(stderr=True), f"{len(names)} tensors"
-        return track(names, what, console=console, transient=True, disable=not console.is_terminal)
-
-    try:
+    def body() -> None:
         convert(
             resolve(opt.input),
             opt.output,
@@ -196,16 +225,12 @@ def main(argv: list[str] | None = None) -> int:
             use_ema=opt.ema,
             num_heads=opt.num_heads,
             tokenizer=opt.tokenizer,
-            progress=bar,
+            first_stage=resolve(opt.first_stage) if opt.first_stage else None,
+            progress=lambda names: show_progress(names, f"{len(names)} tensors"),
         )
-    except (ValueError, OSError) as error:
-        sentence = sentence_for(error)
-        if sentence is None:
-            raise
-        sys.stderr.write(f"error: {sentence}\n")
-        return BAD_INPUT
-    sys.stdout.write(f"{opt.output}\n")
-    return 0
+        sys.stdout.write(f"{opt.output}\n")
+
+    return run_command("stable_diffusion.convert", body)
 
 
 if __name__ == "__main__":

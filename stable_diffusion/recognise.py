@@ -1,11 +1,15 @@
-"""What a set of weights is, from names and shapes alone: its configs, and what a stranger looks like.
+"""What a set of weights is, from names and shapes alone: its configs, what a stranger looks like, its schedule.
 
-Imports stable_diffusion.diffusers_layout. Names here are latent-diffusion's, without the part's prefix.
-The number of attention heads is in no weight; it comes from the caller, or from SD v1's and v2's habits.
+Imports PyYAML and stable_diffusion.diffusers_layout. Names here are latent-diffusion's, without the part's prefix.
+The number of attention heads is in no weight; it comes from the caller, or from SD v1's and v2's habits. Nor is the
+noise schedule: it is read from the config.yaml of the run that a file lies in, or from the words that `convert` wrote.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from commands.errors import UserError
 from stable_diffusion.diffusers_layout import first_stage_levels, unet_levels
@@ -14,6 +18,7 @@ from stable_diffusion.tensor_files import LazyTensors
 SD_V1_WIDTH, SD_V1_HEADS = 320, 8
 SD_V2_HEAD_CHANNELS = 64
 CLIP_HEAD_CHANNELS = 64  # of CLIP ViT-L/14 and ViT-H/14
+SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
 LATENT_SCALE = 0.18215  # brings SD latents to unit variance; v1-inference.yaml
 
 STRANGERS = (  # a name's beginning or part, what the file is, what to do
@@ -60,6 +65,14 @@ def describe_unet(tensors: LazyTensors) -> str:
         known.get(context or 0, "a U-Net of another size") if first[0] == SD_V1_WIDTH else "a U-Net of another size"
     )
     return f"{family} ({first[1]} input channels, width {first[0]}, text width {context})"
+
+
+def describe_first_stage(tensors: LazyTensors) -> str:
+    """One line about an autoencoder: width, levels, latent channels."""
+    params = first_stage_params(tensors)
+    shape = params["ddconfig"]
+    kind = "a VQModel" if "n_embed" in params else "an AutoencoderKL"
+    return f"{kind} (ch {shape['ch']}, ch_mult {shape['ch_mult']}, {params['embed_dim']} latent channels)"
 
 
 def context_dim(tensors: LazyTensors) -> int | None:
@@ -139,3 +152,64 @@ def text_params(tensors: LazyTensors, num_heads: int | None = None) -> dict[str,
         "intermediate": tensors[f"{tower}encoder.layers.0.mlp.fc1.weight"].shape[0],
         "vocabulary": vocabulary,
     }
+
+
+def _parameterization(value: Any) -> str:
+    if value not in ("eps", "x0", "v"):
+        raise UserError(f"'{value}' is not one of eps, x0, v")
+    return value
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "timesteps": int,
+    "linear_start": float,
+    "linear_end": float,
+    "parameterization": _parameterization,
+    "terminal_signal": float,  # this project's own: see NoiseSchedule
+    "predict_change": lambda value: str(value).lower() == "true",  # this project's own: see LatentDiffusion
+}
+
+
+def run_params(path: Path) -> dict[str, Any]:
+    """model.params of the config.yaml of the run that a checkpoint lies in; empty where there is none.
+
+    Raises:
+        ValueError: if the config is damaged.
+    """
+    for folder in (path.parent, path.parent.parent):
+        config = folder / "config.yaml"
+        if config.is_file():
+            try:
+                content = yaml.safe_load(config.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                first = str(error).splitlines()[0]
+                raise UserError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error
+            try:
+                return dict(content["model"]["params"])
+            except (KeyError, TypeError, ValueError):
+                return {}
+    return {}
+
+
+def schedule_of_words(words: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """Schedule by a config's parameters or a file's metadata; Stable Diffusion's for what they do not say.
+
+    `terminal_signal` and `predict_change` are there only where they are set.
+
+    Raises:
+        ValueError: if a value is none of its kind.
+    """
+    schedule: dict[str, Any] = dict(SD_SCHEDULE)
+    for key, read in _READ.items():
+        if words.get(key) is None:
+            continue
+        try:
+            schedule[key] = read(words[key])
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"the schedule of {where} cannot be read, {key} is '{words[key]}' ({error}): write a plain value into "
+                "the config.yaml beside it, or convert it again."
+            ) from error
+    if not schedule.get("predict_change"):
+        schedule.pop("predict_change", None)
+    return schedule

@@ -18,7 +18,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from commands.errors import BAD_INPUT, MissingFileError, UserError, sentence_for
+from commands.errors import MissingFileError, UserError
+from commands.run import run_command
 from ldm.util import nearest_name
 from stable_diffusion.diffusers_folder import has_tokenizer
 from stable_diffusion.registry import FOLDER, REGISTRY, WeightFile, Weights
@@ -196,19 +197,15 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 2 after bad input."""
     opt = make_parser().parse_args(argv)
-    try:
+
+    def body() -> None:
         if opt.command == "list":
             sys.stdout.write("\n\n".join(describe(name) for name in REGISTRY) + "\n")
-        else:
-            find_entry(opt.name)
-            sys.stdout.write(f"{fetch(opt.name) if opt.command == 'fetch' else resolve(opt.name)}\n")
-    except (ValueError, OSError) as error:
-        sentence = sentence_for(error)
-        if sentence is None:
-            raise
-        sys.stderr.write(f"error: {sentence}\n")
-        return BAD_INPUT
-    return 0
+            return
+        find_entry(opt.name)
+        sys.stdout.write(f"{fetch(opt.name) if opt.command == 'fetch' else resolve(opt.name)}\n")
+
+    return run_command("stable_diffusion.weights", body)
 
 
 if __name__ == "__main__":

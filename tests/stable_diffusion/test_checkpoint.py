@@ -5,12 +5,19 @@ import logging
 import pytest
 import torch
 
-from ldm.models.autoencoder import VQModel
+from commands.errors import MissingFileError, UserError
+from ldm.models.autoencoder import PatchFirstStage, VQModel
 from ldm.util import instantiate_from_config
-from stable_diffusion.checkpoint import load_pretrained, open_checkpoint, suggest_config
+from stable_diffusion.checkpoint import (
+    FIRST_CONVOLUTION,
+    load_first_stage,
+    load_pretrained,
+    open_checkpoint,
+    suggest_config,
+    widen_first_convolution,
+)
 from stable_diffusion.diffusers_layout import first_stage_to_diffusers, unet_to_diffusers
 from stable_diffusion.published_names import POSITION_IDS, published_average_name, schedule_tables
-from stable_diffusion.surgery import FIRST_CONVOLUTION
 from stable_diffusion.tensor_files import LazyTensor
 
 
@@ -97,6 +104,21 @@ def test_stable_diffusion_is_widened_for_the_frame(make_model, weights_of, write
         load_pretrained(source, write("wide.safetensors", weights_of(model)), use_ema=False)
 
 
+def test_the_source_frame_is_ignored_until_training(make_model):
+    """The widened U-Net gives exactly what the narrow one gave, whatever the new channels hold."""
+    narrow, wide = make_model(unet={"in_channels": 4}).model, make_model().model
+    weights = narrow.state_dict()
+    name = FIRST_CONVOLUTION.removeprefix("model.")
+    weights[name] = widen_first_convolution(weights[name], 8)
+    assert widen_first_convolution(weights[name], 8) is weights[name]
+    wide.load_state_dict(weights)
+    x, frame, context = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 4, 4), torch.randn(2, 5, 16)
+    t = torch.tensor([3, 700])
+    with torch.no_grad():
+        expected = narrow.diffusion_model(x, t, context)
+        assert torch.allclose(wide.diffusion_model(torch.cat([x, frame], 1), t, context), expected, atol=1e-6)
+
+
 def test_nothing_is_touched_when_something_does_not_fit(make_model, weights_of, write):
     source, model = make_model(seed=1), make_model(seed=2)
     before = weights_of(model)
@@ -152,6 +174,62 @@ def test_part_of_a_model(make_model, write):
         assert torch.equal(model.state_dict()["model.diffusion_model.out.2.weight"], before)
     with pytest.raises(ValueError, match="holds only: first stage; give a whole model"):
         load_pretrained(model, files[0], use_ema=False)
+
+
+@pytest.fixture
+def first_stage_run(make_model, tmp_path):
+    """Run folder as `first_stage_training` leaves it: first_stage_model.* and the loss's own networks."""
+
+    def make(model):
+        path = tmp_path / "decoder_run" / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        weights = {f"first_stage_model.{n}": v for n, v in model.first_stage_model.state_dict().items()}
+        torch.save({"state_dict": weights | {"frame_loss.lpips.x": torch.ones(1)}}, path)
+        return path.parent.parent
+
+    return make
+
+
+def test_a_fine_tuned_decoder_replaces_the_models_own(make_model, write, first_stage_run, tmp_path, caplog):
+    """From a run, a file of either kind, a folder in diffusers' layout; only the first stage changes."""
+    base, tuned = make_model(seed=1), make_model(seed=1)
+    with torch.no_grad():
+        tuned.first_stage_model.decoder.conv_out.weight.add_(1.0)
+    state = tuned.first_stage_model.state_dict()
+    run, whole = first_stage_run(tuned), write("x.ckpt", state)
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    converted = first_stage_to_diffusers({name: LazyTensor.of(value) for name, value in state.items()})
+    write("vae/diffusion_pytorch_model.safetensors", {name: tensor.read() for name, tensor in converted.items()})
+    (folder / "config.json").write_text("{}")
+    for source in (run, whole, folder):
+        model = make_model(seed=1)
+        report = load_first_stage(model, source)
+        assert len(report.loaded) == len(state)
+        assert_same(model, tuned.state_dict())
+        assert not torch.equal(
+            model.first_stage_model.decoder.conv_out.weight, base.first_stage_model.decoder.conv_out.weight
+        )
+    assert not caplog.records
+    load_first_stage(make_model(seed=2), run)
+    assert "another encoder than the model's first stage" in caplog.text
+
+
+def test_a_first_stage_that_does_not_fit_is_refused(make_model, write):
+    model, unet = make_model(), write("unet.ckpt", make_model().model.diffusion_model.state_dict())
+    other = make_model(first_stage={"ddconfig": {"ch": 64, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}})
+    wide = write("wide.ckpt", other.first_stage_model.state_dict())
+    before = model.first_stage_model.state_dict()["decoder.conv_out.weight"].clone()
+    with pytest.raises(UserError, match="holds only: U-Net; give one with the first stage"):
+        load_first_stage(model, unet)
+    with pytest.raises(UserError, match=r"another shape: .* looks like an AutoencoderKL \(ch 64"):
+        load_first_stage(model, wide)
+    assert torch.equal(model.first_stage_model.state_dict()["decoder.conv_out.weight"], before)
+    with pytest.raises(MissingFileError, match="fetch vae-ft-mse"):
+        load_first_stage(model, "vae-ft-mse")
+    model.first_stage_model = PatchFirstStage(8)
+    with pytest.raises(UserError, match="PatchFirstStage, has no weights to replace"):
+        load_first_stage(model, wide)
 
 
 def test_tamings_first_stage_loads(make_model, write):

@@ -82,6 +82,23 @@ def test_the_average_becomes_the_network(make_model, write, tmp_path):
     assert torch.equal(both[published_average_name(name)], written[name])
 
 
+def test_another_first_stage_is_merged(make_model, write, weights_of, tmp_path):
+    """`--first-stage`: the fine-tuned decoder goes into the one file; all other weights stay."""
+    state, tuned = weights_of(make_model(seed=1)), make_model(seed=2).first_stage_model.state_dict()
+    source, part = write("x.ckpt", state, unet_heads="4"), write("vae.ckpt", tuned | {"loss.logvar": torch.ones(1)})
+    flags = ["--input", str(source), "--output", str(tmp_path / "y.safetensors"), "--layout", "ldm"]
+    assert main([*flags, "--first-stage", str(part)]) == 0
+    written = read(tmp_path / "y.safetensors")
+    wanted = state | {f"first_stage_model.{name}": value for name, value in tuned.items()}
+    assert all(torch.equal(written[name], value) for name, value in wanted.items())
+    unet = write("u.ckpt", {n: v for n, v in state.items() if n.startswith("model.")})
+    with pytest.raises(ValueError, match=r"--first-stage .*u\.ckpt holds no first stage"):
+        convert(source, tmp_path / "z.ckpt", "ldm", first_stage=unet)
+    wide = make_model(first_stage={"ddconfig": {"ch": 64, "ch_mult": [1], "num_res_blocks": 1, "z_channels": 4}})
+    with pytest.raises(ValueError, match=r"wide\.ckpt does not fit .*tensors differ"):
+        convert(source, tmp_path / "z.ckpt", "ldm", first_stage=write("wide.ckpt", wide.first_stage_model.state_dict()))
+
+
 def test_dtype_changes_weights_only(make_model, write, weights_of, tmp_path):
     source = write("x.ckpt", weights_of(make_model()))
     convert(source, tmp_path / "half.safetensors", "ldm", dtype=torch.float16)

@@ -1,4 +1,4 @@
-"""Laws of telling a network by its names and shapes."""
+"""Laws of telling a network by its names and shapes, and its schedule by its own words or its run's config."""
 
 from inspect import signature
 
@@ -7,14 +7,25 @@ import torch
 
 from ldm.models.autoencoder import VQModel
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
+from stable_diffusion.checkpoint import open_checkpoint, suggest_config
+from stable_diffusion.convert import convert
 from stable_diffusion.recognise import (
+    SD_SCHEDULE,
+    describe_first_stage,
     describe_unet,
     first_stage_params,
     recognise,
+    run_params,
+    schedule_of_words,
     text_params,
     unet_params,
 )
 from stable_diffusion.tensor_files import LazyTensor
+
+SCHEDULE = "timesteps: 500, linear_start: 0.001, linear_end: 0.02, parameterization: x0"
+PARAMS = SCHEDULE + ", unet_config: {params: {num_heads: 4}}"
+X0 = {"timesteps": 500, "linear_start": 0.001, "linear_end": 0.02, "parameterization": "x0"}
+ONE_STEP = {**X0, "terminal_signal": 0.001, "predict_change": True}
 
 
 def lazy(module):
@@ -68,6 +79,7 @@ def test_an_autoencoder_is_read_back(make_model):
     params = first_stage_params(lazy(model))
     assert params["ddconfig"]["ch_mult"] == [1, 2]
     assert (params["ddconfig"]["double_z"], params["embed_dim"]) == (True, 4)
+    assert describe_first_stage(lazy(model)) == "an AutoencoderKL (ch 32, ch_mult [1, 2], 4 latent channels)"
 
 
 def test_a_codebook_makes_it_a_vq_model():
@@ -110,3 +122,55 @@ def test_strangers_are_named_with_a_mend(name, what):
 
 def test_stable_diffusion_v1_is_no_stranger(make_model):
     assert recognise(make_model().state_dict()) is None
+
+
+@pytest.fixture
+def run(tmp_path, make_model):
+    """Makes a run folder whose config says more."""
+
+    def make(more: str = ""):
+        folder = tmp_path / "run"
+        (folder / "checkpoints").mkdir(parents=True)
+        torch.save({"state_dict": make_model().state_dict()}, folder / "checkpoints" / "last.ckpt")
+        (folder / "config.yaml").write_text(f"model: {{params: {{{PARAMS}{more}}}}}")
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_the_runs_schedule_is_read_and_goes_along_into_one_file(run, tmp_path, suffix):
+    folder, file = run(", terminal_signal: 1e-3, predict_change: true"), tmp_path / "elsewhere" / f"x{suffix}"
+    file.parent.mkdir()
+    assert open_checkpoint(folder).schedule == ONE_STEP
+    convert(folder, file, "ldm")
+    assert open_checkpoint(file).schedule == ONE_STEP
+    assert suggest_config(file)["model"]["params"].items() >= ONE_STEP.items()
+
+
+def test_what_diffusers_cannot_say_is_refused_and_the_rest_is_said(run, tmp_path, clip_folder):
+    folder = run()
+    convert(folder, tmp_path / "x0", "diffusers", tokenizer=clip_folder)
+    assert '"prediction_type": "sample"' in (tmp_path / "x0" / "scheduler" / "scheduler_config.json").read_text()
+    convert(tmp_path / "x0", tmp_path / "again.safetensors", "ldm")
+    assert open_checkpoint(tmp_path / "again.safetensors").schedule == X0
+    config = folder / "config.yaml"
+    for more in ("terminal_signal: 0.001", "predict_change: true"):
+        config.write_text(f"model: {{params: {{{PARAMS}, {more}}}}}")
+        with pytest.raises(ValueError, match=f"trained with {more.split(':')[0]}, which has no counterpart"):
+            convert(folder, tmp_path / "y", "diffusers", tokenizer=clip_folder)
+    assert not (tmp_path / "y").exists()
+
+
+def test_without_words_it_is_stable_diffusions(tmp_path):
+    assert run_params(tmp_path / "checkpoints" / "x.ckpt") == {}
+    assert schedule_of_words({}, tmp_path) == SD_SCHEDULE
+    assert schedule_of_words({"predict_change": "False", "terminal_signal": None}, tmp_path) == SD_SCHEDULE
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"parameterization is '\$\{x\}'.*write a plain value"):
+        schedule_of_words({"parameterization": "${x}"}, tmp_path)
+    (tmp_path / "config.yaml").write_text("model: {params: [")
+    with pytest.raises(ValueError, match="is not YAML.*mend it or move it"):
+        run_params(tmp_path / "x.ckpt")

@@ -138,4 +138,4 @@ def test_commands(here, capsys):
     assert all(name in listed for name in REGISTRY)
     assert weights.main(["where", "instruct-pix2pix"]) == 2
     assert weights.main(["where", "nonsense"]) == 2
-    assert "error: 'nonsense' is neither a file nor known weights" in capsys.readouterr().err
+    assert "stable_diffusion.weights: 'nonsense' is neither a file nor known weights" in capsys.readouterr().err
