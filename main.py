@@ -27,7 +27,7 @@ from ldm.callbacks.run_record import RunFacts
 from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
 from ldm.data.latent_cache import cache_or_check, is_whole_cache
-from ldm.models.diffusion.ddpm import describe_parts
+from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
 from ldm.training.config import merge, merge_files, parse_value, resolve_config, save_config
 from ldm.training.dry_run import describe_run
@@ -161,7 +161,7 @@ def choose_devices(config: dict, gpus: list[int] | None) -> dict:
 
 def build_model(config: dict, *, resuming: bool) -> Any:
     """The model with its pretrained weights, which a resumed run takes from its own checkpoint instead."""
-    model = instantiate_from_config(config["model"], "model")
+    model = build_trained_model(config["model"])
     pretrained = config.get("pretrained")
     if pretrained and not resuming:
         if not any(pretrained.get(key) for key in ("path", "name", "first_stage")):
@@ -252,7 +252,7 @@ def fit_and_test(written: dict, run: RunFolder, checkpoint: Path | None, opt: ar
             set_aside_metrics(run)
             save_config(written, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
             log.info("run folder: %s", run.path)
-        for name, count in describe_parts(model).items():
+        for name, count in model.describe_parts().items():
             log.info("%-12s %10.2f M parameters", name, count / 1e6)
         loggers = build_loggers(config, run)
         rates = [LearningRateMonitor("step")] if loggers else []  # it refuses a run without loggers

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
 QUARTERS = 4  # of the noise levels
@@ -209,7 +210,7 @@ def count_costs(
 ) -> dict[str, int]:
     """Operations of a U-Net step ("U-Net") and of each mode over `pairs` frames of `side` pixels; needs no weights."""
     with torch.device("meta"):
-        model = instantiate_from_config(model_node, "model")
+        model = build_trained_model(model_node)
         losses = {name: instantiate_from_config(node, "frame_loss_config") for name, node in modes.items()}
         steps = {"U-Net": unet_step(model, pairs, side, context)}
         steps |= {name: loss_step(model, loss, pairs, side) for name, loss in losses.items()}

@@ -34,6 +34,7 @@ from benchmark.training import median_seconds
 from benchmark.training_steps import SIZES, image_loss, model_config
 from commands.errors import BAD_INPUT, UserError, sentence_for
 from formats.atomic import write_json, write_text
+from ldm.training.build import build_trained_model
 from ldm.util import get_obj_from_str, instantiate_from_config
 
 SHARE = 0.25  # of the batch that is decoded; FrameLoss's own
@@ -92,7 +93,7 @@ def make_subject(opt: argparse.Namespace, device: torch.device) -> Subject:
     if opt.ckpt is not None and opt.data is None:
         raise UserError("a trained model is measured on frames: give --data <prepared folder>.")
     terms = node["params"].get("frame_loss_config") or image_loss("exact")
-    model = instantiate_from_config(node | {"params": node["params"] | {"frame_loss_config": None}}, "model")
+    model = build_trained_model(node | {"params": node["params"] | {"frame_loss_config": None}})
     if opt.ckpt is not None:
         get_obj_from_str("stable_diffusion.checkpoint.load_pretrained")(model, opt.ckpt, use_ema=True)
     batch = make_noise(opt.pairs, side, device) if opt.data is None else read_batch(opt, side, device)

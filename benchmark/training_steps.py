@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.training_data import Bench
+from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
 PAIRS = 16  # of one optimiser step, where a case does not say otherwise
@@ -126,7 +127,7 @@ class OurStep:
     ) -> None:
         torch.manual_seed(0)
         self.bench, self.pairs = bench, pairs
-        self.model = instantiate_from_config(model_config(bench.size, loss, **model), "model").to(bench.device).train()
+        self.model = build_trained_model(model_config(bench.size, loss, **model)).to(bench.device).train()
         fill_losses(self.model)
         node = bench.cached_node(self.model, frames=loss is not None) if cached else bench.node
         self.dataset = instantiate_from_config(node, "data")

@@ -15,7 +15,6 @@ import torch
 from formats.atomic import write_json
 from formats.provenance import read_commit
 from ldm.callbacks.run_record import describe_device
-from ldm.models.diffusion.ddpm import describe_parts
 from prediction.dataset import RECORDS, read_records
 from prediction.load import LoadedPredictor
 
@@ -48,7 +47,7 @@ def describe_benchmark(loaded: LoadedPredictor, records: Sequence[dict]) -> dict
     Seconds are those of a batch over its frames, reading and resizing included, loading the model not.
     """
     model, options = loaded.predictor.model, loaded.predictor.options
-    parts = describe_parts(model)
+    parts = model.describe_parts()
     facts = Counter(_facts_of(record) for record in records).most_common(1)[0][0]
     records = [record for record in records if _facts_of(record) == facts]
     seconds = statistics.median(record["seconds"] for record in records)

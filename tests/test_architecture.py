@@ -32,7 +32,7 @@ PACKAGES = (*MAY_IMPORT, "benchmark", "scripts")  # benchmark and scripts import
 
 # What a heavy package's users are; nobody else may import it.
 DOORS = {
-    "pytorch_lightning": ("main", "ldm.models.trained_model", "ldm.models.first_stage_training", "ldm.callbacks",
+    "pytorch_lightning": ("main", "ldm.models.trained_model", "ldm.callbacks",
                           "ldm.training", "ldm.data.base", "benchmark"),
     "mujoco": ("simulator",),
     "h5py": ("dataset_tools.readers", "dataset_tools.writers", "dataset_tools.simulation"),

@@ -135,9 +135,9 @@ def test_an_exception_leaves_the_last_finished_step(run, base, monkeypatch, step
     """An error inside a step, accumulating: last.ckpt is as the step before left it, and resuming repeats exactly."""
     flags = ("--accumulate_grad_batches", "2", "--max_steps", "6")
     _, whole = run("--base", base, "-n", "whole", *flags)
-    from ldm.models.diffusion.ddpm import LatentDiffusion
+    from ldm.models.diffusion_training import TrainedLatentDiffusion
 
-    original = LatentDiffusion.training_step
+    original = TrainedLatentDiffusion.training_step
 
     def failing(self, batch, batch_idx):
         if self.trainer.global_step == step and self.trainer.fit_loop.epoch_loop.batch_idx % 2 == 1:
@@ -145,7 +145,7 @@ def test_an_exception_leaves_the_last_finished_step(run, base, monkeypatch, step
         return original(self, batch, batch_idx)
 
     with monkeypatch.context() as patched:
-        patched.setattr(LatentDiffusion, "training_step", failing)
+        patched.setattr(TrainedLatentDiffusion, "training_step", failing)
         with pytest.raises(RuntimeError, match="planted"):
             run("--base", base, "-n", "part", *flags)
     part = next(whole.parent.glob("*_part"))
@@ -301,12 +301,12 @@ def test_a_loss_that_is_not_finite_names_the_pairs_and_saves_no_broken_weights(r
 
 
 def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
-    from ldm.models.diffusion.ddpm import LatentDiffusion
+    from ldm.models.diffusion_training import TrainedLatentDiffusion
 
     def full(self, batch, batch_idx):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(LatentDiffusion, "training_step", full)
+    monkeypatch.setattr(TrainedLatentDiffusion, "training_step", full)
     assert run("--base", base)[0] == 2
     said = capsys.readouterr().err
     assert all(word in said for word in ("batch_size", "use_checkpoint=true", "resolution")) and "Traceback" not in said

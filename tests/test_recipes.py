@@ -17,8 +17,9 @@ from dataset_tools import prepare_dataset
 from dataset_tools.preparing.pairing import PairingRule
 from formats.run_folder import RUN_VARIABLE
 from ldm.models.diffusion.draws import draw_training
+from ldm.training.build import build_trained_model
 from ldm.training.config import compose
-from ldm.util import check_config, instantiate_from_config
+from ldm.util import check_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "recipes").glob("*.yaml"))
@@ -70,7 +71,7 @@ def test_one_step_is_afp_at_the_one_level_that_a_single_step_visits():
     assert image_loss(config) == image_loss(afp) and image_loss(config)["mode"] == "exact"
     assert config["data"] == afp["data"] and config["pretrained"]["path"].endswith("last.ckpt")
     with torch.device("meta"):
-        model = instantiate_from_config(config["model"], "model")
+        model = build_trained_model(config["model"])
     assert model.levels == [999]
     small = image_loss(tiny("one_step"))
     assert small["mode"] == "exact" and small["lambda_l1"] > 0 and not small["lambda_lpips"]
@@ -128,7 +129,7 @@ def test_the_network_is_stable_diffusions_with_eight_channels(name):
     check_config(config["model"], "model")
     check_config(config["data"], "data")
     with torch.device("meta"):
-        model = instantiate_from_config(config["model"], "model")
+        model = build_trained_model(config["model"])
     assert sum(p.numel() for p in model.model.parameters()) == 859_532_484
     trained = sum(p.numel() for p in model.trained_parameters())
     assert trained == (131_043_840 if name.startswith("light_future") else 859_532_484)
@@ -138,7 +139,7 @@ def test_the_decoder_recipe_trains_the_decoder_of_stable_diffusion():
     """49,490,199 parameters of the decoder, with the 1 x 1 convolution before it."""
     config = recipe("first_stage_decoder")
     with torch.device("meta"):
-        model = instantiate_from_config(config["model"], "model")
+        model = build_trained_model(config["model"])
     assert sum(p.numel() for p in model.trained_parameters()) == 49_490_199
     assert config["pretrained"]["name"] == "vae-ft-mse"
 
@@ -294,7 +295,7 @@ def test_one_repeated_batch_is_learnt(name):
     config = tiny(name, "model.params.learning_rate=0.003")
     if name == "light_future_stage_2":  # its frozen parts come from stage 1; here: from training them all first
         config["model"]["params"]["trainable_config"]["params"]["parts"] = "all"
-    model = instantiate_from_config(config["model"], "model")
+    model = build_trained_model(config["model"])
     model.setup("fit")
     batch, draws = repeated_batch(model)
     optimizer = torch.optim.AdamW(model.trained_parameters(), lr=model.learning_rate)
@@ -323,7 +324,7 @@ def test_one_repeated_batch_of_the_decoder_recipe_is_learnt():
     torch.manual_seed(0)
     config = tiny("first_stage_decoder")
     image_loss(config)["adversarial_config"]["params"]["start_step"] = 10**6
-    model = instantiate_from_config(config["model"], "model")
+    model = build_trained_model(config["model"])
     model.setup("fit")
     frames = repeated_batch_frames(32)
     optimizer = model.configure_optimizers()

@@ -1,27 +1,26 @@
 """Training a first stage: the decoder alone, as light_future fine-tunes it, or the whole autoencoder.
 
 Source: latent diffusion (arXiv 2112.10752), appendix G; taming-transformers' LPIPSWithDiscriminator,
-with a fixed weight of the adversary as light_future has it. A LightningModule with LatentDiffusion's names of
-weights (first_stage_model.*), so that checkpoints of either serve the other.
+with a fixed weight of the adversary as light_future has it. With LatentDiffusion's names of weights
+(first_stage_model.*), so that checkpoints of either serve the other.
 """
 
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from commands.errors import NotFiniteError, UserError
+from commands.errors import UserError
 from ldm.data.batch import FrameBatch
-from ldm.models.trained_parts import allow_clipping, make_adamw
+from ldm.models.trained_model import TrainedModel
 from ldm.util import instantiate_from_config
 
 Parts = Literal["decoder", "all"]
 DECODER = ("decoder", "post_quant_conv")  # the parts of AutoencoderKL that decode
 
 
-class AutoencoderTraining(pl.LightningModule):
+class AutoencoderTraining(TrainedModel):
     """Reconstruction, KL divergence and an adversary on both frames of each pair.
 
     Args:
@@ -49,6 +48,8 @@ class AutoencoderTraining(pl.LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.optimizer_bits = optimizer_bits
+        self.scheduler_config = None
+        self.model_ema = None
         self.parts: Parts = parts
         self.kl_weight = kl_weight
         self.first_stage_model = instantiate_from_config(first_stage_config, "model.params.first_stage_config")
@@ -65,20 +66,9 @@ class AutoencoderTraining(pl.LightningModule):
             self.first_stage_model.encoder.eval()
         return self
 
-    def setup(self, stage: str) -> None:
-        """Before training: weights of the losses' own frozen networks."""
-        if stage == "fit":
-            self.frame_loss.load_weights()
-
     def trained_parameters(self) -> list[nn.Parameter]:
         """Parameters that the optimiser moves; the adversary has its own."""
         return [p for p in self.first_stage_model.parameters() if p.requires_grad]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over `trained_parameters`."""
-        optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
-        allow_clipping(optimizer, self._trainer)
-        return optimizer
 
     def reconstruction_loss(self, frames: Tensor, generators: list[torch.Generator] | None) -> dict[str, Tensor]:
         """Weighted terms () by name of frames (B, 3, H, W) in [-1, 1]; their sum is the loss."""
@@ -93,17 +83,13 @@ class AutoencoderTraining(pl.LightningModule):
         return parts
 
     def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
-        """Loss of both frames of a batch; a loss that is not finite stops the run and names the pairs."""
+        """Loss of both frames of a batch."""
         frames = torch.cat([batch["source_frame"], batch["target_frame"]])
         seeds = [seed + offset for offset in (0, 1) for seed in batch["seed"].tolist()]
         torch.manual_seed(seeds[0])
         parts = self.reconstruction_loss(frames, [torch.Generator().manual_seed(seed) for seed in seeds])
         loss = parts["reconstruction"] + parts.get("kl", 0.0)
-        if not torch.isfinite(loss):
-            raise NotFiniteError(f"the loss is {loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
-        for name, value in parts.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(frames))
-        self.log("train/loss", loss.detach(), batch_size=len(frames), prog_bar=True)
+        self.log_loss(loss, parts, batch)
         return loss
 
     def validation_step(self, batch: FrameBatch, batch_idx: int) -> None:
@@ -114,26 +100,9 @@ class AutoencoderTraining(pl.LightningModule):
 
     test_step = validation_step
 
-    def on_after_backward(self) -> None:
-        """The discriminator learns from the reconstructions."""
-        if self.frame_loss.adversary is not None:
-            self.frame_loss.adversary.accumulate(1.0 / self.trainer.accumulate_grad_batches)
-
-    def optimizer_step(self, *args: object, **kwargs: object) -> None:
-        """One optimiser step of the autoencoder, then of its adversary."""
-        super().optimizer_step(*args, **kwargs)
-        if self.frame_loss.adversary is not None:
-            self.frame_loss.adversary.step()
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """The adversary's moments."""
-        if self.frame_loss.adversary is not None:
-            checkpoint["adversary"] = self.frame_loss.adversary.optimizer.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """The adversary's moments."""
-        if "adversary" in checkpoint:
-            self.frame_loss.adversary.optimizer.load_state_dict(checkpoint["adversary"])
+    def describe_parts(self) -> dict[str, int]:
+        """Parameters of each part."""
+        return {"first stage": sum(p.numel() for p in self.first_stage_model.parameters())}
 
     @torch.no_grad()
     def log_images(

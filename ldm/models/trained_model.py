@@ -1,94 +1,104 @@
-"""What fine-tuning adds to a model's life: low-rank additions, an adversary, torch.compile, files of the losses.
+"""What training adds to any model of ours: AdamW, its learning-rate schedule, the average, an adversary, checks.
 
-Imports Lightning's hooks by name only; mixed into LatentDiffusion before DDPM.
+A model is a plain nn.Module that predicts. What trains it is a class of its own that mixes it with TrainedModel,
+`class Trained...(Model, TrainedModel)`: names of weights stay as they are, so that a checkpoint loads into either.
+The only module of ldm.models that imports Lightning.
 """
 
-import hashlib
+from collections.abc import Mapping
 
+import pytorch_lightning as pl
 import torch
+from torch import Tensor, nn
 
-from commands.errors import UserError
-from ldm.models.trained_parts import TrainedParts, merge_adapters
+from commands.errors import NotFiniteError, UserError
+from ldm.data.batch import CachedBatch, FrameBatch
+from ldm.models.trained_parts import allow_clipping, make_adamw
 from ldm.modules.ema import LitEma
+from ldm.modules.losses.adversarial import Adversary
 from ldm.modules.losses.frame_loss import FrameLoss
-from ldm.util import describe_misfit
+from ldm.util import describe_misfit, instantiate_from_config
 
 
-def hash_weights(*networks: torch.nn.Module) -> str:
-    """SHA-256 of all tensors of networks: names, shapes, types and values."""
-    digest = hashlib.sha256()
-    for network in networks:
-        for name, value in sorted(network.state_dict().items()):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+class TrainedModel(pl.LightningModule):
+    """Hooks of Lightning around a model, which sets the attributes below.
 
+    The adversary of an image loss learns here and not in a callback, so that no trainer can leave it out and no
+    checkpoint is written between the model's step and its own; see ldm.modules.losses.adversarial.
+    """
 
-class FineTuning:
-    """Hooks of a LightningModule that has `model`, `model_ema`, `parts`, `frame_loss` and `compile_unet`."""
-
-    model: torch.nn.Module
-    model_ema: LitEma | None
-    parts: TrainedParts | None
+    learning_rate: float
+    weight_decay: float
+    optimizer_bits: int  # of the moments that AdamW keeps: 32 or 8
+    scheduler_config: Mapping | None  # node of a schedule of learning-rate factors
+    model: nn.Module
+    model_ema: LitEma | None  # average of `model`
     frame_loss: FrameLoss | None
-    compile_unet: bool
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the optimiser moves; the adversary has its own."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def adversary(self) -> Adversary | None:
+        """The image loss's discriminator, where it has one."""
+        return self.frame_loss.adversary if self.frame_loss is not None else None
 
     def setup(self, stage: str) -> None:
         """Before training: weights of the losses' own frozen networks."""
         if stage == "fit" and self.frame_loss is not None:
             self.frame_loss.load_weights()
 
-    def configure_model(self) -> None:
-        """Before training, with the weights there: low-rank additions, torch.compile. A second call changes nothing."""
-        unet = self.model.diffusion_model
-        if self.parts is not None:
-            for network in (unet, *([self.model_ema.average.diffusion_model] if self.model_ema else [])):
-                self.parts.add_adapters(network)
-            self.parts.select(unet)
-        if self.compile_unet and unet._compiled_call_impl is None:  # noqa: SLF001 - torch has no other way to ask
-            unet.compile()
-
-    def hash_encoders(self) -> str:
-        """Hash of the encoders that do not train: the key of cached latents."""
-        return hash_weights(self.first_stage_model, *([] if self.cond_stage_trainable else [self.cond_stage_model]))
-
-    def on_fit_start(self) -> None:
-        """With all weights in place, also of a resumed run: refuse latents that other encoders made."""
-        for data in getattr(self.trainer.datamodule, "datasets", {}).values():
-            if hasattr(data, "check_weights"):
-                data.check_weights(self.hash_encoders())
+    def configure_optimizers(self) -> dict:
+        """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
+        optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
+        allow_clipping(optimizer, self._trainer)
+        if self.scheduler_config is None:
+            return {"optimizer": optimizer}
+        factor = instantiate_from_config(self.scheduler_config, "model.params.scheduler_config").schedule
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_after_backward(self) -> None:
         """The discriminator learns from the pictures that the model was judged on."""
-        if self.frame_loss is not None and self.frame_loss.adversary is not None:
-            loss = self.frame_loss.adversary.accumulate(1.0 / self.trainer.accumulate_grad_batches)
+        if self.adversary is not None:
+            loss = self.adversary.accumulate(1.0 / self.trainer.accumulate_grad_batches)
             if loss is not None:
                 self.log("train/discriminator", loss)
 
     def optimizer_step(self, *args: object, **kwargs: object) -> None:
-        """One optimiser step of the model, then of its adversary."""
+        """One optimiser step, then one of the average and of the adversary, however many micro-batches it took."""
         super().optimizer_step(*args, **kwargs)
-        if self.frame_loss is not None and self.frame_loss.adversary is not None:
-            self.frame_loss.adversary.step()
+        if self.model_ema is not None:
+            self.model_ema.update(self.model)
+        if self.adversary is not None:
+            self.adversary.step()
+
+    def log_loss(self, loss: Tensor, parts: Mapping[str, Tensor], batch: FrameBatch | CachedBatch) -> None:
+        """Log a training loss () and its terms; one that is not finite stops the run and names the pairs."""
+        if not torch.isfinite(loss):
+            raise NotFiniteError(f"the loss is {loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
+        size = len(batch["pair_id"])
+        for name, value in parts.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size, prog_bar=name == "loss_simple")
+        self.log("train/loss", loss.detach(), batch_size=size, prog_bar="loss_simple" not in parts)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Low-rank additions are merged, so that a checkpoint is a plain model; what resuming needs lies beside."""
-        checkpoint["adapters"] = merge_adapters(self, checkpoint["state_dict"], "")
-        if self.frame_loss is not None and self.frame_loss.adversary is not None:
-            checkpoint["adversary"] = self.frame_loss.adversary.optimizer.state_dict()
+        """The adversary's moments lie beside the weights."""
+        if self.adversary is not None:
+            checkpoint["adversary"] = self.adversary.optimizer.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """The other way round.
+        """Refuse a checkpoint of another recipe; take the adversary's moments.
 
         Raises:
-            UserError: if the checkpoint is of another recipe.
+            UserError: if names or shapes of weights differ.
         """
-        checkpoint["state_dict"].update(checkpoint.get("adapters", {}))
         misfit = describe_misfit(checkpoint["state_dict"], self.state_dict())
         if misfit:
             raise UserError(
                 f"the checkpoint is of another recipe: {misfit}.\nResume with the run's own config (no --base), or "
                 "start a new run from its weights: pretrained.path=<checkpoint>"
             )
-        if "adversary" in checkpoint:
-            self.frame_loss.adversary.optimizer.load_state_dict(checkpoint["adversary"])
+        if "adversary" in checkpoint and self.adversary is not None:
+            self.adversary.optimizer.load_state_dict(checkpoint["adversary"])

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from formats.prepared_folder import FramePair, read_manifest
 from ldm.data.latent_cache import CachedPairDataset
-from ldm.models.diffusion.ddpm import describe_parts
+from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, pairs_doubts, resolution_doubts
 from ldm.training.launcher import count_processes, follow_launcher
-from ldm.util import check_config, get_obj_from_str, instantiate_from_config
+from ldm.util import check_config, get_obj_from_str
 
 
 def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[str]) -> Group:
@@ -26,12 +26,12 @@ def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[
     """
     check_config(config["data"], "data")
     with torch.device("meta"):
-        model = instantiate_from_config(config["model"], "model")
+        model = build_trained_model(config["model"])
     check_resolutions(model, config["data"]["params"])
     missing = [*missing_weights, *_missing_loss_weights(model)]
     pairs: dict[str, list[FramePair]] = {}
     tables = [
-        _parts_table(describe_parts(model), model),
+        _parts_table(model.describe_parts(), model),
         _batch_table(config, gpus),
         _data_table(config["data"]["params"], pairs, missing),
     ]

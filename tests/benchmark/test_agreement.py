@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmark import agreement as cases
+from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
 CPU = torch.device("cpu")
@@ -19,7 +20,7 @@ STABLE = {  # a first stage of Stable Diffusion's shape
 @pytest.fixture
 def model(tiny_model_config):
     torch.manual_seed(0)
-    return instantiate_from_config(tiny_model_config, "model").eval()
+    return build_trained_model(tiny_model_config).eval()
 
 
 def losses(share=0.5, crop=2):

@@ -9,8 +9,8 @@ import edit_cli
 import main
 from formats.run_folder import RUN_VARIABLE
 from ldm.models.diffusion.draws import draw_training
+from ldm.training.build import build_trained_model
 from ldm.training.config import compose
-from ldm.util import instantiate_from_config
 from metrics.compute_metrics import main as compute_metrics
 from metrics.reports.runs import read_run
 from tests.conftest import pair_folder as moving_squares  # noqa: F401 - a fixture: three splits, which metrics' has not
@@ -23,7 +23,7 @@ def test_its_loss_is_the_squared_error_of_the_target_at_one_level():
     """Nothing else of the recipe's loss is left, and no sample is without its conditions."""
     torch.manual_seed(0)
     config = compose(SMALL)
-    model = instantiate_from_config(config["model"], "model").eval()
+    model = build_trained_model(config["model"]).eval()
     assert model.levels == [999] and model.frame_loss is None and model.conditioning_dropout == 0.0
     batch = {"source_frame": torch.rand(2, 3, 8, 8), "target_frame": torch.rand(2, 3, 8, 8), "instruction": ["a", "b"]}
     draws = draw_training(torch.tensor([1, 2]), model.latent_shape(batch["target_frame"]), torch.tensor([999]), "cpu")

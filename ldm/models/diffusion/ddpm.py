@@ -1,37 +1,34 @@
-"""The models: DDPM (a denoiser that trains) and LatentDiffusion (frame + instruction -> future frame).
+"""The models: DDPM (a denoiser) and LatentDiffusion (frame + instruction -> future frame), as they predict.
 
 Source: DDPM (arXiv 2006.11239), latent diffusion (arXiv 2112.10752), InstructPix2Pix (arXiv 2211.09800); class,
 method and attribute names as in the latent-diffusion repository, so that published weights load without renaming.
-The composition inside ldm. Knows no published weights and no data set, only FrameBatch.
+Knows no published weights, no data set but FrameBatch, and no Lightning: `ldm.models.diffusion_training` adds what
+trains to the same classes. One config serves both, so what only training reads is kept here as it was given.
 """
 
-import logging
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from commands.errors import NotFiniteError, UserError
+from commands.errors import UserError
 from ldm.data.batch import CachedBatch, FrameBatch
 from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
 from ldm.models.diffusion.ddim import spaced_timesteps
 from ldm.models.diffusion.draws import TrainingDraws, draw_training
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
-from ldm.models.trained_model import FineTuning
-from ldm.models.trained_parts import allow_clipping, make_adamw
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
-from ldm.modules.losses.frame_loss import FrameTerms
 from ldm.util import instantiate_from_config
 
-log = logging.getLogger(__name__)
-
-VALIDATION_SEED = 23  # validation noise is the same at every epoch, so that losses can be compared
+if TYPE_CHECKING:
+    from ldm.modules.losses.frame_loss import FrameTerms
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,8 @@ class DiffusionWrapper(nn.Module):
         return self.diffusion_model(torch.cat([x_t, cond.concat], dim=1), t, context=cond.crossattn)
 
 
-class DDPM(pl.LightningModule):
-    """A denoiser with its schedule, optimiser and average; subclasses say what is denoised.
+class DDPM(nn.Module):
+    """A denoiser with its schedule and its average; subclasses say what is denoised.
 
     Args:
         unet_config: node of the network.
@@ -71,8 +68,6 @@ class DDPM(pl.LightningModule):
         training_steps: train only at the noise levels that a sampler of so many trailing steps visits; None trains
             at all of them. For models that predict in a few steps (arXiv 2409.11355).
     """
-
-    optimizer_bits = 32  # of the moments that AdamW keeps
 
     def __init__(
         self,
@@ -95,11 +90,16 @@ class DDPM(pl.LightningModule):
         self.parameterization: Parameterization = parameterization
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.lr_lambda = instantiate_from_config(scheduler_config, "scheduler_config") if scheduler_config else None
+        self.scheduler_config = scheduler_config
         self.schedule = NoiseSchedule(timesteps, linear_start, linear_end, terminal_signal)
         self.levels = spaced_timesteps(timesteps, training_steps or timesteps, "trailing")
         self.model = DiffusionWrapper(unet_config)
         self.model_ema = LitEma(self.model, ema_decay) if use_ema else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     @contextmanager
     def ema_scope(self) -> Iterator[None]:
@@ -154,27 +154,8 @@ class DDPM(pl.LightningModule):
             parts |= terms.parts
         return DenoisingLoss(loss, per_sample.detach(), t, parts)
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Parameters that the optimiser moves."""
-        return [p for p in self.model.parameters() if p.requires_grad]
 
-    def configure_optimizers(self) -> dict:
-        """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
-        optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
-        allow_clipping(optimizer, self._trainer)
-        if self.lr_lambda is None:
-            return {"optimizer": optimizer}
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_lambda.schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def optimizer_step(self, *args: object, **kwargs: object) -> None:
-        """One optimiser step; the average advances with it, once, however many micro-batches it took."""
-        super().optimizer_step(*args, **kwargs)
-        if self.model_ema is not None:
-            self.model_ema.update(self.model)
-
-
-class LatentDiffusion(FineTuning, DDPM):
+class LatentDiffusion(DDPM):
     """From the latent of the current frame and an instruction, the latent of the future frame.
 
     Args:
@@ -218,25 +199,17 @@ class LatentDiffusion(FineTuning, DDPM):
         self.cond_stage_model = instantiate_from_config(cond_stage_config, "model.params.cond_stage_config")
         self.first_stage_model.requires_grad_(False)
         self.cond_stage_model.requires_grad_(cond_stage_trainable)
-        self.parts = instantiate_from_config(trainable_config, "trainable_config") if trainable_config else None
-        if self.parts is not None:
-            self.parts.select(self.model.diffusion_model)
-        where = "model.params.frame_loss_config"
-        self.frame_loss = instantiate_from_config(frame_loss_config, where) if frame_loss_config else None
+        self.frame_loss_config = frame_loss_config
+        self.trainable_config = trainable_config
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> "LatentDiffusion":
+    def train(self, mode: bool = True) -> LatentDiffusion:
         """Frozen parts stay in eval mode whatever is asked."""
         super().train(mode)
         if hasattr(self, "cond_stage_model"):
             self.first_stage_model.eval()
             self.cond_stage_model.train(mode and self.cond_stage_trainable)
         return self
-
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Parameters that the optimiser moves."""
-        text = self.cond_stage_model.parameters() if self.cond_stage_trainable else []
-        return super().trained_parameters() + [p for p in text if p.requires_grad]
 
     @torch.no_grad()
     def encode_first_stage(self, frame: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
@@ -318,45 +291,6 @@ class LatentDiffusion(FineTuning, DDPM):
         shape = batch["source_latent"].shape[1:] if cached else self.latent_shape(batch["target_frame"])
         return draw_training(batch["seed"], tuple(shape), torch.tensor(self.levels), self.device)
 
-    def frame_terms(self, start: Tensor, t: Tensor, batch: FrameBatch, generator: torch.Generator) -> FrameTerms:
-        """Terms on the decoded prediction, from the clean latent (B, C, h, w) that the network's output stands for."""
-        latent = start / self.scale_factor
-        if self.predict_change:
-            latent = latent + self.encode_context(batch["source_frame"])
-        return self.frame_loss(latent, self.first_stage_model.decode, t, batch, generator, self.global_step)
-
-    def training_step(self, batch: FrameBatch | CachedBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch; a loss that is not finite stops the run and names the pairs."""
-        seeds = batch["seed"]
-        torch.manual_seed(int(seeds[0]))  # layers that draw by themselves (dropout) repeat after a resume
-        draws = self.draw(batch)
-        x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
-        terms = partial(self.frame_terms, t=draws.t, batch=batch, generator=draws.generators[0])
-        result = self.p_losses(x_start, cond, draws.t, draws.eps, terms if self.frame_loss is not None else None)
-        if not torch.isfinite(result.loss):
-            raise NotFiniteError(f"the loss is {result.loss.item()} on the pairs {', '.join(batch['pair_id'])}.")
-        size = len(seeds)
-        for name, value in result.parts.items():
-            self.log(f"train/{name}", value.detach(), batch_size=size, prog_bar=name == "loss_simple")
-        self.log("train/loss", result.loss.detach(), batch_size=size)
-        self.log("lr_abs", self.optimizers().param_groups[0]["lr"], batch_size=size)
-        return result.loss
-
-    def validation_step(self, batch: FrameBatch, batch_idx: int) -> None:
-        """Loss without dropout, on noise that is the same at every epoch; for the network and for its average."""
-        size = len(batch["pair_id"])
-        seeds = batch["seed"] + VALIDATION_SEED  # of the pair, not of its place in a batch or its process
-        shape = self.latent_shape(batch["target_frame"])
-        draws = draw_training(seeds, shape, torch.tensor(self.levels), self.device)
-        x_start, cond = self.get_input(batch, draws, dropout=0.0)
-        loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
-        self.log("val/loss_simple", loss, batch_size=size, sync_dist=True, prog_bar=True)
-        with self.ema_scope():
-            loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
-        self.log("val/loss_simple_ema", loss, batch_size=size, sync_dist=True)
-
-    test_step = validation_step
-
     @torch.no_grad()
     def sample_frames(self, batch: FrameBatch, sampler: object, guidance: object, seeds: list[int]) -> Tensor:
         """Predicted frames (B, 3, H, W) in [-1, 1] of a batch, by a sampler and scales of the caller's.
@@ -392,9 +326,7 @@ class LatentDiffusion(FineTuning, DDPM):
             "prediction": prediction,
         }
 
-
-def describe_parts(model: nn.Module) -> dict[str, int]:
-    """Parameters of the parts that a model has."""
-    names = {"U-Net": "model", "first stage": "first_stage_model", "text encoder": "cond_stage_model"}
-    parts = {label: getattr(model, name) for label, name in names.items() if hasattr(model, name)}
-    return {label: sum(p.numel() for p in part.parameters()) for label, part in parts.items()}
+    def describe_parts(self) -> dict[str, int]:
+        """Parameters of each part."""
+        parts = {"U-Net": self.model, "first stage": self.first_stage_model, "text encoder": self.cond_stage_model}
+        return {label: sum(p.numel() for p in part.parameters()) for label, part in parts.items()}

@@ -1,23 +1,25 @@
 """Text encoders: instructions to tokens for the U-Net's cross-attention.
 
 Source: CLIP ViT-L/14 (arXiv 2103.00020) for Stable Diffusion v1, OpenCLIP ViT-H/14 (arXiv 2212.07143) for v2, bytes
-(ByT5, arXiv 2105.13626) for a small trained encoder that needs no download. Imports transformers, and
-open_clip when it is used.
+(ByT5, arXiv 2105.13626) for a small trained encoder that needs no download. transformers and open_clip are imported
+by the encoders that need them, when they are built.
 
 Each takes list[str] and gives (B, max_length, width). A sentence longer than max_length is cut, with a warning.
 """
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
-from transformers import ByT5Tokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from commands.errors import MissingFileError, MissingPackageError, UserError
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig, CLIPTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ CLIP_VOCABULARY = 49_408
 TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))  # either set; transformers >= 5 writes the second
 WEIGHTS_FOLDER = Path("checkpoints")  # where `python -m stable_diffusion.weights fetch` puts files
 BYTE_VOCABULARY = 259  # padding, end, unknown, and the 256 bytes; ByT5
+PADDING, END, FIRST_BYTE = 0, 1, 3  # of these
 EMBEDDING_STD = 0.02  # of initial token and position embeddings; GPT-2
 
 
@@ -42,6 +45,8 @@ class ClipTransformer(nn.Module):
     """
 
     def __init__(self, config: CLIPTextConfig):
+        from transformers import CLIPTextModel
+
         super().__init__()
         tower = CLIPTextModel(config)
         self.text_model = getattr(tower, "text_model", tower)
@@ -71,6 +76,8 @@ class FrozenCLIPEmbedder(nn.Module):
         intermediate: int = 3072,
         vocabulary: int = CLIP_VOCABULARY,
     ):
+        from transformers import CLIPTextConfig
+
         super().__init__()
         self.version = version
         self.max_length = max_length
@@ -126,6 +133,8 @@ def read_clip_tokenizer(version: str) -> CLIPTokenizer:
     Raises:
         FileNotFoundError: if its files are in none of them.
     """
+    from transformers import CLIPTokenizer
+
     places = [Path(version), WEIGHTS_FOLDER / Path(version).name, *_cached_folders(version)]
     for place in places:
         # transformers, given a folder without these files, would make an empty tokenizer and say nothing.
@@ -140,6 +149,9 @@ def read_clip_tokenizer(version: str) -> CLIPTokenizer:
 
 def _cached_folders(version: str) -> list[Path]:
     """Where the hub's local cache holds the tokenizer of a repository."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
     try:
         found = [try_to_load_from_cache(version, names[0]) for names in TOKENIZER_FILES]
     except HFValidationError:  # a folder's path is no repository's name
@@ -216,17 +228,17 @@ class ByteTextEmbedder(nn.Module):
             width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
-        self._tokenizer = ByT5Tokenizer(extra_ids=0)
 
     def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
         """Byte numbers (B, max_length) and where they are padding, on the device of the weights."""
-        lengths = [len(sentence.encode("utf-8")) + 1 for sentence in text]
-        _warn_if_cut(lengths, text, self.max_length)
-        encoded = self._tokenizer(
-            list(text), truncation=True, max_length=self.max_length, padding="max_length", return_tensors="pt"
-        )
-        device = self.position_embedding.device
-        return encoded["input_ids"].to(device), (encoded["attention_mask"] == 0).to(device)
+        rows = [list(sentence.encode("utf-8")) for sentence in text]
+        _warn_if_cut([len(row) + 1 for row in rows], text, self.max_length)
+        tokens = torch.full((len(rows), self.max_length), PADDING)
+        for place, row in zip(tokens, rows, strict=True):
+            kept = torch.tensor([byte + FIRST_BYTE for byte in row[: self.max_length - 1]] + [END])
+            place[: len(kept)] = kept
+        tokens = tokens.to(self.position_embedding.device)
+        return tokens, tokens == PADDING
 
     def forward(self, text: list[str]) -> Tensor:
         """(B, max_length, width) embedding of sentences; no byte attends to the padding."""

@@ -8,7 +8,7 @@ import torch
 from ldm.callbacks.image_logger import LABEL_WIDTH, make_grid
 from ldm.models.diffusion.ddim import DDIMSampler
 from ldm.models.diffusion.guidance import DualGuidance
-from ldm.util import instantiate_from_config
+from ldm.training.build import build_trained_model
 
 
 def test_each_row_shows_its_frames_in_order():
@@ -28,7 +28,7 @@ def test_rows_are_labelled():
 
 
 def test_a_model_shows_input_truth_reconstruction_and_prediction(tiny_model_config):
-    model = instantiate_from_config(tiny_model_config, "model").eval()
+    model = build_trained_model(tiny_model_config).eval()
     source, target = torch.rand(2, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     batch = {"source_frame": source, "target_frame": target, "instruction": ["a", "b", "c"]}
     guidance = partial(DualGuidance, text_scale=1.0, image_scale=1.0)

@@ -10,7 +10,7 @@ from ldm.data.base import DataModuleFromConfig
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check, describe_preprocessing
 from ldm.models.diffusion.draws import draw_training
-from ldm.util import instantiate_from_config
+from ldm.training.build import build_trained_model
 
 KL = {
     "target": "ldm.models.autoencoder.AutoencoderKL",
@@ -26,7 +26,7 @@ def model(tiny_model_config):
     params = tiny_model_config["params"]
     params["unet_config"]["params"] |= UNET
     params |= {"first_stage_config": KL, "cond_stage_trainable": False, "scale_factor": 0.18215}
-    return instantiate_from_config(tiny_model_config, "model").eval()
+    return build_trained_model(tiny_model_config).eval()
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from commands.errors import UserError
-from ldm.models.trained_model import hash_weights
+from ldm.models.diffusion_training import hash_weights
 from ldm.models.trained_parts import LoraLinear
-from ldm.util import instantiate_from_config
+from ldm.training.build import build_trained_model
 
 LORA = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "lora", "rank": 2}}
 CROSS = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "cross-attention"}}
@@ -18,7 +18,7 @@ CROSS = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": 
 def make_model(tiny_model_config):
     def make(**params):
         torch.manual_seed(0)
-        return instantiate_from_config({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
+        return build_trained_model({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
 
     return make
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from commands.errors import UserError
 from ldm.data.frame_pairs import FramePairDataset
 from ldm.data.latent_cache import build_cache
+from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.training.dry_run import describe_run
-from ldm.util import instantiate_from_config
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -49,7 +49,7 @@ def test_cached_latents_are_data(pair_folder, tmp_path):
     folder = pair_folder()
     small = [CONFIGS / "recipes" / "acp_train_1.yaml", CONFIGS / "tiny" / "small.yaml"]
     config = compose(small, [f"data.params.validation.params.folder={folder}", "resolution=16"])
-    model = instantiate_from_config(config["model"], "model")
+    model = build_trained_model(config["model"])
     build_cache(model, FramePairDataset(folder, "train", 16), {}, tmp_path / "cache")
     node = {"target": "ldm.data.latent_cache.CachedPairDataset", "params": {"folder": str(tmp_path / "cache")}}
     config["data"]["params"]["train"] = node

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ldm.data.batch import FrameBatch
-from ldm.models.diffusion.ddpm import describe_parts, draw_training
+from ldm.models.diffusion.draws import draw_training
+from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
 
@@ -12,7 +13,7 @@ from ldm.util import instantiate_from_config
 def make_model(tiny_model_config):
     def make(**params):
         torch.manual_seed(0)
-        return instantiate_from_config({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
+        return build_trained_model({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
 
     return make
 
@@ -160,7 +161,7 @@ def test_the_full_size_model_has_the_published_parameter_counts():
     config = compose([Path(__file__).resolve().parents[4] / "configs" / "train.yaml"])
     with torch.device("meta"):
         model = instantiate_from_config(config["model"], "model")
-    assert describe_parts(model) == {"U-Net": 859_532_484, "first stage": 83_653_863, "text encoder": 123_060_480}
+    assert model.describe_parts() == {"U-Net": 859_532_484, "first stage": 83_653_863, "text encoder": 123_060_480}
 
 
 def test_validation_noise_belongs_to_the_pair(make_model):

@@ -87,7 +87,7 @@ def test_too_small_a_picture_is_said():
 
 
 class Painter(pl.LightningModule):
-    """One picture that learns to look real, with FineTuning's hooks around its adversary."""
+    """One picture that learns to look real, with TrainedModel's hooks around its adversary."""
 
     def __init__(self):
         super().__init__()

@@ -1,0 +1,119 @@
+"""Training LatentDiffusion: its steps, the terms on decoded frames, which parts train, low-rank additions.
+
+Source: InstructPix2Pix (arXiv 2211.09800), section 3.2; LoRA (arXiv 2106.09685).
+"""
+
+import hashlib
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ldm.data.batch import CachedBatch, FrameBatch
+from ldm.models.diffusion.ddpm import LatentDiffusion
+from ldm.models.diffusion.draws import TrainingDraws, draw_training
+from ldm.models.trained_model import TrainedModel
+from ldm.models.trained_parts import merge_adapters
+from ldm.modules.losses.frame_loss import FrameTerms
+from ldm.util import check_config, instantiate_from_config
+
+VALIDATION_SEED = 23  # validation noise is the same at every epoch, so that losses can be compared
+
+
+def hash_weights(*networks: nn.Module) -> str:
+    """SHA-256 of all tensors of networks: names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
+    """LatentDiffusion as it trains; built from the same config, under the same names of weights."""
+
+    def __init__(self, **model: object) -> None:
+        super().__init__(**model)
+        where = "model.params"
+        if self.scheduler_config:
+            check_config(self.scheduler_config, f"{where}.scheduler_config")
+        terms, parts = self.frame_loss_config, self.trainable_config
+        self.frame_loss = instantiate_from_config(terms, f"{where}.frame_loss_config") if terms else None
+        self.parts = instantiate_from_config(parts, f"{where}.trainable_config") if parts else None
+        if self.parts is not None:
+            self.parts.select(self.model.diffusion_model)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the optimiser moves."""
+        text = self.cond_stage_model.parameters() if self.cond_stage_trainable else []
+        return super().trained_parameters() + [p for p in text if p.requires_grad]
+
+    def configure_model(self) -> None:
+        """Before training, with the weights there: low-rank additions, torch.compile. A second call changes nothing."""
+        unet = self.model.diffusion_model
+        if self.parts is not None:
+            for network in (unet, *([self.model_ema.average.diffusion_model] if self.model_ema else [])):
+                self.parts.add_adapters(network)
+            self.parts.select(unet)
+        if self.compile_unet and unet._compiled_call_impl is None:  # noqa: SLF001 - torch has no other way to ask
+            unet.compile()
+
+    def hash_encoders(self) -> str:
+        """Hash of the encoders that do not train: the key of cached latents."""
+        return hash_weights(self.first_stage_model, *([] if self.cond_stage_trainable else [self.cond_stage_model]))
+
+    def on_fit_start(self) -> None:
+        """With all weights in place, also of a resumed run: refuse latents that other encoders made."""
+        for data in getattr(self.trainer.datamodule, "datasets", {}).values():
+            if hasattr(data, "check_weights"):
+                data.check_weights(self.hash_encoders())
+
+    def draw(self, batch: FrameBatch | CachedBatch) -> TrainingDraws:
+        """What chance decides about a batch, by the seeds of its samples."""
+        cached = "source_latent" in batch
+        shape = batch["source_latent"].shape[1:] if cached else self.latent_shape(batch["target_frame"])
+        return draw_training(batch["seed"], tuple(shape), torch.tensor(self.levels), self.device)
+
+    def frame_terms(self, start: Tensor, t: Tensor, batch: FrameBatch, generator: torch.Generator) -> FrameTerms:
+        """Terms on the decoded prediction, from the clean latent (B, C, h, w) that the network's output stands for."""
+        latent = start / self.scale_factor
+        if self.predict_change:
+            latent = latent + self.encode_context(batch["source_frame"])
+        return self.frame_loss(latent, self.first_stage_model.decode, t, batch, generator, self.global_step)
+
+    def training_step(self, batch: FrameBatch | CachedBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        seeds = batch["seed"]
+        torch.manual_seed(int(seeds[0]))  # layers that draw by themselves (dropout) repeat after a resume
+        draws = self.draw(batch)
+        x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
+        terms = partial(self.frame_terms, t=draws.t, batch=batch, generator=draws.generators[0])
+        result = self.p_losses(x_start, cond, draws.t, draws.eps, terms if self.frame_loss is not None else None)
+        self.log_loss(result.loss, result.parts, batch)
+        self.log("lr_abs", self.optimizers().param_groups[0]["lr"], batch_size=len(seeds))
+        return result.loss
+
+    def validation_step(self, batch: FrameBatch, batch_idx: int) -> None:
+        """Loss without dropout, on noise that is the same at every epoch; for the network and for its average."""
+        size = len(batch["pair_id"])
+        seeds = batch["seed"] + VALIDATION_SEED  # of the pair, not of its place in a batch or its process
+        draws = self.draw({**batch, "seed": seeds})
+        x_start, cond = self.get_input(batch, draws, dropout=0.0)
+        loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
+        self.log("val/loss_simple", loss, batch_size=size, sync_dist=True, prog_bar=True)
+        with self.ema_scope():
+            loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
+        self.log("val/loss_simple_ema", loss, batch_size=size, sync_dist=True)
+
+    test_step = validation_step
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Low-rank additions are merged, so that a checkpoint is a plain model; what resuming needs lies beside."""
+        checkpoint["adapters"] = merge_adapters(self, checkpoint["state_dict"], "")
+        super().on_save_checkpoint(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """The other way round."""
+        checkpoint["state_dict"].update(checkpoint.get("adapters", {}))
+        super().on_load_checkpoint(checkpoint)
