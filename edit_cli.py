@@ -175,7 +175,7 @@ def load(opt: argparse.Namespace):  # noqa: ANN201 - LoadedPredictor is imported
 
 def memory_note() -> str:
     """Peak memory, for the end line."""
-    from ldm.peak_memory import peak_memory_mib
+    from formats.provenance import peak_memory_mib
 
     return f"peak memory {peak_memory_mib()} MiB"
 

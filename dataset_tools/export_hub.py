@@ -21,9 +21,8 @@ import pyarrow.parquet as pq
 
 from commands.errors import UserError
 from commands.run import run_command
-from dataset_tools.draft_folder import draft_folder
 from dataset_tools.pictures import read_file
-from formats.atomic import atomic_path, write_text
+from formats.atomic import atomic_path, draft_folder, write_text
 from formats.prepared_folder import SPLITS, FramePair, read_manifest
 
 log = logging.getLogger(__name__)

@@ -1,11 +1,29 @@
-"""Files that are whole or absent: write to a temporary name, then rename. Standard library only."""
+"""Files and folders that are whole or absent, and a guard for reading what others wrote. Standard library, msgspec.
+
+Writing goes to a temporary name, which is renamed at the end. Reading takes regular files only, JSON only of the
+wanted types, and names only if they stay inside their folder.
+"""
 
 import json
 import os
+import re
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+from commands.errors import MissingFileError, UserError
+
+T = TypeVar("T")
+
+LARGEST_JSON = 256 * 1024**2  # bytes of one JSON file
+LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes of a part, and of a whole relative path, that file systems take
+SUFFIX_ROOM = 40  # bytes that a temporary name adds to the last part
+HALF_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # may be half a letter, which no file can hold
 
 
 @contextmanager
@@ -16,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     process, so two writers of one file cannot mix their bytes.
 
     Raises:
-        OSError: as the block raised it (a full disk, say), after the half-written file was removed.
+        OSError: as the block raised it (a full disk, say), after the half-written file was removed; it names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +42,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.replace(path)
+    except OSError as error:  # libraries name the temporary file, or none
+        if error.errno is not None and error.filename in (None, str(draft)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def draft_folder(output: Path) -> Iterator[Path]:
+    """Empty folder `<output>.partial` to write into; renamed to `output` when the block ends well.
+
+    What an interrupted run left under the temporary name is deleted first.
+
+    Raises:
+        UserError: if `output` exists and is not an empty folder.
+    """
+    output = Path(output).absolute()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is not empty; delete it or choose another --output.")
+    draft = output.with_name(output.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    yield draft
+    if output.exists():
+        output.rmdir()
+    draft.rename(output)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -34,12 +77,112 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes atomically."""
-    with atomic_path(path) as draft:
-        draft.write_bytes(content)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; non-ASCII letters stay readable."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_file(path: Path, largest: int | None = None) -> bytes:
+    """Bytes of a regular file; a pipe or a device, which might never end, is refused.
+
+    Args:
+        path: the file.
+        largest: bytes that it may have; None takes any size.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        UserError: if it cannot be read, is no regular file, or is larger.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is no regular file; remove it or choose another path.")
+        if largest is not None and status.st_size > largest:
+            raise UserError(f"{path} has {status.st_size} bytes, at most {largest} are read; it is no such file.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no {path}; check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, UserError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); check the path and its permissions.") from error
+
+
+def read_json(path: Path, kind: type[T] = dict, *, mend: str = "mend it or write it again") -> T:
+    """Content of a JSON file, checked against a type.
+
+    Args:
+        path: a file of one JSON value in UTF-8.
+        kind: a type that msgspec knows: dict, a dataclass (unknown keys are ignored), a union, with limits by Meta.
+        mend: what the user can do where the file is damaged.
+
+    Raises:
+        UserError: if the file is absent, no JSON, or of other types; the message says where in the file.
+    """
+    return _checked(_text(path, read_file(path, LARGEST_JSON), mend), kind, str(path), mend)
+
+
+def read_jsonl(path: Path, kind: type[T] = dict, *, mend: str = "mend the line or write the file again") -> list[T]:
+    r"""Values of a file of JSON lines, each checked against a type; blank lines are skipped.
+
+    Lines end at "\n" only: a sentence may hold U+2028 and other line ends that are letters to JSON.
+
+    Raises:
+        UserError: as `read_json`; the message names the line.
+    """
+    lines = _text(path, read_file(path), mend).split("\n")
+    return [
+        _checked(line, kind, f"{path}, line {number},", mend)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def check_name(name: str, what: str = "the name") -> str:
+    """The name itself, if it is a relative path that stays inside the folder it is joined to.
+
+    Raises:
+        UserError: if it is empty, absolute, too long, climbs by "..", or holds characters that no name may have.
+    """
+    parts = name.split("/")
+    encoded = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    is_sound = (
+        all(part not in ("", ".", "..") for part in parts)
+        and not any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) <= 0xDFFF for letter in name)
+        and sum(encoded) + len(parts) <= LONGEST_PATH
+        and max(encoded) <= LONGEST_NAME
+        and encoded[-1] <= LONGEST_NAME - SUFFIX_ROOM
+    )
+    if not is_sound:
+        shown = repr(name if len(name) <= 80 else name[:80] + "...")
+        raise UserError(f"{what} {shown} is no path inside its folder; take out '..', leading '/' and odd letters.")
+    return name
+
+
+def inside(root: Path, name: str, what: str = "the name") -> Path:
+    """`root / name`, for a name that somebody else chose.
+
+    Raises:
+        UserError: if the path would leave `root`, as `check_name` says.
+    """
+    return Path(root) / check_name(name, what)
+
+
+def _text(path: Path, content: bytes, mend: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}); {mend}.") from error
+
+
+def _checked(text: str, kind: type[T], where: str, mend: str) -> T:
+    try:
+        value = json.loads(text)  # not msgspec's own reader, which knows no NaN and no Infinity
+        if HALF_SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return msgspec.convert(value, kind)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UserError(f"{where} is not as it should be ({reason}); {mend}.") from error

@@ -1,7 +1,14 @@
-"""Which code ran: what results files name. Asks git."""
+"""What made a result: commit, device, peak memory. Standard library; torch only where the process has it already."""
 
+import platform
+import resource
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+MEBIBYTE = 2**20
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; the system counts in these
 
 
 def read_commit() -> str:
@@ -14,3 +21,22 @@ def read_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return described.stdout.strip()
+
+
+def peak_memory_mib() -> int:
+    """Largest memory since the process began, in MiB, whether while loading or while predicting.
+
+    Where a GPU is in use: what torch held of it, not the driver's own; else the process's resident memory.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return round(torch.cuda.max_memory_allocated() / MEBIBYTE)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / MEBIBYTE)
+
+
+def describe_device(device: Any) -> str:
+    """Name of a torch.device as a reader knows it: the GPU's product name, or the CPU's kind and threads."""
+    torch = sys.modules["torch"]  # who has a device has imported it
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

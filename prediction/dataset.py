@@ -25,8 +25,8 @@ from commands.errors import UserError
 from formats.atomic import atomic_path, write_text
 from formats.pictures import OpenedPicture, open_picture
 from formats.prepared_folder import FramePair
+from formats.provenance import peak_memory_mib
 from ldm.data.pixels import array_to_tensor, tensor_to_array
-from ldm.peak_memory import peak_memory_mib
 from prediction.postprocess import Postprocess
 from prediction.predictor import FramePredictor, Progress, seed_of
 

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from formats.atomic import write_json
-from formats.provenance import read_commit
-from ldm.callbacks.run_record import describe_device
+from formats.provenance import describe_device, read_commit
 from prediction.dataset import RECORDS, read_records
 from prediction.load import LoadedPredictor
 

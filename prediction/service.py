@@ -14,8 +14,8 @@ from PIL import Image
 
 from commands.errors import UserError
 from formats.pictures import open_picture
+from formats.provenance import peak_memory_mib
 from ldm.data.pixels import array_to_tensor, tensor_to_array
-from ldm.peak_memory import peak_memory_mib
 from prediction.examples import Examples
 from prediction.load import LoadedPredictor
 from prediction.predictor import SamplingOptions, rollout_seed

@@ -20,13 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commands.errors import UserError
-from dataset_tools.draft_folder import draft_folder
 from dataset_tools.episode import Episode
 from dataset_tools.pictures import check_frame, encode_picture
 from dataset_tools.readers.lerobot import ACTION, CAMERA_PREFIX, INFO, SOURCES, STATE
 from dataset_tools.writers.feature_stats import Stats, measure_picture_stats, measure_stats, merge_stats
 from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PIXELS, RollingTable, RollingVideo
-from formats.atomic import write_json, write_text
+from formats.atomic import draft_folder, write_json, write_text
 
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200  # LeRobot's defaults
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"

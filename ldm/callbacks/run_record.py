@@ -1,7 +1,6 @@
 """run.json: what made this run, so that its numbers can be traced."""
 
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -11,14 +10,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from formats.atomic import write_json
-from formats.provenance import read_commit
-
-
-def describe_device(device: torch.device) -> str:
-    """Name of a device as a reader knows it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+from formats.provenance import describe_device, read_commit
 
 
 class RunFacts(pl.Callback):

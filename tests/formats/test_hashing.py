@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from formats.hashing import stable_fraction, stable_number
+from formats.hashing import sha256_of_file, stable_fraction, stable_number
 
 
 def test_the_same_name_gives_the_same_number_on_every_machine():
@@ -19,3 +19,8 @@ def test_fractions_are_spread_evenly_over_the_unit_interval():
     assert draws.min() >= 0 and draws.max() < 1
     counts, _ = np.histogram(draws, bins=10, range=(0, 1))
     assert abs(counts - 400).max() < 5 * np.sqrt(400 * 0.9)
+
+
+def test_digest_of_a_file_is_sha256(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "abc").startswith("ba7816bf") and len(sha256_of_file(tmp_path / "abc")) == 64

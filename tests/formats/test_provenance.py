@@ -1,12 +1,48 @@
-"""Results name the code that made them, or say that it is not known."""
+"""Results name the code and the machine that made them, or say that it is not known."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
-from formats import provenance as commit
+import pytest
+import torch
+
+from formats import provenance
+
+STATUS = Path("/proc/self/status")
 
 
 def test_commit_is_named_or_said_to_be_unknown(monkeypatch, tmp_path):
-    assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|unknown", commit.read_commit())
-    monkeypatch.setattr(commit, "__file__", str(tmp_path / "commit.py"))
+    assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|unknown", provenance.read_commit())
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert commit.read_commit() == "unknown"
+    assert provenance.read_commit() == "unknown"
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="the system keeps no such file")
+def test_on_a_cpu_peak_memory_is_the_systems_high_water_mark():
+    """In MiB, and not lower once memory is freed."""
+    held = b"x" * 2**26
+    before = provenance.peak_memory_mib()
+    del held
+    mark = next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    assert abs(provenance.peak_memory_mib() - mark / 1024) <= 1
+    assert provenance.peak_memory_mib() >= before >= 64
+
+
+def test_with_a_gpu_in_use_peak_memory_is_the_gpus(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 5 * 2**20)
+    assert provenance.peak_memory_mib() == 5
+
+
+def test_a_process_without_torch_stays_without_it():
+    command = (
+        "import sys; from formats.provenance import peak_memory_mib as p; assert p() and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", command], check=True)
+
+
+def test_a_device_is_named_as_a_reader_knows_it():
+    assert provenance.describe_device(torch.device("cpu")).endswith("threads")
