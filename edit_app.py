@@ -5,22 +5,25 @@
     python edit_app.py --ckpt logs/<run> --host 0.0.0.0 --port 8000
 
 It listens on this machine alone unless --host says otherwise, and neither it nor the page asks anything of any other
-machine. Nothing imports this file.
+machine. It opens the pictures that were uploaded to it and those of --data, no other file. Nothing imports this file.
 """
 
 import argparse
 import errno
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from commands.errors import BAD_INPUT, UserError, sentence_for
+from commands.errors import MissingPackageError, UserError, sentence_for
+from commands.run import run_command
 
 if TYPE_CHECKING:
     from prediction.service import PredictionService
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("edit_app")
 
 BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
+STOPPED = "stopped; the same command starts it again."
 DATA = Path("demo/prepared")  # of `make demo`; its examples are offered where it is there
-MAX_UPLOAD = "30mb"
 OUT_OF_MEMORY = "start edit_app.py with a lower --resolution, or with --tiny-decoder"
 MAX_WAITING = 64  # requests in the queue; more are told to come back
 MAX_AT_ONCE = 8  # requests in work, in common batches where they fit
@@ -42,7 +45,7 @@ POLICY = (
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Flags."""
+    """Flags of the model, the examples and the address."""
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
         prog="edit_app.py",
@@ -68,7 +71,8 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
     """The page with its widgets and what they call."""
     import gradio as gr
 
-    with gr.Blocks(title="Future frame prediction", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    make_page = _make_page_class(gr, service)
+    with make_page(title="Future frame prediction", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown("# What will the robot see?\nA frame and a sentence in, the frame ahead out.")
         with gr.Row():
             with gr.Column(scale=2):
@@ -103,6 +107,42 @@ def sentence_of(error: Exception) -> str:
     return sentence
 
 
+def _make_page_class(gr: ModuleType, service: "PredictionService") -> type:
+    """Gradio's page, but a call of its API may name uploads alone, whatever widget the call fills."""
+
+    class Page(gr.Blocks):
+        """Refuses every other file and every address before gradio copies, downloads or opens it.
+
+        Gradio itself checks only those parts of a call that carry its `meta`, and downloads what is an address.
+        """
+
+        is_template = True
+
+        async def preprocess_data(self, block_fn: Any, inputs: list, *others: Any, **named: Any) -> list:
+            """Values of the widgets of a call, once all files in it are uploads."""
+            try:
+                for name in named_files(inputs):
+                    service.check_upload(name)
+            except UserError as error:
+                raise gr.Error(str(error), print_exception=False) from error
+            return await super().preprocess_data(block_fn, inputs, *others, **named)
+
+    return Page
+
+
+def named_files(value: Any) -> Iterator[str]:
+    """All that a call of the page's API names as a file, at any depth: the `path` of its mappings."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, dict):
+            if value.get("path") is not None:
+                yield str(value["path"])
+            waiting += value.values()
+
+
 def _make_picture_class(gr: ModuleType) -> type:
     """Gradio's picture, but for how files come in and go out."""
     from gradio.data_classes import ImageData
@@ -122,13 +162,16 @@ def _make_picture_class(gr: ModuleType) -> type:
             return payload.path if payload else None
 
         def postprocess(self, value: Any) -> Any:
-            """File of a result: an array or a picture; an example's path is gradio's to copy."""
-            if value is None or isinstance(value, str | Path):
-                return super().postprocess(value)
-            path = Path(self.GRADIO_CACHE) / uuid.uuid4().hex / "prediction.png"
+            """File of a result: an array, a picture, or the path of an example, which is copied."""
+            if value is None:
+                return None
+            name = f"example{Path(value).suffix}" if isinstance(value, str | Path) else "prediction.png"
+            path = Path(self.GRADIO_CACHE) / uuid.uuid4().hex / name
             path.parent.mkdir(parents=True)
-            picture = value if isinstance(value, Image.Image) else Image.fromarray(value)
-            picture.save(path)
+            if isinstance(value, str | Path):
+                shutil.copyfile(value, path)
+            else:
+                (value if isinstance(value, Image.Image) else Image.fromarray(value)).save(path)
             return ImageData(path=str(path), orig_name=path.name)
 
     return Picture
@@ -227,15 +270,14 @@ def check_port(host: str, port: int) -> None:
 
 
 def load_service(opt: argparse.Namespace) -> "PredictionService":
-    """Model, queue and examples.
+    """Model, queue, examples, and a folder of its own for uploads.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or the data set is not there.
+        UserError: if the checkpoint or the data set is not there.
     """
-    from prediction.examples import Examples
     from prediction.load import load_predictor
     from prediction.request_queue import PredictionQueue
-    from prediction.service import PredictionService
+    from prediction.service import Examples, PredictionService
     from stable_diffusion.checkpoint import load_pretrained, suggest_config
 
     folder = opt.data or (DATA if (DATA / "index.jsonl").is_file() else None)
@@ -250,17 +292,21 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
         compiled=opt.compile,
         tiny_decoder=opt.tiny_decoder,
     )
-    return PredictionService(loaded, PredictionQueue(loaded.predictor, MAX_AT_ONCE), examples)
+    # Gradio's own folder would be that of all gradio programs of this user.
+    uploads = Path(tempfile.mkdtemp(prefix="edit_app-", dir=os.environ.get("TMPDIR")))
+    return PredictionService(loaded, PredictionQueue(loaded.predictor, MAX_AT_ONCE), examples, uploads)
 
 
 def launch(service: "PredictionService", host: str, port: int, *, wait: bool):  # noqa: ANN201 - as build_page
     """Serve the page; returns it, at once unless told to wait."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_TEMP_DIR"] = str(service.uploads)
     from starlette.middleware import Middleware
 
+    from prediction.service import MAX_UPLOAD
+
     page = build_page(service)
-    folders = [str(service.examples.folder.resolve())] if service.examples else []
     page.launch(
         server_name=host,
         server_port=port,
@@ -270,41 +316,34 @@ def launch(service: "PredictionService", host: str, port: int, *, wait: bool):  
         pwa=False,
         footer_links=[],
         max_file_size=MAX_UPLOAD,
-        allowed_paths=folders,
         prevent_thread_lock=not wait,
         app_kwargs={"middleware": [Middleware(PolicyMiddleware)]},
     )
     return page
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Parse, load, serve until Ctrl-C."""
-    opt = make_parser().parse_args(argv)
+def run(opt: argparse.Namespace) -> int:
+    """Load, serve until Ctrl-C."""
     check_port(opt.host, opt.port)
     try:
         import gradio  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UserError(f"the web page needs {error.name}; install it with: pip install '.[app]'") from None
+        raise MissingPackageError(f"the web page needs {error.name}; install it with: pip install '.[app]'") from None
     service = load_service(opt)
-    print(f"http://{opt.host}:{opt.port}  (Ctrl-C ends it)", flush=True)
-    launch(service, opt.host, opt.port, wait=True)
-    service.queue.close()
+    try:
+        print(f"http://{opt.host}:{opt.port}  (Ctrl-C ends it)", flush=True)
+        launch(service, opt.host, opt.port, wait=True)
+    finally:
+        service.close()
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, and turn what a user can mend into one sentence and exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
-    try:
-        return run(argv)
-    except KeyboardInterrupt:
-        return 0
-    except Exception as error:
-        sentence = sentence_for(error, OUT_OF_MEMORY)
-        if sentence is None:
-            raise
-        print(f"edit_app.py: {sentence}", file=sys.stderr)
-        return BAD_INPUT
+    """Parse, and serve; see commands.run for how it ends."""
+    opt = make_parser().parse_args(argv)
+    return run_command(
+        "edit_app.py", lambda: run(opt), interrupted=STOPPED, out_of_memory=OUT_OF_MEMORY, level=logging.WARNING
+    )
 
 
 if __name__ == "__main__":

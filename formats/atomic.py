@@ -9,10 +9,11 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -20,6 +21,7 @@ from commands.errors import MissingFileError, UserError
 
 T = TypeVar("T")
 
+CHUNK = 2**20  # bytes read at once
 LARGEST_JSON = 256 * 1024**2  # bytes of one JSON file
 LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes of a part, and of a whole relative path, that file systems take
 SUFFIX_ROOM = 40  # bytes that a temporary name adds to the last part
@@ -82,32 +84,48 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_file(path: Path, largest: int | None = None) -> bytes:
-    """Bytes of a regular file; a pipe or a device, which might never end, is refused.
+def read_file(path: Path, largest: int | None = None, *, seconds: float | None = None) -> bytes:
+    """Bytes of a regular file; a pipe or a device, which might never end, is refused and not waited for.
 
     Args:
         path: the file.
         largest: bytes that it may have; None takes any size.
+        seconds: reading takes no longer; None takes any time.
 
     Raises:
         MissingFileError: if there is no such file.
         UserError: if it cannot be read, is no regular file, or is larger.
     """
-    path = Path(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is no regular file; remove it or choose another path.")
-        if largest is not None and status.st_size > largest:
-            raise UserError(f"{path} has {status.st_size} bytes, at most {largest} are read; it is no such file.")
-        return path.read_bytes()
-    except FileNotFoundError:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise IsADirectoryError
+            if largest is not None and status.st_size > largest:
+                raise UserError(f"{path} has {status.st_size} bytes, at most {largest} are read; it is too large.")
+            return stream.read() if seconds is None else _read_within(stream, seconds, path)
+    except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(f"there is no {path}; check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is no regular file; remove it or choose another path.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, UserError):
             raise
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}); check the path and its permissions.") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else a pipe waits for its writer
+
+
+def _read_within(stream: BinaryIO, seconds: float, path: Path) -> bytes:
+    content, deadline = bytearray(), time.monotonic() + seconds
+    while chunk := stream.read(CHUNK):
+        content += chunk
+        if time.monotonic() > deadline:
+            raise UserError(f"{path} could not be read within {seconds:g} seconds; copy it to a quicker disk.")
+    return bytes(content)
 
 
 def read_json(path: Path, kind: type[T] = dict, *, mend: str = "mend it or write it again") -> T:

@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from commands.errors import UserError
 from formats.atomic import atomic_path, write_text
-from formats.pictures import OpenedPicture, open_picture
+from formats.pictures import Picture, open_picture
 from formats.prepared_folder import FramePair
 from formats.provenance import peak_memory_mib
 from ldm.data.pixels import array_to_tensor, tensor_to_array
@@ -52,7 +52,7 @@ class PredictedJob:
     """A job done."""
 
     job: Job
-    opened: OpenedPicture
+    opened: Picture
     frame: np.ndarray  # uint8 (S, S, 3)
     seconds: float
 

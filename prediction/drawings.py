@@ -108,7 +108,7 @@ def comparison_video(jobs: Sequence[Job], steps: Sequence[str] | None = None) ->
     size = open_picture(jobs[0].target).size
     for number, job in enumerate(jobs):
         paths = [job.source, job.target] + ([job.truth] if job.truth else [])
-        frames = [np.asarray(_in_size(open_picture(path).picture, size)) for path in paths]
+        frames = [np.asarray(_in_size(open_picture(path).image, size)) for path in paths]
         name = steps[number] if steps else ""
         labels = [f"input {name}".strip(), "predicted", "truth"][: len(frames)]
         yield np.asarray(draw_panels([frames], [labels]))

@@ -1,11 +1,15 @@
 """What the web page does for one user, without any widget: reads a request, predicts, says what is to be shown.
 
-Every refusal is a ValueError of one sentence; a closed iterator stops its work.
+Every refusal is a UserError of one sentence; a closed iterator stops its work. A picture is opened only if it lies in
+the folder of uploads, and its file is checked as a stranger's.
 """
 
+import shutil
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,13 @@ import numpy as np
 from PIL import Image
 
 from commands.errors import UserError
+from formats.atomic import read_file
 from formats.pictures import open_picture
+from formats.prepared_folder import FramePair, read_manifest
 from formats.provenance import peak_memory_mib
 from ldm.data.pixels import array_to_tensor, tensor_to_array
-from prediction.examples import Examples
 from prediction.load import LoadedPredictor
-from prediction.predictor import SamplingOptions, rollout_seed
+from prediction.predictor import SEED_RANGE, SamplingOptions, rollout_seed
 from prediction.request_queue import PredictionQueue, Ticket
 from prediction.sheets import draw_difference, draw_panels
 
@@ -26,7 +31,58 @@ MAX_HORIZONS = 8  # rollout steps of one request
 MAX_STEPS = 200  # network calls of one frame
 MAX_SENTENCE = 10_000  # letters; encoders cut long before
 MIN_SHOWN = 256  # pixels of a shown picture's side
+MAX_UPLOAD = 30 * 2**20  # bytes of an uploaded file
+READ_SECONDS = 10.0  # that reading an upload may take
 POLL = 0.1  # seconds between looks at a request in work
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pairs of one split of a prepared folder, by id."""
+
+    folder: Path
+    pairs: dict[str, FramePair]
+    _futures: dict[tuple[str | None, int, int], Path]  # (task, episode, frame number) => picture
+
+    @staticmethod
+    def read(folder: Path, split: str) -> "Examples":
+        """Examples of a folder; see read_manifest for what it raises."""
+        pairs = read_manifest(folder, None if split == "all" else split)
+        known = [pair for pair in pairs if pair.episode is not None and pair.target_index is not None]
+        futures = {(pair.task, pair.episode, pair.target_index): pair.target_path(folder) for pair in known}
+        return Examples(folder, {pair.pair_id: pair for pair in pairs}, futures)
+
+    def choose(self, num: int) -> list[str]:
+        """Ids of `num` pairs, spread evenly."""
+        names = list(self.pairs)
+        return names if len(names) <= num else [names[i * len(names) // num] for i in range(num)]
+
+    def instructions(self) -> list[str]:
+        """Distinct sentences, in order of appearance."""
+        return list(dict.fromkeys(pair.instruction for pair in self.pairs.values()))
+
+    def source(self, pair_id: str) -> Path:
+        """Picture of the current frame."""
+        return self.pairs[pair_id].source_path(self.folder)
+
+    def truths(self, pair_id: str | None, num: int, ahead: int | None) -> list[Path]:
+        """Real frames at 1, 2, ... `num` times `ahead` frames, until the first that the data has not.
+
+        Args:
+            pair_id: of the example; None, or an id of no example, has no truths.
+            num: of predictions in a row.
+            ahead: frames that each prediction looks ahead; None, where that is not known, takes the pair's own.
+        """
+        pair = self.pairs.get(pair_id or "")
+        if pair is None:
+            return []
+        if pair.horizon is None:
+            return [pair.target_path(self.folder)]  # data that do not say how far ahead their futures are
+        ahead = ahead or pair.horizon
+        if pair.episode is None:
+            return [pair.target_path(self.folder)] if ahead == pair.horizon else []
+        at = ((pair.task, pair.episode, pair.source_index + k * ahead) for k in range(1, num + 1))
+        return list(takewhile(bool, (self._futures.get(key) for key in at)))
 
 
 @dataclass(frozen=True)
@@ -35,13 +91,29 @@ class Request:
 
     picture: str | None  # path of the upload
     sentence: str | None
-    horizon: float  # frames ahead; times the model's own horizon where its config does not say how far that is
-    steps: float
+    horizon: float | None  # frames ahead; times the model's own horizon where its config does not say how far that is
+    steps: float | None
     sampler: str
     text_scale: float
     image_scale: float
     seed: float | None
     example: str | None  # pair id that the picture is of, for its truth
+
+    def __post_init__(self) -> None:
+        """Refuse what no widget sends; callers of the page's API send what they like."""
+        for name in ("picture", "sentence", "sampler", "example"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UserError(f"{name}: wanted text, got {type(getattr(self, name)).__name__}.")
+        for name in ("horizon", "steps", "text_scale", "image_scale", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not abs(value) < SEED_RANGE:  # not a number and infinity too
+                raise UserError(f"{name} {value}: wanted a number.")
+        if not self.picture:
+            raise UserError("there is no picture; drop a frame or pick an example.")
+        if not self.sentence or not self.sentence.strip():
+            raise UserError("the instruction is empty; say what the robot does, such as 'stack blocks'.")
+        if len(self.sentence) > MAX_SENTENCE:
+            raise UserError(f"the instruction has {len(self.sentence)} letters; wanted at most {MAX_SENTENCE}.")
 
 
 class PredictionService:
@@ -51,12 +123,22 @@ class PredictionService:
         loaded: the model.
         queue: predicts.
         examples: frames to offer; None for none.
+        uploads: folder of the pictures that visitors may predict from, this service's own.
     """
 
-    def __init__(self, loaded: LoadedPredictor, queue: PredictionQueue, examples: Examples | None) -> None:
+    def __init__(
+        self, loaded: LoadedPredictor, queue: PredictionQueue, examples: Examples | None, uploads: Path
+    ) -> None:
         self.loaded = loaded
         self.queue = queue
         self.examples = examples
+        self.uploads = uploads.resolve()
+        self._decoding = threading.Lock()  # one upload at a time: 100 megapixels take 1.5 GB while they are decoded
+
+    def close(self) -> None:
+        """Drop what waits, and delete the uploads."""
+        self.queue.close()
+        shutil.rmtree(self.uploads, ignore_errors=True)
 
     def predict(self, request: Request) -> Iterator[dict[str, Any]]:
         """What is to be shown, again and again while the work goes on: status, prediction, difference, truth, strip.
@@ -64,14 +146,11 @@ class PredictionService:
         Closing the iterator stops the work.
 
         Raises:
-            ValueError: for whatever the user can mend.
+            UserError: for whatever the user can mend.
         """
-        if not request.picture:
-            raise UserError("there is no picture; drop a frame or pick an example.")
-        opened = open_picture(Path(request.picture), "the picture")
         options, seed, num = self._read(request)
         side = self.loaded.predictor.resolution
-        source = opened.squared(side)
+        source, notes = self._open_upload(request.picture, side)
         frame, shown, labels, seconds = array_to_tensor(source), [source], ["input"], []
         truths = self.examples.truths(request.example, num, self.loaded.horizon) if self.examples else []
         truth = open_picture(truths[0]).squared(side) if truths else None
@@ -86,17 +165,32 @@ class PredictionService:
                 "difference": _enlarged(draw_difference(source, shown[1])),
                 "truth": None if truth is None else _enlarged(truth),
                 "strip": _strip(shown, labels, truths, side),
-                "status": _summary(seconds, opened.notes),
+                "status": _summary(seconds, notes),
             }
+
+    def check_upload(self, name: str) -> Path:
+        """The file that a request names, if it lies in the folder of uploads.
+
+        Raises:
+            UserError: if it lies anywhere else, by a link too.
+        """
+        try:
+            path = Path(name).resolve()
+        except (OSError, ValueError, RuntimeError):  # a NUL in the name, a loop of links
+            path = Path("/")
+        if not path.is_relative_to(self.uploads):
+            raise UserError("this picture was not uploaded to this page; drop a frame or pick an example.")
+        return path
+
+    def _open_upload(self, name: str, side: int) -> tuple[np.ndarray, tuple[str, ...]]:
+        """An upload as uint8 (side, side, 3), and the notes for its owner; the whole picture is not kept."""
+        content = read_file(self.check_upload(name), MAX_UPLOAD, seconds=READ_SECONDS)
+        with self._decoding:
+            opened = open_picture(content, "the picture")
+            return opened.squared(side), opened.notes
 
     def _read(self, request: Request) -> tuple[SamplingOptions, int, int]:
         """Options, seed and number of predictions in a row, with the page's limits."""
-        if not request.sentence or not request.sentence.strip():
-            raise UserError("the instruction is empty; say what the robot does, such as 'stack blocks'.")
-        if len(request.sentence) > MAX_SENTENCE:
-            raise UserError(f"the instruction has {len(request.sentence)} letters; wanted at most {MAX_SENTENCE}.")
-        if request.seed is None or request.steps is None or request.horizon is None:
-            raise UserError("steps, horizon and seed want whole numbers.")
         steps, horizon = int(request.steps), int(request.horizon)
         num = self.loaded.predictor.count_predictions(horizon) if self.loaded.horizon else horizon
         if not 1 <= num <= MAX_HORIZONS:

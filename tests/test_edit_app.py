@@ -1,5 +1,6 @@
 """The web page: bad input gives one sentence, a browser sees the picture, nothing is asked of other machines."""
 
+import os
 import shutil
 import socket
 import sys
@@ -32,16 +33,20 @@ def service(tiny_model_config, tmp_path, pair_folder):
         edit_app.make_parser().parse_args(["--ckpt", str(checkpoint), "--data", str(data), "--split", "test"])
     )
     yield service
-    service.queue.close()
+    service.close()
 
 
 @pytest.fixture
-def address(service):
+def page(service):
     pytest.importorskip("gradio")
-    port = free_port()
-    page = edit_app.launch(service, "127.0.0.1", port, wait=False)
-    yield f"http://127.0.0.1:{port}"
+    page = edit_app.launch(service, "127.0.0.1", free_port(), wait=False)
+    yield page
     page.close()
+
+
+@pytest.fixture
+def address(page):
+    return page.local_url.rstrip("/")
 
 
 @pytest.fixture
@@ -95,15 +100,54 @@ def test_the_page_answers_with_a_policy_against_other_machines(address):
     assert policy.startswith("default-src 'self'") and "http" not in policy
 
 
-def test_a_file_of_the_server_is_not_predicted_from(address):
-    """A request may name an upload, not any path of the machine."""
+def call_api(address, picture, sentence=SENTENCE):
+    """What the page's API answers to whatever a caller sends as the picture."""
     import httpx
 
-    secret = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
     call = f"{address}/gradio_api/call/predict"
-    event = httpx.post(call, json={"data": [secret, SENTENCE, 3, 2, "ddim", 1.0, 1.0, 0]}).json()["event_id"]
-    answer = httpx.get(f"{call}/{event}", timeout=30).text
-    assert "event: error" in answer and "readable" not in answer
+    begun = httpx.post(call, json={"data": [picture, sentence, 3, 2, "ddim", 1.0, 1.0, 0]}, timeout=30)
+    return httpx.get(f"{call}/{begun.json()['event_id']}", timeout=30).text
+
+
+def test_a_call_of_the_api_opens_what_was_uploaded_and_nothing_else(address, service, frame, tmp_path):
+    """With or without gradio's own mark, by links and by `..`; a FIFO is not waited for, an address not asked."""
+    import httpx
+
+    meta = {"meta": {"_type": "gradio.FileData"}}
+    with frame.open("rb") as file:
+        upload = httpx.post(f"{address}/gradio_api/upload", files={"files": file}).json()[0]
+    link, pipe = service.uploads / "link.png", service.uploads / "pipe.png"
+    link.symlink_to(frame)
+    os.mkfifo(pipe)
+    (service.uploads / "folder.png").mkdir()
+    outside = "was not uploaded to this page"
+    for picture, said in (
+        ({"path": upload} | meta, "event: complete"),
+        ({"path": str(frame)}, outside),
+        ({"path": str(frame)} | meta, outside),
+        ({"path": f"{service.uploads}/../{frame.name}"}, outside),
+        ({"path": str(link)}, outside),
+        ({"path": str(frame), "is_stream": True} | meta, outside),
+        ({"path": "http://127.0.0.1:9/frame.png"} | meta, outside),
+        ({"path": upload, "deep": [{"path": "/etc/hostname"} | meta]} | meta, outside),
+        ({"path": str(pipe)}, "no regular file"),
+        ({"path": str(service.uploads / "folder.png")}, "no regular file"),
+        ({"url": "http://127.0.0.1:9/frame.png"}, "event: error"),
+    ):
+        answer = call_api(address, picture)
+        assert said in answer and ("event: error" in answer) is (picture.get("path") != upload or "deep" in picture)
+    assert outside in call_api(address, {"path": upload} | meta, {"path": "http://127.0.0.1:9/a"} | meta)
+
+
+def test_an_example_is_copied_for_the_visitor_who_picks_it(page, address, service):
+    """The data set's folder itself is not served."""
+    import httpx
+
+    source = service.examples.source(next(iter(service.examples.pairs)))
+    assert httpx.get(f"{address}/gradio_api/file={source}").status_code == 403
+    picture = next(block for block in page.blocks.values() if getattr(block, "elem_id", None) == "frame")
+    copy = Path(picture.postprocess(str(source)).path)
+    assert copy.read_bytes() == source.read_bytes() and service.check_upload(str(copy)) == copy.resolve()
 
 
 @pytest.mark.slow

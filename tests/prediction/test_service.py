@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prediction.examples import Examples
 from prediction.predictor import FramePredictor, SamplingOptions
 from prediction.request_queue import PredictionQueue
-from prediction.service import MAX_HORIZONS, MIN_SHOWN, PredictionService, Request
+from prediction.service import MAX_HORIZONS, MIN_SHOWN, Examples, PredictionService, Request
 
 
 class Brighter:
@@ -37,11 +36,11 @@ class Brighter:
 
 
 @pytest.fixture
-def service(pair_folder):
+def service(pair_folder, tmp_path):
     predictor = Brighter()
     queue = PredictionQueue(predictor, 4)
     examples = Examples.read(pair_folder(length=12, size=8), "test")
-    yield PredictionService(SimpleNamespace(predictor=predictor, horizon=3), queue, examples)
+    yield PredictionService(SimpleNamespace(predictor=predictor, horizon=3), queue, examples, tmp_path)
     predictor.gate.set()
     queue.close()
 
@@ -104,10 +103,15 @@ def test_the_truth_of_an_example_is_shown_below(service, ask):
         ({"sentence": "a" * 20_000}, "at most 10000"),
         ({"steps": 0}, "steps: wanted 1 to"),
         ({"steps": 2000}, "steps: wanted 1 to"),
-        ({"seed": None}, "whole numbers"),
+        ({"seed": None}, "wanted a number"),
         ({"horizon": 3 * (MAX_HORIZONS + 1)}, f"horizon 27: wanted 3 to {3 * MAX_HORIZONS}"),
         ({"horizon": 4}, "predicts 3 frames ahead"),
-        ({"horizon": None}, "whole numbers"),
+        ({"horizon": None}, "wanted a number"),
+        ({"steps": float("nan")}, "steps nan: wanted a number"),
+        ({"seed": 10**400}, "wanted a number"),
+        ({"sentence": {"path": "x"}}, "sentence: wanted text"),
+        ({"picture": "/etc/hostname"}, "not uploaded to this page"),
+        ({"picture": "frame.png\0"}, "not uploaded to this page"),
         ({"text_scale": -1.0}, "outside"),
         ({"sampler": "heun"}, "not one of"),
     ],
@@ -130,3 +134,73 @@ def test_work_stops_when_its_owner_leaves(service, ask):
     service.loaded.predictor.gate.set()
     service.queue.close()
     assert service.loaded.predictor.steps <= 1
+
+
+def test_one_upload_is_decoded_at_a_time_and_none_is_kept(service, ask, tmp_path, monkeypatch):
+    """Twelve of a hundred megapixels must not take twelve times the memory of one."""
+    import prediction.service
+
+    alive, most = [0], [0]
+
+    class Tracked:
+        notes = ()
+
+        def __init__(self, content, name):
+            alive[0] += 1
+            most[0] = max(most[0], alive[0])
+
+        def squared(self, side):
+            return np.zeros((side, side, 3), np.uint8)
+
+        def __del__(self):
+            alive[0] -= 1
+
+    monkeypatch.setattr(prediction.service, "open_picture", Tracked)
+    monkeypatch.setattr(service, "examples", None)
+    threads = [threading.Thread(target=lambda: list(service.predict(ask()))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (alive[0], most[0]) == (0, 1)
+
+
+def test_closing_deletes_the_uploads(service, ask):
+    uploads = service.uploads
+    service.close()
+    assert not uploads.exists()
+
+
+def left_edge_of_red(path):
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    return int(np.argmax((pixels == (255, 0, 0)).all(axis=2).any(axis=0)))
+
+
+def test_truths_are_the_frames_so_many_horizons_later(pair_folder):
+    """Read from the pixels: the square is at column 0 in frame 0; the episode ends before three horizons."""
+    examples = Examples.read(pair_folder(length=10, horizon=3), "test")
+    name = next(name for name in examples.pairs if name.endswith("/0-3"))
+    assert left_edge_of_red(examples.source(name)) == 0
+    assert [left_edge_of_red(path) for path in examples.truths(name, 4, None)] == [3, 6, 9]
+    assert [left_edge_of_red(path) for path in examples.truths(name, 4, 3)] == [3, 6, 9]
+
+
+def test_truths_are_as_far_ahead_as_the_model_looks(pair_folder):
+    """A model of another horizon than the pairs': its distances, and no later truth in the place of an absent one."""
+    examples = Examples.read(pair_folder(length=12, horizon=3), "test")
+    name = next(name for name in examples.pairs if name.endswith("/0-3"))
+    assert [left_edge_of_red(path) for path in examples.truths(name, 2, 5)] == [5, 10]
+    assert examples.truths(name, 3, 2) == [], "no pair ends at frame 2, though one does at frame 4"
+
+
+def test_an_own_picture_has_no_truth(pair_folder):
+    examples = Examples.read(pair_folder(), "test")
+    assert examples.truths(None, 2, 3) == []
+
+
+def test_few_are_chosen_from_the_whole(pair_folder):
+    examples = Examples.read(pair_folder(num_episodes=8), "all")
+    chosen = examples.choose(4)
+    assert [name.split("/")[1] for name in chosen] == ["0", "2", "4", "6"]
+    assert examples.choose(1000) == list(examples.pairs)
+    assert examples.instructions() == ["move the square"]
