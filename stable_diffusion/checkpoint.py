@@ -23,9 +23,11 @@ from stable_diffusion.published_names import NAMED_BUFFERS, PARTS, TRAINING_ONLY
 from stable_diffusion.recognise import (
     LATENT_SCALE,
     SD_SCHEDULE,
+    check_plausible,
     describe_first_stage,
     describe_unet,
     first_stage_params,
+    read_heads,
     recognise,
     run_params,
     schedule_of_words,
@@ -110,12 +112,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(
             path,
             folder.tensors,
-            heads_of_unet(folder.configs.get("unet", {})),
-            folder.configs.get("text_encoder", {}).get("num_attention_heads"),
-            schedule_of(scheduler) if scheduler else dict(SD_SCHEDULE),
+            read_heads(heads_of_unet(folder.configs.get("unet", {})), path),
+            read_heads(folder.configs.get("text_encoder", {}).get("num_attention_heads"), path),
+            schedule_of_words(schedule_of(scheduler) if scheduler else {}, path),
         )
     file = open_tensor_file(path)
-    heads = {key: int(file.metadata[key]) for key in ("unet_heads", "text_heads") if key in file.metadata}
+    heads = {key: read_heads(file.metadata[key], path) for key in ("unet_heads", "text_heads") if key in file.metadata}
     words = file.metadata if "parameterization" in file.metadata else run_params(path)
     return Checkpoint(path, _under_our_names(path, file.tensors), **heads, schedule=schedule_of_words(words, path))
 
@@ -346,16 +348,19 @@ def suggest_config(path: Path) -> dict[str, Any]:
         what = f"looks like {stranger[0]}: {stranger[1]}" if stranger else f"holds no {' and no '.join(absent)}"
         raise UserError(f"{path} {what}. Give --config, or a checkpoint of InstructPix2Pix.")
     unet = unet_params(checkpoint.part(UNET), checkpoint.unet_heads)
+    check_plausible(path, "U-Net", checkpoint.part(UNET), unet)
     if unet["in_channels"] < SOURCE_CHANNELS:
         raise UserError(
             f"{path} does not see a frame (its U-Net has {unet['in_channels']} input channels): it makes pictures from "
             f"words alone. Fine-tune it first: python main.py --base configs/train.yaml pretrained.path={path}"
         )
     tower = text_params(checkpoint.part(TEXT), checkpoint.text_heads)
+    check_plausible(path, "text encoder", checkpoint.part(TEXT), tower)
     tokenizer = checkpoint.path / "tokenizer"
     if has_tokenizer(tokenizer):
         tower["version"] = str(tokenizer)
     first_stage = first_stage_params(checkpoint.part(FIRST_STAGE))
+    check_plausible(path, "first stage", checkpoint.part(FIRST_STAGE), first_stage)
     kind = "VQModel" if "n_embed" in first_stage else "AutoencoderKL"
     params = {
         **checkpoint.schedule,

@@ -153,7 +153,7 @@ def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if law != "scaled_linear":
         raise UserError(f"the scheduler's betas are '{law}'; only 'scaled_linear', Stable Diffusion's, is supported.")
     ours = {theirs: name for name, theirs in PREDICTED.items()}
-    predicted = config.get("prediction_type", "epsilon")
+    predicted = str(config.get("prediction_type", "epsilon"))
     if predicted not in ours:
         raise UserError(
             f"the scheduler's prediction_type is '{predicted}', wanted one of {', '.join(ours)}: correct "

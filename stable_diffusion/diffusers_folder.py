@@ -28,6 +28,7 @@ from stable_diffusion.tensor_files import (
 WEIGHT_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 UNET, FIRST_STAGE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 AVERAGE_FOLDER = "unet_ema"  # where diffusers' training scripts put the average
+MAX_JSON = 1 << 20  # bytes of a component's JSON; diffusers' have 2 kB
 TOKENIZER_SETS = (("vocab.json", "merges.txt"), ("tokenizer.json",))  # either makes a tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -77,7 +78,7 @@ def open_folder(folder: Path) -> DiffusersFolder:
     """
     folder = Path(folder)
     index = _read_json(folder / "model_index.json")
-    kind = index.get("_class_name", "")
+    kind = str(index.get("_class_name", ""))
     if "XL" in kind or "text_encoder_2" in index:
         raise UserError(
             f"{folder} is a {kind}, Stable Diffusion XL, which is not supported: give Stable Diffusion v1.5 or "
@@ -119,10 +120,12 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path.parent} has no {path.name}, so it is no folder in diffusers' layout: give the folder that holds "
             "model_index.json, unet/, vae/ and text_encoder/, or a .ckpt or .safetensors file."
         )
+    if path.stat().st_size > MAX_JSON:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes, too many for a component's JSON; fetch it again.")
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not JSON ({error}): half a download? Fetch it again.") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({str(error)[:200]}): half a download? Fetch it again.") from error
 
 
 def write_folder(

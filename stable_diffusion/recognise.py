@@ -5,6 +5,8 @@ The number of attention heads is in no weight; it comes from the caller, or from
 noise schedule: it is read from the config.yaml of the run that a file lies in, or from the words that `convert` wrote.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from stable_diffusion.tensor_files import LazyTensors
 
 SD_V1_WIDTH, SD_V1_HEADS = 320, 8
 SD_V2_HEAD_CHANNELS = 64
+MAX_TIMESTEPS = 100_000  # of a schedule that a file declares
+MAX_CONFIG = 1 << 20  # bytes of a config.yaml beside weights; ours have 5 kB
 CLIP_HEAD_CHANNELS = 64  # of CLIP ViT-L/14 and ViT-H/14
 SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
 LATENT_SCALE = 0.18215  # brings SD latents to unit variance; v1-inference.yaml
@@ -154,18 +158,63 @@ def text_params(tensors: LazyTensors, num_heads: int | None = None) -> dict[str,
     }
 
 
+def read_heads(value: Any, where: Path) -> int | None:
+    """Number of attention heads as a file declares it; None stays None.
+
+    Raises:
+        ValueError: if it is no number of heads.
+    """
+    if value is None or (isinstance(value, int | str) and re.fullmatch(r"[1-9]\d{0,3}", str(value))):
+        return value if value is None else int(value)
+    raise UserError(
+        f"{where} declares {str(value)[:80]!r} attention heads; wanted 1 to 9999: mend it or convert again."
+    )
+
+
+def check_plausible(where: Path, part: str, tensors: LazyTensors, params: Mapping[str, Any]) -> None:
+    """Refuse parameters, read from shapes, of a network far larger than the weights that they were read from.
+
+    Raises:
+        ValueError: before such a network would be built.
+    """
+    held = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if "model_channels" in params:
+        least = 9 * (params["model_channels"] * max(params["channel_mult"])) ** 2  # one convolution of the widest level
+    elif "ddconfig" in params:
+        least = 9 * (params["ddconfig"]["ch"] * max(params["ddconfig"]["ch_mult"])) ** 2
+    else:
+        least = params["width"] * (4 * params["width"] + 2 * params["intermediate"]) * params["layers"]
+    if least > held or any(0 in tensor.shape for tensor in tensors.values()):
+        raise UserError(
+            f"{where}: the shapes of the {part} declare a network of at least {least:,} weights, and {held:,} are "
+            "there: damaged, or made to fill the memory. Take another file."
+        )
+
+
 def _parameterization(value: Any) -> str:
     if value not in ("eps", "x0", "v"):
         raise UserError(f"'{value}' is not one of eps, x0, v")
     return value
 
 
+def _whole_number(value: Any) -> int:
+    if not 1 <= int(value) <= MAX_TIMESTEPS:
+        raise UserError(f"wanted 1 to {MAX_TIMESTEPS}")
+    return int(value)
+
+
+def _rate(value: Any) -> float:
+    if not 0.0 <= float(value) < 1.0:
+        raise UserError("wanted a number from 0 to below 1")
+    return float(value)
+
+
 _READ: dict[str, Callable[[Any], Any]] = {
-    "timesteps": int,
-    "linear_start": float,
-    "linear_end": float,
+    "timesteps": _whole_number,
+    "linear_start": _rate,
+    "linear_end": _rate,
     "parameterization": _parameterization,
-    "terminal_signal": float,  # this project's own: see NoiseSchedule
+    "terminal_signal": _rate,  # this project's own: see NoiseSchedule
     "predict_change": lambda value: str(value).lower() == "true",  # this project's own: see LatentDiffusion
 }
 
@@ -179,9 +228,11 @@ def run_params(path: Path) -> dict[str, Any]:
     for folder in (path.parent, path.parent.parent):
         config = folder / "config.yaml"
         if config.is_file():
+            if config.stat().st_size > MAX_CONFIG:
+                raise UserError(f"{config}, beside {path.name}, is too long for a config: mend it or move it.")
             try:
                 content = yaml.safe_load(config.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
+            except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
                 first = str(error).splitlines()[0]
                 raise UserError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error
             try:
@@ -205,10 +256,10 @@ def schedule_of_words(words: Mapping[str, Any], where: Path) -> dict[str, Any]:
             continue
         try:
             schedule[key] = read(words[key])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"the schedule of {where} cannot be read, {key} is '{words[key]}' ({error}): write a plain value into "
-                "the config.yaml beside it, or convert it again."
+                f"the schedule of {where} cannot be read, {key} is '{str(words[key])[:80]}' ({error}): write a plain "
+                "value into the config.yaml beside it, or convert it again."
             ) from error
     if not schedule.get("predict_change"):
         schedule.pop("predict_change", None)

@@ -2,7 +2,8 @@
 
 Only tensors and plain containers are made of the pickle (`weights_only=True`). Old checkpoints of Lightning name
 classes beside the weights (callbacks, omegaconf, numpy): names on a short list are replaced by an inert object, and
-never imported; any other name refuses the file. Imports torch only.
+never imported; any other name refuses the file. Sizes that a file declares are compared with its real bytes before
+anything is allocated. Imports torch only.
 """
 
 import pickle
@@ -38,6 +39,11 @@ DROPPED_MODULES = (
     "builtins.tuple",
 )
 EMPTY_DICTIONARY = "collections.defaultdict"
+MAX_PICKLE = 16 << 20  # bytes of the pickle beside the tensors; 0.5 MB for Stable Diffusion with AdamW's state
+SMALL = 1 << 20  # bytes; a view may repeat its storage up to here
+BYTE_CODECS = set(
+    b"hex base64 base_64 bz2 quopri quoted_printable quotedprintable uu zip zlib".split()
+)  # bytes to bytes
 WRAPPERS = ("state_dict", "model_state_dict", "ema_state_dict")  # where trainers put the weights
 
 
@@ -73,7 +79,9 @@ def read_pickle(path: Path) -> PickledTensors:
         ValueError: if the file is truncated, no such file, holds code, or no tensors.
     """
     archive = zipfile.is_zipfile(path)
-    if not archive:
+    if archive:
+        _check_archive(path)
+    else:
         _refuse_what_is_no_pickle(path)
     unknown = _unknown_names(path) if archive else []
     refused = [name for name in unknown if not _is_dropped(name)]
@@ -86,9 +94,49 @@ def read_pickle(path: Path) -> PickledTensors:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise UserError(_refusal(path, [named.group(1) if named else "unknown instructions"])) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(_damage(path)) from error
     return _find_tensors(path, content)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that would grow when it is read: torch.save stores its members as they are.
+
+    Raises:
+        ValueError: naming the member, before anything is read but the table of members.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            grown = next((m for m in members if m.compress_type != zipfile.ZIP_STORED), None)
+            total = sum(member.file_size for member in members)
+            pickled = [member for member in members if member.filename.endswith(".pkl")]
+            if grown is not None:
+                raise UserError(
+                    f"{path} is no file of torch.save: {grown.filename[:80]} in it is compressed, "
+                    f"{grown.compress_size:,} bytes that would become {grown.file_size:,}. Refused; take another file."
+                )
+            if total > path.stat().st_size or any(member.file_size > MAX_PICKLE for member in pickled):
+                raise UserError(
+                    f"{path} declares {total:,} bytes in {path.stat().st_size:,}, or more than {MAX_PICKLE:,} beside "
+                    "its tensors: refused. Take the .safetensors file of the same model."
+                )
+            for member in pickled:
+                _refuse_growth(path, archive.read(member))
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise UserError(_damage(path)) from error
+
+
+def _refuse_growth(path: Path, content: bytes) -> None:
+    """Refuse a pickle whose few bytes make many: what torch allows, and weights do not need."""
+    name = "bytearray" if b"bytearray\n" in content else None
+    if b"_codecs\nencode\n" in content:  # numpy's numbers name it, with latin1
+        texts = re.finditer(rb"(?:X(?=.\0{3})|U)(.)", content, re.DOTALL)  # pickle's instructions before a short text
+        starts = ((match.end() + 3 * (match.group()[:1] == b"X"), match.group(1)[0]) for match in texts)
+        words = {content[start : start + length].lower().replace(b"-", b"_") for start, length in starts}
+        name = "_codecs.encode" if {word.removesuffix(b"_codec") for word in words} & BYTE_CODECS else name
+    if name:
+        raise UserError(_refusal(path, [name]))
 
 
 def _unknown_names(path: Path) -> list[str]:
@@ -127,6 +175,8 @@ def _refuse_what_is_no_pickle(path: Path) -> None:
         raise UserError(f"{path} is a web page, not weights: the download met an error page. Fetch it again.")
     if not start.startswith(b"\x80"):  # what is no zip archive and no pickle either
         raise UserError(_damage(path))
+    with path.open("rb") as file:
+        _refuse_growth(path, file.read(MAX_PICKLE))
 
 
 def _find_tensors(path: Path, content: Any) -> PickledTensors:
@@ -138,8 +188,21 @@ def _find_tensors(path: Path, content: Any) -> PickledTensors:
             content = content[wrapper]
             break
     tensors = {str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)}
+    for name, tensor in tensors.items():
+        _check_tensor(path, name, tensor)
     if not tensors:
         found = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise UserError(f"{path} holds no tensors by name (found {found}): no checkpoint of a network.")
     words = metadata if isinstance(metadata, Mapping) else {}
     return PickledTensors(tensors, {str(key): str(value) for key, value in words.items()})
+
+
+def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse a tensor whose values are not all in the file: one number that is repeated, sparse, quantised, none."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    if not plain or tensor.nbytes > max(SMALL, tensor.untyped_storage().nbytes()):
+        size = f"{tuple(tensor.shape)} of {tensor.dtype}"
+        raise UserError(
+            f"{path}: {name[:80]} is declared as {size}, whose values are not all in the file: damaged, or made to "
+            "fill the memory. Take another file."
+        )

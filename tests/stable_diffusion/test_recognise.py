@@ -5,6 +5,7 @@ from inspect import signature
 import pytest
 import torch
 
+from commands.errors import UserError
 from ldm.models.autoencoder import VQModel
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
 from stable_diffusion.checkpoint import open_checkpoint, suggest_config
@@ -174,3 +175,33 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("model: {params: [")
     with pytest.raises(ValueError, match="is not YAML.*mend it or move it"):
         run_params(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ({"unet_heads": "many"}, "declares 'many' attention heads"),
+        ({"parameterization": "eps", "timesteps": "1000000000000"}, "timesteps is '1000000000000' .wanted 1 to"),
+        ({"parameterization": "eps", "timesteps": "inf"}, "timesteps is 'inf'"),
+        ({"parameterization": "eps", "linear_end": "nan"}, "linear_end is 'nan'"),
+    ],
+)
+def test_numbers_that_a_file_declares_are_checked(write, words, what):
+    path = write("x.safetensors", {"model.diffusion_model.out.2.bias": torch.ones(4)}, **words)
+    with pytest.raises(UserError, match=what):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("model.diffusion_model.input_blocks.1.0.in_layers.2.weight", (320_000, 0, 3, 3)),
+        ("first_stage_model.encoder.down.1.block.0.conv1.weight", (3_200_000, 1, 1, 1)),
+        ("cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight", (5_000_000, 1)),
+    ],
+)
+def test_shapes_declare_no_network_larger_than_the_file(make_model, weights_of, write, name, shape):
+    """A file of 20 MB never makes us build a network of terabytes."""
+    path = write("x.safetensors", weights_of(make_model()) | {name: torch.zeros(shape)}, unet_heads="4", text_heads="2")
+    with pytest.raises(UserError, match="declare a network of at least"):
+        suggest_config(path)

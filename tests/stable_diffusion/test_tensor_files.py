@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from commands.errors import UserError
 from stable_diffusion import tensor_files
 from stable_diffusion.tensor_files import LazyTensor, open_tensor_file, write_tensor_file
 
@@ -103,6 +104,25 @@ def test_what_downloads_leave_behind_is_named(tmp_path, content, what):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(ValueError, match=what):
         open_tensor_file(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(("length", "size"), [(2**63, 100), (50 << 20, 60 << 20), (90, 100)])
+def test_a_header_longer_than_weights_have_is_refused(tmp_path, peak_memory, length, size):
+    path = tmp_path / "x.safetensors"
+    with path.open("wb") as file:
+        file.write(length.to_bytes(8, "little") + b"{")
+        file.truncate(size)
+    with peak_memory() as grown, pytest.raises(UserError, match="no weights|not a whole safetensors file"):
+        open_tensor_file(path)
+    assert grown() < 20e6
+
+
+@pytest.mark.parametrize("shard", ["../m-1.safetensors", "/m-1.safetensors", "m.safetensors.index.json", 5, ["x"]])
+def test_a_shard_lies_beside_its_index_and_is_no_index(tmp_path, shard):
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(UserError, match="is no index of shards"):
+        open_tensor_file(index)
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

@@ -1,8 +1,10 @@
 """Laws of reading pickles: weights come out, code never runs."""
 
 import argparse
+import codecs
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -95,3 +97,48 @@ def test_what_is_no_checkpoint_is_said(tmp_path, content, what):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=what):
         read_pickle(tmp_path / "x.pt")
+
+
+def chained(function, value, times, *more):
+    """function(... function(value, *more) ..., *more) as a pickle calls it."""
+    for _ in range(times):
+        value = Payload(function, value, *more)
+    return value
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"w": torch.ones(2), "x": Payload(bytearray, 10**10)}, "holds Python code beside weights \\(bytearray"),
+        ({"w": torch.ones(2), "x": chained(codecs.encode, b"0", 34, "hex")}, r"\(_codecs\.encode\)"),
+        ({"w": torch.ones(1).expand(10**6, 10**4)}, "whose values are not all in the file"),
+        ({"w": torch.ones(3).to_sparse()}, "whose values are not all in the file"),
+    ],
+)
+def test_a_few_bytes_that_would_become_many_are_refused(tmp_path, peak_memory, content, what):
+    for new in (True, False):
+        torch.save(content, tmp_path / "x.ckpt", _use_new_zipfile_serialization=new)
+        with peak_memory() as grown, pytest.raises(ValueError, match=what):
+            read_pickle(tmp_path / "x.ckpt")
+        assert grown() < 20e6
+
+
+def test_an_archive_that_would_grow_is_refused_by_its_declared_sizes(tmp_path, peak_memory):
+    """torch.save compresses nothing: 100 MB of zeros in 0.1 MB are no checkpoint; nor is a long pickle."""
+    path = tmp_path / "x.ckpt"
+    torch.save({"w": torch.ones(2)}, path)
+    for compression, mark in (
+        (zipfile.ZIP_DEFLATED, "in it is compressed, .* would become"),
+        (0, "beside its tensors"),
+    ):
+        with zipfile.ZipFile(tmp_path / "y.ckpt", "w", compression) as archive:
+            archive.writestr("x/data.pkl", bytes(24 << 20))
+        with peak_memory() as grown, pytest.raises(ValueError, match=mark):
+            read_pickle(tmp_path / "y.ckpt")
+        assert grown() < 20e6
+
+
+def test_numbers_of_numpy_beside_the_weights_are_no_growth(tmp_path):
+    torch.save({"w": torch.ones(2), "score": np.float64(0.5), "what": "hexagon"}, tmp_path / "x.ckpt")
+    assert list(read_pickle(tmp_path / "x.ckpt").tensors) == ["w"]
