@@ -179,7 +179,7 @@ def _make_picture_class(gr: ModuleType) -> type:
 
 def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
     """Widgets that make a Request, in the order of its fields."""
-    from prediction.predictor import SAMPLERS
+    from ldm.models.diffusion.sampling import SAMPLERS
     from prediction.service import MAX_HORIZONS, MAX_STEPS
 
     own, examples = service.loaded.predictor.options, service.examples

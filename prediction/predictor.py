@@ -16,85 +16,17 @@ from torch import Tensor
 from commands.errors import UserError
 from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.conditioning import Conditioning
-from ldm.models.diffusion.ddim import DDIMSampler, Spacing
 from ldm.models.diffusion.ddpm import LatentDiffusion
-from ldm.models.diffusion.dpm_solver import DPMSolverSampler
-from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
 from ldm.models.diffusion.guidance import DualGuidance
-from ldm.models.diffusion.schedule import NoiseSchedule
+from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.modules.attention import ProjectedContext, project_context
 
 SEED_RANGE = 2**63
 KEPT_INSTRUCTIONS = 32  # sentences whose keys and values are kept; SD v1.5's 16 pairs in bf16 are 3.8 MB a sentence
 
-SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]
-SAMPLERS: tuple[SamplerName, ...] = ("ddim", "euler_ancestral", "dpm_solver")
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Progress = Callable[[Iterable], Iterable]  # wraps the sampler's steps: shows a bar, or stops by raising
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How a frame is drawn.
-
-    Args:
-        steps: network calls, 1 to the number of noise levels in training.
-        text_scale, image_scale: guidance towards the instruction and the source frame; 1 means none.
-        eta: noise added at every step; None takes the sampler's own (euler_ancestral 1, the others 0).
-        spacing: of the timesteps, see `spaced_timesteps`.
-        sampler: ddim, euler_ancestral (InstructPix2Pix's), dpm_solver (10 to 20 steps).
-        rescale: 0 to 1, against over-saturation at large scales, see DualGuidance.
-        interval: timesteps [low, high] that guidance is limited to; None guides always.
-
-    Raises:
-        ValueError: if a number makes no sense.
-    """
-
-    steps: int
-    text_scale: float
-    image_scale: float
-    eta: float | None = None
-    spacing: Spacing = "trailing"
-    sampler: SamplerName = "ddim"
-    rescale: float = 0.0
-    interval: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("text_scale", "image_scale"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 100.0:
-                raise UserError(f"{name} {value} is outside [0, 100]; 1 means no guidance.")
-        if self.sampler not in SAMPLERS:
-            raise UserError(f"sampler '{self.sampler}' is not one of {', '.join(SAMPLERS)}.")
-        if self.sampler == "dpm_solver" and self.eta:
-            raise UserError(
-                f"eta {self.eta}: dpm_solver adds no noise; take ddim or euler_ancestral, or leave eta out."
-            )
-        if not 0.0 <= self.rescale <= 1.0:
-            raise UserError(f"rescale {self.rescale} is outside [0, 1].")
-        if self.interval is not None and not _is_interval(self.interval):
-            raise UserError(f"guidance interval {self.interval}: wanted two timesteps, the lower first.")
-
-
-def _is_interval(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] <= value[1]
-
-
-def make_sampler(
-    schedule: NoiseSchedule, options: SamplingOptions
-) -> DDIMSampler | EulerAncestralSampler | DPMSolverSampler:
-    """The sampler that the options name.
-
-    Raises:
-        ValueError: if the step count is impossible for the schedule.
-    """
-    if options.sampler == "dpm_solver":
-        return DPMSolverSampler(schedule, options.steps, options.spacing)
-    if options.sampler == "euler_ancestral":
-        eta = 1.0 if options.eta is None else options.eta
-        return EulerAncestralSampler(schedule, options.steps, eta, options.spacing)
-    return DDIMSampler(schedule, options.steps, options.eta or 0.0, options.spacing)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 import edit_cli
 from formats.prepared_folder import read_manifest
-from prediction.predictor import SAMPLERS
+from ldm.models.diffusion.sampling import SAMPLERS
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 ROOT = Path(edit_cli.__file__).parent

@@ -16,7 +16,7 @@ from commands.errors import UserError
 from dataset_tools import prepare_dataset
 from dataset_tools.preparing.pairing import PairingRule
 from formats.run_folder import RUN_VARIABLE
-from ldm.models.diffusion.draws import draw_training
+from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.util import check_config

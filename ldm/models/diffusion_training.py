@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ldm.data.batch import CachedBatch, FrameBatch
+from ldm.models.diffusion.conditioning import TrainingDraws, draw_training
 from ldm.models.diffusion.ddpm import LatentDiffusion
-from ldm.models.diffusion.draws import TrainingDraws, draw_training
 from ldm.models.trained_model import TrainedModel
 from ldm.models.trained_parts import merge_adapters
 from ldm.modules.losses.frame_loss import FrameTerms

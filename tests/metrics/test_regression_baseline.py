@@ -8,7 +8,7 @@ import torch
 import edit_cli
 import main
 from formats.run_folder import RUN_VARIABLE
-from ldm.models.diffusion.draws import draw_training
+from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from metrics.compute_metrics import main as compute_metrics

@@ -9,15 +9,13 @@ import torch
 
 from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.guidance import DualGuidance
+from ldm.models.diffusion.sampling import SAMPLERS, SamplingOptions, make_sampler
 from ldm.modules.attention import BasicTransformerBlock
 from ldm.util import instantiate_from_config
 from prediction.predictor import (
-    SAMPLERS,
     FramePredictor,
     Runtime,
-    SamplingOptions,
     default_runtime,
-    make_sampler,
     seed_of,
     tune_for_inference,
 )

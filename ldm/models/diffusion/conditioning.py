@@ -1,15 +1,15 @@
-"""What the network sees beside the noisy latent, and how training hides parts of it.
+"""What the network sees beside the noisy latent, how training hides parts of it, and what chance decides in training.
 
-Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1. Imports ldm.modules.attention for a name.
+Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1.
 """
 
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from commands.errors import UserError
+from ldm.models.diffusion.schedule import per_sample
 from ldm.modules.attention import ProjectedContext
 
 
@@ -53,8 +53,36 @@ def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probabil
     """
     if not 0.0 <= probability <= 1.0 / 3.0:
         raise UserError(f"conditioning dropout {probability} is outside [0, 1/3].")
-    hide_text = rearrange(u < 2 * probability, "b -> b 1 1")
-    hide_frame = rearrange((u >= probability) & (u < 3 * probability), "b -> b 1 1 1")
+    hide_text = per_sample(u < 2 * probability, cond.crossattn)
+    hide_frame = per_sample((u >= probability) & (u < 3 * probability), cond.concat)
     text = torch.where(hide_text, null_text.to(cond.crossattn.dtype), cond.crossattn)
     frame = torch.where(hide_frame, torch.zeros_like(cond.concat), cond.concat)
     return Conditioning(frame, text)
+
+
+@dataclass(frozen=True)
+class TrainingDraws:
+    """The draws of one batch."""
+
+    t: Tensor  # (B,) timesteps
+    eps: Tensor  # (B, C, h, w) noise
+    u: Tensor  # (B,) the draw that decides conditioning dropout
+    generators: list[torch.Generator]  # B, for what is drawn later: the first stage's posterior, crops
+
+
+def draw_training(seeds: Tensor, shape: tuple[int, ...], levels: Tensor, device: torch.device) -> TrainingDraws:
+    """Draws of a batch, each sample from a generator of its own.
+
+    A sample's noise depends on its seed alone: not on batch size, number of devices, accumulation or device type.
+
+    Args:
+        seeds: (B,) int64.
+        shape: (C, h, w) of one latent.
+        levels: (n,) timesteps to draw from, each as likely.
+        device: where the draws are wanted.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+    t = torch.stack([levels[torch.randint(len(levels), (), generator=g)] for g in generators])
+    u = torch.stack([torch.rand((), generator=g) for g in generators])
+    eps = torch.stack([torch.randn(shape, generator=g) for g in generators])
+    return TrainingDraws(*(draws.to(device, non_blocking=True) for draws in (t, eps, u)), generators)

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from commands.errors import UserError
 from ldm.data.batch import CachedBatch, FrameBatch
-from ldm.models.diffusion.conditioning import Conditioning, drop_conditioning, make_null
-from ldm.models.diffusion.ddim import spaced_timesteps
-from ldm.models.diffusion.draws import TrainingDraws, draw_training
+from ldm.models.diffusion.conditioning import Conditioning, TrainingDraws, drop_conditioning, make_null
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
+from ldm.models.diffusion.timesteps import spaced_timesteps
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
 from ldm.util import instantiate_from_config
@@ -145,7 +144,7 @@ class DDPM(nn.Module):
         x_t = self.q_sample(x_start, t, eps)
         output = self.apply_model(x_t, t, cond)
         target = self.schedule.training_target(self.parameterization, x_start, t, eps)
-        per_sample = reduce((output.float() - target.float()) ** 2, "b c h w -> b", "mean")
+        per_sample = reduce((output.float() - target.float()) ** 2, "b ... -> b", "mean")
         loss = simple = per_sample.mean()
         parts = {"loss_simple": simple}
         if frame_terms is not None:
@@ -284,12 +283,6 @@ class LatentDiffusion(DDPM):
             null = batch["null_text"].float() if "text" in batch else self.encode_instruction([""])
             cond = drop_conditioning(cond, null, draws.u, dropout)
         return x_start, cond
-
-    def draw(self, batch: FrameBatch | CachedBatch) -> TrainingDraws:
-        """What chance decides about a batch, by the seeds of its samples."""
-        cached = "source_latent" in batch
-        shape = batch["source_latent"].shape[1:] if cached else self.latent_shape(batch["target_frame"])
-        return draw_training(batch["seed"], tuple(shape), torch.tensor(self.levels), self.device)
 
     @torch.no_grad()
     def sample_frames(self, batch: FrameBatch, sampler: object, guidance: object, seeds: list[int]) -> Tensor:

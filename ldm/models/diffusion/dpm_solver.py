@@ -1,54 +1,37 @@
 """DPM-Solver++ (2M): a second-order multistep solver, good in 10 to 20 steps.
 
 Source: arXiv 2211.01095, algorithm 2, with the last step of first order (data prediction, midpoint), as diffusers'
-`DPMSolverMultistepScheduler` has it. Imports the schedule and ddim's ground; sees a callable.
+`DPMSolverMultistepScheduler` has it.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from ldm.models.diffusion.ddim import Denoise, Spacing, spaced_timesteps
+from ldm.models.diffusion.sampler import Denoise, Sampler
 from ldm.models.diffusion.schedule import NoiseSchedule
+from ldm.models.diffusion.timesteps import Spacing
 
 
-class DPMSolverSampler:
-    """Walks from noise to a clean latent; deterministic, one network call a step.
+class DPMSolverSampler(Sampler):
+    """Deterministic, one network call a step. See Sampler for the arguments."""
 
-    Args:
-        schedule: the tables of the forward process.
-        steps: network calls, 1 to schedule.timesteps; as many are taken.
-        spacing: see `spaced_timesteps`.
-    """
+    def __init__(self, schedule: NoiseSchedule, steps: int, spacing: Spacing = "trailing") -> None:
+        super().__init__(schedule, steps, 0.0, spacing)
 
-    def __init__(self, schedule: NoiseSchedule, steps: int, spacing: Spacing = "trailing"):
-        self.schedule = schedule
-        self.timesteps = spaced_timesteps(schedule.timesteps, steps, spacing)
-
-    def sample(
-        self,
-        denoise: Denoise,
-        noise: Tensor,
-        generators: list[torch.Generator] | None = None,
-        progress: Callable[[Iterable], Iterable] = iter,
+    def walk(
+        self, denoise: Denoise, noise: Tensor, generators: list[torch.Generator] | None, steps: Iterable[int]
     ) -> Tensor:
-        """Clean latent (B, C, H, W) from unit noise of the same shape.
-
-        Args:
-            denoise: (x_t, t) -> eps.
-            noise: x_T.
-            generators: not used; part of the samplers' common signature.
-            progress: wraps the sequence of steps, to show a bar.
-        """
+        """See Sampler.walk."""
         # Notation, DPM-Solver++: lambda = log(signal / noise), h = its growth in a step, D = the combined x_0.
-        steps = torch.tensor(self.timesteps)
-        signal = self.schedule.signal.cpu()[steps].tolist()
-        sigma = self.schedule.noise.cpu()[steps].tolist()
+        levels = torch.tensor(self.timesteps)
+        signal = self.schedule.signal.cpu()[levels].tolist()
+        sigma = self.schedule.noise.cpu()[levels].tolist()
         lambdas = [math.log(a / s) for a, s in zip(signal, sigma, strict=True)]
         x_t, before, last = noise, None, len(self.timesteps) - 1
-        for i in progress(range(len(self.timesteps))):
+        for i in steps:
             t = torch.full((len(x_t),), self.timesteps[i], device=x_t.device)
             x_0 = (x_t - sigma[i] * denoise(x_t, t)) / signal[i]
             if i == last:

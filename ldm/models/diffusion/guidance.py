@@ -60,17 +60,18 @@ class DualGuidance:
         return [weight for weight, _ in branches], Conditioning.stack([cond for _, cond in branches])
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Guided noise estimate (B, C, H, W) for noisy latents and timesteps (B,)."""
+        """Guided noise estimate (B, ...) for noisy latents of any rank and timesteps (B,)."""
         if self.interval is not None and not self.interval[0] <= float(t[0]) <= self.interval[1]:
             return self.denoise(x_t, t, self.cond)
         weights, cond = self._stacked
         num = len(weights)
         eps = self.denoise(repeat(x_t, "b ... -> (n b) ...", n=num), repeat(t, "b -> (n b)", n=num), cond)
-        split = rearrange(eps, "(branch b) c h w -> branch b c h w", branch=num)
+        split = rearrange(eps, "(branch b) ... -> branch b ...", branch=num)
         guided = sum(weight * branch for weight, branch in zip(weights, split, strict=True))
         return guided if self.rescale == 0.0 else self._rescaled(guided, split[0])
 
     def _rescaled(self, guided: Tensor, full: Tensor) -> Tensor:
         """arXiv 2305.08891, eq. 15 and 16, on the noise estimate, as diffusers has it."""
-        ratio = full.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        inner = tuple(range(1, full.ndim))
+        ratio = full.std(dim=inner, keepdim=True) / guided.std(dim=inner, keepdim=True)
         return self.rescale * ratio * guided + (1.0 - self.rescale) * guided

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from commands.errors import UserError
@@ -22,6 +21,11 @@ def rescale_terminal(alphas_cumprod: np.ndarray, terminal_signal: float) -> np.n
     if not 0.0 < terminal_signal <= rates[-1]:
         raise UserError(f"terminal_signal {terminal_signal} is outside (0, {rates[-1]:.4f}], the rate of the betas.")
     return (rates[0] - (rates[0] - rates) * (rates[0] - terminal_signal) / (rates[0] - rates[-1])) ** 2
+
+
+def per_sample(rate: Tensor, like: Tensor) -> Tensor:
+    """One number a sample, (B,), as (B, 1, ...) of the rank of `like` (B, ...)."""
+    return rate.reshape(-1, *[1] * (like.ndim - 1))
 
 
 class NoiseSchedule(nn.Module):
@@ -53,14 +57,14 @@ class NoiseSchedule(nn.Module):
         self.register_buffer("signal", torch.tensor(alphas_cumprod**0.5, dtype=table), persistent=False)
         self.register_buffer("noise", torch.tensor((1.0 - alphas_cumprod) ** 0.5, dtype=table), persistent=False)
 
-    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise rate, sqrt(abar_t) and sqrt(1 - abar_t), each (B, 1, 1, 1), of timesteps (B,).
+    def rates(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal and noise rate, sqrt(abar_t) and sqrt(1 - abar_t), of timesteps (B,), each of the rank of `like`.
 
         Between whole timesteps the logarithm of noise over signal is interpolated, as k-diffusion does.
         """
         if not t.is_floating_point():
-            return rearrange(self.signal[t], "b -> b 1 1 1"), rearrange(self.noise[t], "b -> b 1 1 1")
-        sigma = rearrange(self.sigma_at(t), "b -> b 1 1 1")
+            return per_sample(self.signal[t], like), per_sample(self.noise[t], like)
+        sigma = per_sample(self.sigma_at(t), like)
         signal = (1.0 + sigma**2).rsqrt()
         return signal, sigma * signal
 
@@ -72,23 +76,23 @@ class NoiseSchedule(nn.Module):
         return torch.lerp(log_sigma[low], log_sigma[high], (t - low).to(log_sigma)).exp()
 
     def q_sample(self, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Noisy x_t of a clean x_start (B, C, H, W) at timesteps t (B,); DDPM eq. 4."""
-        signal, noise = self.rates(t)
+        """Noisy x_t of a clean x_start (B, ...) of any rank at timesteps t (B,); DDPM eq. 4."""
+        signal, noise = self.rates(t, x_start)
         return signal * x_start + noise * eps
 
     def predict_start(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """Clean x_0 that x_t came from if its noise was eps."""
-        signal, noise = self.rates(t)
+        signal, noise = self.rates(t, x_t)
         return (x_t - noise * eps) / signal
 
     def predict_eps(self, x_t: Tensor, t: Tensor, x_start: Tensor) -> Tensor:
         """Noise in x_t if the clean signal was x_start."""
-        signal, noise = self.rates(t)
+        signal, noise = self.rates(t, x_t)
         return (x_t - signal * x_start) / noise
 
     def velocity(self, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0; arXiv 2202.00512, section 4."""
-        signal, noise = self.rates(t)
+        signal, noise = self.rates(t, x_start)
         return signal * eps - noise * x_start
 
     def training_target(self, parameterization: Parameterization, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -103,7 +107,7 @@ class NoiseSchedule(nn.Module):
             return output
         if parameterization == "eps":
             return self.predict_start(x_t, t, output)
-        signal, noise = self.rates(t)
+        signal, noise = self.rates(t, x_t)
         return signal * x_t - noise * output
 
     def eps_from_output(self, parameterization: Parameterization, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -112,5 +116,5 @@ class NoiseSchedule(nn.Module):
             return output
         if parameterization == "x0":
             return self.predict_eps(x_t, t, output)
-        signal, noise = self.rates(t)
+        signal, noise = self.rates(t, x_t)
         return noise * x_t + signal * output

@@ -9,7 +9,7 @@ from ldm.data import latent_cache
 from ldm.data.base import DataModuleFromConfig
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check, describe_preprocessing
-from ldm.models.diffusion.draws import draw_training
+from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
 
 KL = {

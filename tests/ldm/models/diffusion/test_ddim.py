@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from ldm.models.diffusion.ddim import DDIMSampler, noise_like_each, spaced_timesteps
+from ldm.models.diffusion.ddim import DDIMSampler
+from ldm.models.diffusion.sampler import noise_like_each
 from ldm.models.diffusion.schedule import NoiseSchedule
+from ldm.models.diffusion.timesteps import spaced_timesteps
 
 
 @pytest.fixture(scope="module")

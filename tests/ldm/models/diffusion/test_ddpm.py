@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm.data.batch import FrameBatch
-from ldm.models.diffusion.draws import draw_training
+from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
@@ -30,26 +30,10 @@ def make_batch(num=4, size=8) -> FrameBatch:
     }
 
 
-def draws_of(model, batch):
-    shape = model.latent_shape(batch["target_frame"])
-    return draw_training(batch["seed"], shape, torch.tensor(model.levels), model.device)
-
-
 def loss_of(model, batch):
-    draws = draw_training(
-        batch["seed"], model.latent_shape(batch["target_frame"]), torch.tensor(model.levels), model.device
-    )
+    draws = model.draw(batch)
     x_start, cond = model.get_input(batch, draws, model.conditioning_dropout)
     return model.p_losses(x_start, cond, draws.t, draws.eps)
-
-
-def test_draws_depend_on_the_samples_seed_alone():
-    """Not on the batch: accumulation and devices do not change the noise."""
-    shape, levels, device = (4, 2, 2), torch.arange(1000), torch.device("cpu")
-    together = draw_training(torch.tensor([5, 6, 7]), shape, levels, device)
-    alone = draw_training(torch.tensor([6]), shape, levels, device)
-    assert together.t[1] == alone.t[0] and together.u[1] == alone.u[0]
-    assert torch.equal(together.eps[1], alone.eps[0])
 
 
 def test_accumulated_micro_batches_give_the_whole_batch_gradient(make_model):
@@ -76,9 +60,7 @@ def test_a_few_step_model_trains_where_its_sampler_goes(make_model):
 def test_a_zero_network_loses_the_targets_power(make_model, parameterization):
     """The output layer starts at zero, so the first loss is the mean square of what is asked for."""
     model, batch = make_model(parameterization=parameterization), make_batch(4)
-    draws = draw_training(
-        batch["seed"], model.latent_shape(batch["target_frame"]), torch.tensor(model.levels), model.device
-    )
+    draws = model.draw(batch)
     x_start, cond = model.get_input(batch, draws, 0.0)
     target = model.schedule.training_target(parameterization, x_start, draws.t, draws.eps)
     result = model.p_losses(x_start, cond, draws.t, draws.eps)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from ldm.models.diffusion.ddim import DDIMSampler, spaced_timesteps
+from ldm.models.diffusion.ddim import DDIMSampler
 from ldm.models.diffusion.dpm_solver import DPMSolverSampler
 from ldm.models.diffusion.schedule import NoiseSchedule
+from ldm.models.diffusion.timesteps import spaced_timesteps
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_it_makes_less_than_half_of_ddims_error(schedule, steps):
     """Latents normal with unit deviation have a known denoiser and a known flow, so the error is known."""
 
     def denoise(x_t, t):
-        return schedule.rates(t)[1] * x_t
+        return schedule.rates(t, x_t)[1] * x_t
 
     start = torch.ones(1, 1, 1, 1)
     errors = [

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ldm.models.diffusion.ddim import noise_like_each
 from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
+from ldm.models.diffusion.sampler import noise_like_each
 from ldm.models.diffusion.schedule import NoiseSchedule
 
 

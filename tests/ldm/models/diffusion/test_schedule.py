@@ -51,11 +51,11 @@ def test_a_perfect_network_is_read_back_in_every_parameterization(schedule, samp
 def test_fractional_timesteps_lie_between_whole_ones(schedule):
     """Whole numbers given as floats have the table's values; halfway, sigma is the geometric mean."""
     whole = torch.tensor([0, 1, 500, 999])
-    for exact, interpolated in zip(schedule.rates(whole), schedule.rates(whole.float()), strict=True):
+    for exact, interpolated in zip(schedule.rates(whole, whole), schedule.rates(whole.float(), whole), strict=True):
         torch.testing.assert_close(interpolated, exact, atol=1e-5, rtol=1e-4)
     low, middle, high = schedule.sigma_at(torch.tensor([500.0, 500.5, 501.0]))
     torch.testing.assert_close(middle, (low * high).sqrt())
-    signal, noise = schedule.rates(torch.tensor([500.5]))
+    signal, noise = schedule.rates(torch.tensor([500.5]), torch.zeros(1))
     torch.testing.assert_close(signal**2 + noise**2, torch.ones(1, 1, 1, 1))
 
 
