@@ -139,7 +139,7 @@ def read_json(path: Path, kind: type[T] = dict, *, mend: str = "mend it or write
     Raises:
         UserError: if the file is absent, no JSON, or of other types; the message says where in the file.
     """
-    return _checked(_text(path, read_file(path, LARGEST_JSON), mend), kind, str(path), mend)
+    return parse_json(_text(path, read_file(path, LARGEST_JSON), mend), kind, where=str(path), mend=mend)
 
 
 def read_jsonl(path: Path, kind: type[T] = dict, *, mend: str = "mend the line or write the file again") -> list[T]:
@@ -152,10 +152,39 @@ def read_jsonl(path: Path, kind: type[T] = dict, *, mend: str = "mend the line o
     """
     lines = _text(path, read_file(path), mend).split("\n")
     return [
-        _checked(line, kind, f"{path}, line {number},", mend)
+        parse_json(line, kind, where=f"{path}, line {number},", mend=mend)
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
+
+
+def parse_json(text: str, kind: type[T] = dict, *, where: str, mend: str) -> T:
+    """Value of a JSON text, checked against a type; `where` names the text in the message.
+
+    Raises:
+        UserError: if it is no JSON or of other types.
+    """
+    try:
+        value = json.loads(text)  # not msgspec's own reader, which knows no NaN and no Infinity
+        if HALF_SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UserError(f"{where} is not as it should be ({reason}); {mend}.") from error
+    return check_value(value, kind, where=where, mend=mend)
+
+
+def check_value(value: Any, kind: type[T], *, where: str, mend: str) -> T:
+    """A value out of somebody's file, made into a type that msgspec knows.
+
+    Raises:
+        UserError: if it is of other types or outside their limits; the message says where in the value.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UserError(f"{where} is not as it should be ({reason}); {mend}.") from error
 
 
 def check_name(name: str, what: str = "the name") -> str:
@@ -193,14 +222,3 @@ def _text(path: Path, content: bytes, mend: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}); {mend}.") from error
-
-
-def _checked(text: str, kind: type[T], where: str, mend: str) -> T:
-    try:
-        value = json.loads(text)  # not msgspec's own reader, which knows no NaN and no Infinity
-        if HALF_SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        return msgspec.convert(value, kind)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise UserError(f"{where} is not as it should be ({reason}); {mend}.") from error

@@ -14,36 +14,43 @@ rate are unknown, and the split follows InstructPix2Pix: by position in seeds.js
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import write_json, write_text
+from formats.atomic import check_name, read_json, read_jsonl, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 POSITION_SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}  # edit_dataset.py of InstructPix2Pix
 PICTURE_SUFFIXES = (".jpg", ".png", ".jpeg")
+MEND = "prepare the folder again"
+Sentence = Annotated[str, Meta(max_length=10_000)]
+FrameNumber = Annotated[int, Meta(ge=0, le=10**9)]
+Rate = Annotated[float, Meta(gt=0, le=1e6)]  # frames per second
 
 
 @dataclass(frozen=True)
 class FramePair:
-    """One (current frame, instruction, future frame) of a prepared folder."""
+    """One (current frame, instruction, future frame) of a prepared folder; types and limits are checked on reading."""
 
     pair_id: str  # "<task>/<episode>/<source>-<target>", or "<sample>/<seed>" where no index.jsonl says more
     sample: str  # folder of the sample, "0000000"
     seed: str  # stem of its pictures, "000000"
-    instruction: str
-    suffix: str = ".jpg"
-    split: str | None = None  # train | val | test
-    task: str | None = None
-    episode: int | None = None
-    source_index: int | None = None  # frame numbers in the episode
-    target_index: int | None = None
-    frames_per_second: float | None = None
-    origin: str | None = None  # path or name of the episode that it came from
-    split_rule: str | None = None  # episode | leaky (by pair: tables made from it must say so) | position
+    instruction: Sentence
+    suffix: Literal[".jpg", ".png", ".jpeg"] = ".jpg"
+    split: Literal["train", "val", "test"] | None = None
+    task: Annotated[str, Meta(max_length=1000)] | None = None
+    episode: Annotated[int, Meta(ge=0)] | None = None
+    source_index: FrameNumber | None = None  # frame numbers in the episode
+    target_index: FrameNumber | None = None
+    frames_per_second: Rate | None = None
+    origin: Annotated[str, Meta(max_length=5000)] | None = None  # path or name of the episode that it came from
+    split_rule: Annotated[str, Meta(max_length=100)] | None = None  # episode | leaky (tables must say so) | position
 
     @property
     def horizon(self) -> int | None:
@@ -91,19 +98,21 @@ def read_manifest(folder: Path, split: str | None = None) -> list[FramePair]:
         split: train, val or test; None takes all.
 
     Raises:
-        FileNotFoundError: if the folder is absent or holds no pairs.
-        ValueError: if a line of the index is malformed or the split has no pairs.
+        MissingFileError: if the folder is absent or holds no pairs.
+        UserError: if an entry is malformed or leaves the folder, an id is there twice, or the split has no pairs.
     """
     folder = Path(folder)
     if split is not None and split not in SPLITS:
         raise UserError(f"split '{split}' is not one of {', '.join(SPLITS)}.")
     if not folder.is_dir():
         raise MissingFileError(f"no folder {folder}.\n{_how_to_make(folder)}")
-    pairs = _read_index(folder) if (folder / "index.jsonl").is_file() else _read_instruct_pix2pix(folder)
+    index = folder / "index.jsonl"
+    pairs = read_jsonl(index, FramePair, mend=MEND) if index.exists() else _read_instruct_pix2pix(folder)
     if not pairs:
         raise MissingFileError(
             f"no frame pairs in {folder}: neither index.jsonl nor <sample>/<seed>_0.jpg.\n{_how_to_make(folder)}"
         )
+    _check_ids(pairs, folder)
     chosen = [pair for pair in pairs if split is None or pair.split == split]
     if not chosen:
         raise UserError(
@@ -117,21 +126,15 @@ def _how_to_make(folder: Path) -> str:
     return f"Make it with: python -m dataset_tools.prepare_dataset --episodes <folder> --output {folder}"
 
 
-def _read_index(folder: Path) -> list[FramePair]:
-    known = {field.name for field in fields(FramePair)}
-    pairs = []
-    # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
-    for number, line in enumerate(_read_text(folder / "index.jsonl").rstrip("\n").split("\n"), start=1):
-        if not line:
-            continue
-        try:
-            entry = json.loads(line)
-            pairs.append(FramePair(**{name: value for name, value in entry.items() if name in known}))
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{folder / 'index.jsonl'}, line {number} is not a frame pair ({error}). Prepare the folder again."
-            ) from error
-    return pairs
+def _check_ids(pairs: list[FramePair], folder: Path) -> None:
+    """Ids and samples name files, here and in the folders of predictions: they stay inside, and each is its own."""
+    seen = set()
+    for pair in pairs:
+        check_name(pair.pair_id, f"in {folder}, the pair_id")
+        check_name(f"{pair.sample}/{pair.seed}", f"in {folder}, the picture")
+        if pair.pair_id in seen:
+            raise UserError(f"{folder} has two pairs with the id '{pair.pair_id}'; {MEND}.")
+        seen.add(pair.pair_id)
 
 
 def _read_instruct_pix2pix(folder: Path) -> list[FramePair]:
@@ -155,23 +158,26 @@ def _read_instruct_pix2pix(folder: Path) -> list[FramePair]:
     return pairs
 
 
+Seeds = str | int | list[str | int]
+
+
+@dataclass(frozen=True)
+class _NamedSeeds:
+    """An entry of seeds.json as one project writes it."""
+
+    name: str
+    seed: Seeds
+
+
 def _read_seeds(path: Path) -> list[tuple[str, list[str]]]:
-    """Samples and their seeds: [["0000000", ["000000"]]], or, as one project writes it, [{"name": .., "seed": ..}]."""
+    """Samples and their seeds: [["0000000", ["000000"]]], or [{"name": "0000000", "seed": "000000"}]."""
     samples = []
-    try:
-        for entry in json.loads(_read_text(path)):
-            name, seeds = (entry["name"], entry["seed"]) if isinstance(entry, dict) else entry
-            samples.append((str(name), [seeds] if isinstance(seeds, str) else [str(seed) for seed in seeds]))
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{path} is not [["0000000", ["000000"]], ...] ({error}). Prepare the folder again.') from error
+    for entry in read_json(
+        path, list[tuple[str, Seeds] | _NamedSeeds], mend=f'wanted [["0000000", ["000000"]]]; {MEND}'
+    ):
+        name, seeds = (entry.name, entry.seed) if isinstance(entry, _NamedSeeds) else entry
+        samples.append((check_name(name), [str(seed) for seed in (seeds if isinstance(seeds, list) else [seeds])]))
     return samples
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error}). Prepare the folder again.") from error
 
 
 def _split_of_position(position: int, count: int) -> str:
@@ -195,11 +201,12 @@ def _suffix_of(sample: Path, seed: str) -> str:
     raise MissingFileError(f"{sample / f'{seed}_0.jpg'} is named by seeds.json but absent. Prepare the folder again.")
 
 
+@dataclass(frozen=True)
+class _Prompt:
+    """prompt.json, as InstructPix2Pix reads it."""
+
+    edit: Sentence
+
+
 def _read_prompt(path: Path) -> str:
-    """Instruction of a sample: key `edit`, as InstructPix2Pix reads it."""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["edit"])
-    except (FileNotFoundError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f'{path} holds no instruction under the key \'edit\' ({type(error).__name__}). Write {{"edit": "..."}}.'
-        ) from error
+    return read_json(path, _Prompt, mend='write {"edit": "the instruction"}').edit

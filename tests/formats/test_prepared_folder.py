@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands.errors import UserError
 from formats.prepared_folder import FramePair, read_manifest, write_manifest
 
 words = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
+names = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="/."), min_size=1, max_size=20)
 numbers = st.none() | st.integers(0, 10**6)
 
 
@@ -32,9 +34,9 @@ def make_foreign(folder: Path, count: int, seeds: object = None) -> None:
 
 pairs = st.builds(
     FramePair,
-    pair_id=words,
-    sample=words,
-    seed=words,
+    pair_id=names,
+    sample=names,
+    seed=names,
     instruction=words,
     split=st.sampled_from(["train", "val", "test"]),
     task=st.none() | words,
@@ -47,7 +49,7 @@ pairs = st.builds(
 
 
 @settings(max_examples=40)
-@given(st.lists(pairs, min_size=1, max_size=8))
+@given(st.lists(pairs, min_size=1, max_size=8, unique_by=lambda pair: pair.pair_id))
 def test_what_is_written_is_read_back_equal(tmp_path_factory, written):
     """Any sentence, in any alphabet, with quotes and line breaks."""
     folder = tmp_path_factory.mktemp("prepared")
@@ -118,21 +120,53 @@ def test_a_foreign_data_set_is_read_and_split_by_position(tmp_path, seeds):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("index.jsonl", b"{broken\n", "line 1 is not a frame pair"),
-        ("index.jsonl", b'{"pair_id": "a"}\n', "line 1 is not a frame pair"),
-        ("index.jsonl", b"[1, 2]\n", "line 1 is not a frame pair"),
+        ("index.jsonl", b"{broken\n", "line 1, is not as it should be"),
+        ("index.jsonl", b'{"pair_id": "a"}\n', "line 1, .*missing required field `sample`"),
+        ("index.jsonl", b"[1, 2]\n", "line 1, .*Expected `object`"),
         ("index.jsonl", b'{"pair_id": "\xff"}\n', "not UTF-8"),
-        ("seeds.json", b"[", "is not \\[\\["),
-        ("seeds.json", b'[["0000000"]]', "is not \\[\\["),
-        ("seeds.json", b'[["0000009", ["000009"]]]', "prompt.json holds no instruction"),
-        ("0000000/prompt.json", b'{"caption": "x"}', "no instruction under the key 'edit'"),
-        ("0000000/prompt.json", b'{"edit": "\xff"}', "no instruction under the key 'edit'"),
+        ("seeds.json", b"[", "is not as it should be"),
+        ("seeds.json", b'[["0000000"]]', "Expected `array` of length 2"),
+        ("seeds.json", b'[["0000009", ["000009"]]]', "there is no .*prompt.json"),
+        ("seeds.json", b'[["../0000000", ["000000"]]]', "no path inside"),
+        ("0000000/prompt.json", b'{"caption": "x"}', "missing required field `edit`"),
+        ("0000000/prompt.json", b'{"edit": ["x"]}', "Expected `str`, got `array`"),
+        ("0000000/prompt.json", b'{"edit": "\xff"}', "not UTF-8"),
     ],
 )
 def test_a_malformed_folder_is_named(tmp_path, name, content, says):
     make_foreign(tmp_path, 1)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(UserError, match=says):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"pair_id": "../VICTIM/photo"}, "pair_id '../VICTIM/photo' is no path inside"),
+        ({"pair_id": "/etc/x"}, "no path inside"),
+        ({"sample": ""}, "no path inside"),
+        ({"sample": "../0000000"}, "no path inside"),
+        ({"seed": "a\0"}, "no path inside"),
+        ({"pair_id": "x" * 5000}, "no path inside"),
+        ({"instruction": None}, "Expected `str`, got `null`"),
+        ({"instruction": 7}, "Expected `str`, got `int`"),
+        ({"frames_per_second": "3"}, "Expected `float"),
+        ({"frames_per_second": float("nan")}, "Expected `float`"),
+        ({"source_index": -1}, "Expected `int` >= 0"),
+        ({"suffix": "/../../x.jpg"}, "Invalid enum value"),
+        ({"split": "all"}, "Invalid enum value"),
+    ],
+)
+def test_values_of_other_types_and_names_that_leave_the_folder_are_refused(tmp_path, values, says):
+    (tmp_path / "index.jsonl").write_text(json.dumps(asdict(make_pair()) | values) + "\n")
+    with pytest.raises(UserError, match=says):
+        read_manifest(tmp_path)
+
+
+def test_an_id_is_one_pairs_own(tmp_path):
+    write_manifest(tmp_path, [make_pair(), make_pair()], {})
+    with pytest.raises(UserError, match="two pairs with the id 'task/0/0-5'"):
         read_manifest(tmp_path)
 
 
