@@ -133,7 +133,7 @@ def _check_ids(pairs: list[FramePair], folder: Path) -> None:
         check_name(pair.pair_id, f"in {folder}, the pair_id")
         check_name(f"{pair.sample}/{pair.seed}", f"in {folder}, the picture")
         if pair.pair_id in seen:
-            raise UserError(f"{folder} has two pairs with the id '{pair.pair_id}'; {MEND}.")
+            raise UserError(f"{folder} has the pair {pair.pair_id} twice; {MEND}.")
         seen.add(pair.pair_id)
 
 

@@ -166,7 +166,7 @@ def test_values_of_other_types_and_names_that_leave_the_folder_are_refused(tmp_p
 
 def test_an_id_is_one_pairs_own(tmp_path):
     write_manifest(tmp_path, [make_pair(), make_pair()], {})
-    with pytest.raises(UserError, match="two pairs with the id 'task/0/0-5'"):
+    with pytest.raises(UserError, match="has the pair task/0/0-5 twice"):
         read_manifest(tmp_path)
 
 
