@@ -3,7 +3,6 @@
 Imports stable_diffusion.diffusers_layout, diffusers_configs, tensor_files.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import write_json
+from formats.atomic import read_json, write_json
 from stable_diffusion import diffusers_layout as layout
 from stable_diffusion.diffusers_configs import PIPELINE, TEXT_TO_IMAGE
 from stable_diffusion.published_names import RUN_AVERAGE
@@ -28,7 +27,6 @@ from stable_diffusion.tensor_files import (
 WEIGHT_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 UNET, FIRST_STAGE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 AVERAGE_FOLDER = "unet_ema"  # where diffusers' training scripts put the average
-MAX_JSON = 1 << 20  # bytes of a component's JSON; diffusers' have 2 kB
 TOKENIZER_SETS = (("vocab.json", "merges.txt"), ("tokenizer.json",))  # either makes a tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -120,12 +118,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path.parent} has no {path.name}, so it is no folder in diffusers' layout: give the folder that holds "
             "model_index.json, unet/, vae/ and text_encoder/, or a .ckpt or .safetensors file."
         )
-    if path.stat().st_size > MAX_JSON:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes, too many for a component's JSON; fetch it again.")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({str(error)[:200]}): half a download? Fetch it again.") from error
+    return read_json(path, mend="half a download? Fetch it again")
 
 
 def write_folder(

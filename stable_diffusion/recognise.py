@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from commands.errors import UserError
+from formats.atomic import read_file
 from stable_diffusion.diffusers_layout import first_stage_levels, unet_levels
 from stable_diffusion.tensor_files import LazyTensors
 
@@ -228,10 +229,8 @@ def run_params(path: Path) -> dict[str, Any]:
     for folder in (path.parent, path.parent.parent):
         config = folder / "config.yaml"
         if config.is_file():
-            if config.stat().st_size > MAX_CONFIG:
-                raise UserError(f"{config}, beside {path.name}, is too long for a config: mend it or move it.")
             try:
-                content = yaml.safe_load(config.read_text(encoding="utf-8"))
+                content = yaml.safe_load(read_file(config, MAX_CONFIG))
             except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
                 first = str(error).splitlines()[0]
                 raise UserError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error

@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import atomic_path
+from formats.atomic import atomic_path, inside, read_json
 from stable_diffusion.torch_pickles import read_pickle
 
 WINDOW = 128 << 20  # bytes read from a mapping before it is renewed
-MAX_HEADER = 16 << 20  # bytes of a safetensors header, or of an index of shards; 0.2 MB for Stable Diffusion
+MAX_HEADER = 16 << 20  # bytes of a safetensors header; 0.2 MB for Stable Diffusion
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 DTYPE_NAMES = {
@@ -74,6 +74,13 @@ class TensorFile:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True)
+class ShardIndex:
+    """An index.json beside shards: name of each tensor => name of its file."""
+
+    weight_map: dict[str, str]
+
+
 class _Window:
     """A mapped file that is opened again after WINDOW bytes."""
 
@@ -110,23 +117,21 @@ def open_tensor_file(path: Path) -> TensorFile:
 
 
 def _open_shards(index: Path) -> TensorFile:
-    if index.stat().st_size > MAX_HEADER:
-        raise UserError(f"{index} has {index.stat().st_size:,} bytes, too many for an index of shards; fetch it again.")
-    try:
-        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(files.values()))
-        if any(Path(name).name != name or Path(name).suffix not in SUFFIXES for name in shards):
-            raise ValueError("a shard lies beside its index and is a tensor file")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{index} is no index of shards ({type(error).__name__}); fetch it again.") from error
-    absent = [name for name in shards if not (index.parent / name).is_file()]
+    mend = "fetch it again"
+    files = read_json(index, ShardIndex, mend=mend).weight_map
+    shards = sorted(set(files.values()))
+    strange = next((name for name in shards if Path(name).suffix not in SUFFIXES), None)
+    if strange is not None:
+        raise UserError(f"{index} lists {strange[:80]!r}, which is no tensor file; {mend}.")
+    paths = {name: inside(index.parent, name, f"{index}: the shard") for name in shards}
+    absent = [name for name, path in paths.items() if not path.is_file()]
     if absent:
         raise MissingFileError(
             f"{index} lists {len(shards)} shards, and {', '.join(absent)} is not beside it: fetch the missing ones."
         )
     tensors: LazyTensors = {}
-    for name in shards:
-        tensors.update(open_tensor_file(index.parent / name).tensors)
+    for path in paths.values():
+        tensors.update(open_tensor_file(path).tensors)
     lost = [name for name in files if name not in tensors]
     if lost:
         raise UserError(f"{index} lists {lost[0]}, which its shard does not hold: the shards are of different models.")

@@ -68,7 +68,7 @@ def test_half_a_folder_is_said(folder):
     with pytest.raises(FileNotFoundError, match=r"lacks vae: half a download"):
         open_folder(path)
     (path / "model_index.json").write_text("{")
-    with pytest.raises(ValueError, match=r"model_index\.json is not JSON"):
+    with pytest.raises(ValueError, match=r"model_index\.json is not as it should be"):
         open_folder(path)
 
 

