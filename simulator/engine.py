@@ -14,6 +14,7 @@ from simulator.graphics import (
     choose_backend,
     explain_missing,
 )
+from simulator.scene import WOOD_FILE, wood_png
 
 if not os.environ.get("MUJOCO_GL"):
     os.environ["MUJOCO_GL"] = choose_backend()
@@ -22,6 +23,11 @@ try:
     import mujoco
 except (AttributeError, OSError, RuntimeError) as error:  # what a MUJOCO_GL that this machine has not got leads to
     raise RendererUnavailable(explain_missing(f"MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}")) from error
+
+
+def load_model(scene: str) -> mujoco.MjModel:
+    """Compile MJCF text made by scene.make_scene_xml."""
+    return mujoco.MjModel.from_xml_string(scene, {WOOD_FILE: wood_png()})
 
 
 @contextmanager

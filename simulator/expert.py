@@ -1,66 +1,93 @@
-"""The operator drives both arms through waypoints and notes a snapshot of the scene at every saved instant."""
+"""The scripts that play the three tasks, and the operator that drives both arms through their waypoints.
 
-from collections.abc import Mapping
+A script acts on the world as a policy does, by targets; whether it succeeded, the world alone decides. After RoboTwin
+1.0's tasks (MIT); the waypoints are ours.
+"""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from simulator.engine import mujoco
 from simulator.kinematics import (
     InverseKinematics,
     Pose,
-    find_arm,
+    look_along,
+    look_down,
     read_tool_pose,
     rotation_matrix,
     rotation_vector,
+    wrap_angle,
 )
-from simulator.robot import FINGER_OPEN, HOME, SIDES
-from simulator.scene import TIMESTEP
+from simulator.robot import BASE_X, BASE_Y, FINGER_CLOSED, FINGER_OPEN, FINGERTIP_REACH, HOME, NUM_JOINTS, SIDES
+from simulator.tasks import (
+    BAR_HALF,
+    BAR_YAW,
+    CUBE,
+    CUBE_HEIGHT,
+    HAMMER_GRASP,
+    HAMMER_HEAD,
+    HAMMER_HEAD_HALF,
+    PAD_CENTRE,
+    PAD_TOP,
+    STACK_CENTRE,
+    side_of,
+)
+from simulator.world import World
 
-PHYSICS_RATE = 250  # Hz, RoboTwin's; `save_freq` counts steps of it whatever our own time step is
-STEPS_PER_TICK = 10  # a new joint target every 20 ms, reached by a straight line in between
-SETTLE_STEPS = 100  # objects come to rest before the first frame
+TICK = 0.02  # seconds from one joint target to the next, reached by a straight line
 SPEED, TURN_SPEED = 0.22, 1.3  # metres and radians per second, on average over a movement
 SHORTEST_MOVE = 0.25  # seconds
 REACH_TOLERANCE = 0.005  # metres between where a path leads and what the joints can do
+STRIKE_DEPTH = 0.004  # metres that the strike aims below first contact; 2 mm above it and nothing touches
+NOISE_TICKS = 8  # from one goal of the operator's noise to the next, 0.16 s
 
 
 class OutOfReachError(RuntimeError):
     """A path leads where the arm cannot go; the attempt has failed."""
 
 
-class Operator:
-    """Moves arms and grippers; `snapshots` grow by (qpos, joint targets (14,)) every `save_freq` / 250 seconds.
+class Tremor:
+    """Noise of an operator's hand: each of the 12 joints wanders between goals drawn from N(0, sigma) every 0.16 s.
 
-    `watched` are two geoms; `touches` counts the control ticks in which they were in contact.
+    DART (arXiv 1703.09327): what is executed is disturbed, what is written down as the label is not.
     """
 
-    def __init__(
-        self, model: mujoco.MjModel, data: mujoco.MjData, save_freq: int, watched: tuple[str, str] | None = None
-    ) -> None:
-        self.model = model
-        self.data = data
-        self.arms = {side: find_arm(model, side) for side in SIDES}
+    def __init__(self, sigma: float, rng: np.random.Generator) -> None:
+        self.sigma = sigma
+        self._rng = rng
+        self._tick = 0
+        self._start = self._goal = np.zeros(len(SIDES) * (NUM_JOINTS + 1))
+
+    def next(self) -> np.ndarray:
+        """What to add to the next targets, (14,) radians; nothing to the fingers."""
+        phase = self._tick % NOISE_TICKS
+        if phase == 0:
+            self._start, self._goal = self._goal, self._rng.normal(0.0, self.sigma, self._goal.shape)
+            self._goal[NUM_JOINTS :: NUM_JOINTS + 1] = 0.0
+        self._tick += 1
+        return self._start + (self._goal - self._start) * ((phase + 1) / NOISE_TICKS)
+
+
+class Operator:
+    """Moves arms and grippers of a world that was reset, one target every 20 ms.
+
+    `labels` are the targets as the script has them, on the same straight lines as the command; without a tremor the two
+    are equal to the last bit.
+    """
+
+    def __init__(self, world: World, tremor: Tremor | None = None) -> None:
+        self.world = world
+        self.data = world.data
         self.angles = {side: np.array(HOME) for side in SIDES}
         self.openings = dict.fromkeys(SIDES, FINGER_OPEN)
-        self.poses: dict[str, Pose] = {}
-        self.snapshots: list[tuple[np.ndarray, np.ndarray]] = []
-        self.touches = 0
-        self._watched = sorted(model.geom(name).id for name in watched) if watched else None
-        self._steps_per_frame = round(save_freq / PHYSICS_RATE / TIMESTEP)
-        self._steps = 0
-        self._kinematics = InverseKinematics(model)
+        self.poses = {side: read_tool_pose(world.data, arm) for side, arm in world.arms.items()}
+        self._tremor = tremor
+        self._kinematics = InverseKinematics(world.model)
+        self._before = self._after = world.state().target
 
-    def settle(self) -> None:
-        """Put the arms into their home pose, let the objects come to rest, note frame 0."""
-        for side, arm in self.arms.items():
-            self.data.qpos[arm.qpos] = self.angles[side]
-            self.data.qpos[arm.finger_qpos] = self.openings[side]
-            self.data.ctrl[arm.servos] = self.angles[side]
-            self.data.ctrl[arm.finger_servos] = self.openings[side]
-        mujoco.mj_step(self.model, self.data, SETTLE_STEPS)
-        mujoco.mj_forward(self.model, self.data)
-        self.poses = {side: read_tool_pose(self.data, arm) for side, arm in self.arms.items()}
-        self._note_snapshot()
+    def label(self, share: float) -> np.ndarray:
+        """The script's own target (14,) when `share` of the present tick has passed."""
+        return self._before + (self._after - self._before) * share
 
     def move(self, goals: Mapping[str, Pose], speed: float = SPEED) -> None:
         """Lead the tools of the named sides to their goals on straight lines, with minimum jerk, together."""
@@ -98,45 +125,126 @@ class Operator:
 
     def tool_pose(self, side: str) -> Pose:
         """Where the tool really is, which lags the target by a millimetre or so."""
-        return read_tool_pose(self.data, self.arms[side])
+        return read_tool_pose(self.data, self.world.arms[side])
 
     def _aim(self, side: str, goal: Pose) -> None:
-        angles, distance = self._kinematics.solve(self.arms[side], self.angles[side], goal)
+        angles, distance = self._kinematics.solve(self.world.arms[side], self.angles[side], goal)
         if distance > REACH_TOLERANCE:
             raise OutOfReachError(f"the {side} arm stays {1000 * distance:.0f} mm short of its path")
         self.angles[side] = angles
         self.poses[side] = goal
 
     def _tick(self) -> None:
-        before = self.data.ctrl.copy()
-        after = before.copy()
-        for side, arm in self.arms.items():
-            after[arm.servos] = self.angles[side]
-            after[arm.finger_servos] = self.openings[side]
+        self._before = self.label(1.0)
+        self._after = np.concatenate([[*self.angles[side], self.openings[side]] for side in SIDES])
+        executed = self._after if self._tremor is None else self._after + self._tremor.next()
+        self.world.step(executed, TICK)
 
-        for step in range(1, STEPS_PER_TICK + 1):
-            self.data.ctrl[:] = before + (after - before) * (step / STEPS_PER_TICK)
-            mujoco.mj_step(self.model, self.data)
-            self._steps += 1
-            if self._steps % self._steps_per_frame == 0:
-                self._note_snapshot()
-        self.touches += self._in_contact()
 
-    def _note_snapshot(self) -> None:
-        parts = []
-        for arm in self.arms.values():
-            parts += [self.data.ctrl[arm.servos], self.data.ctrl[arm.finger_servos[:1]]]
-        self.snapshots.append((self.data.qpos.copy(), np.concatenate(parts)))
+def beat_block(operator: Operator) -> None:
+    """The arm on the block's side grasps the hammer and strikes the block twice."""
+    data = operator.data
+    hammer, block = data.body("hammer"), data.body("block")
+    side = side_of(block.xpos[0])
+    grasp = Pose(
+        hammer.xpos + hammer.xmat.reshape(3, 3) @ HAMMER_GRASP + [0, 0, FINGERTIP_REACH],
+        look_down(wrap_angle(_yaw(hammer), np.pi)),
+    )
+    operator.move({side: grasp.shifted(z=0.09)})
+    operator.move({side: grasp}, speed=0.15)
+    operator.grip({side: FINGER_CLOSED})
+    operator.move({side: grasp.shifted(z=0.09)}, speed=0.2)
 
-    def _in_contact(self) -> bool:
-        if self._watched is None:
-            return False
-        pairs = np.sort(self.data.contact.geom, axis=1)
-        return bool(np.any(np.all(pairs == self._watched, axis=1)))
+    away = block.xpos[:2] - [BASE_X[side], BASE_Y]
+    swing = look_down(np.arctan2(away[1], away[0]) - np.pi / 2)
+    head_in_tool = _in_tool(operator, side, hammer.xpos + hammer.xmat.reshape(3, 3) @ HAMMER_HEAD)
+    contact = block.xpos + [0, 0, CUBE + HAMMER_HEAD_HALF]
+    strike = Pose(contact - swing @ head_in_tool, swing)
+    operator.move({side: strike.shifted(z=0.10)})
+    operator.move({side: strike.shifted(z=-STRIKE_DEPTH)}, speed=0.55)
+    operator.move({side: strike.shifted(z=0.075)}, speed=0.3)
+    operator.move({side: strike.shifted(z=-STRIKE_DEPTH)}, speed=0.55)
+    operator.wait(0.3)
+
+
+def hand_over(operator: Operator) -> None:
+    """The left arm lifts the bar, the right arm takes it in mid-air and stands it on the pad."""
+    bar = operator.data.body("block")
+    left_home = operator.poses["left"]
+    towards, leftwards, rightwards = look_along(BAR_YAW), look_along(np.pi), look_along(0.0)
+    grasp = Pose(bar.xpos - towards[:, 0] * FINGERTIP_REACH + [0, 0, 0.05], towards)
+    back = -0.09 * towards[:, 0]
+    operator.move({"left": grasp.shifted(*back)})
+    operator.move({"left": grasp}, speed=0.2)
+    operator.grip({"left": FINGER_CLOSED})
+    operator.move({"left": grasp.shifted(z=0.08)})
+
+    giving = Pose(np.array([-0.15, -0.12, 0.97]), rightwards)
+    waiting = Pose(np.array([0.25, -0.12, 0.87]), leftwards)
+    operator.move({"left": giving, "right": waiting})
+    taking = Pose(bar.xpos + [FINGERTIP_REACH, 0, -0.045], leftwards)
+    operator.move({"right": taking}, speed=0.2)
+    operator.grip({"right": FINGER_CLOSED})
+    operator.grip({"left": FINGER_OPEN})
+    operator.move({"left": giving.shifted(x=-0.12), "right": taking.shifted(x=0.05)})
+
+    forwards = look_along(np.pi / 2)
+    standing = np.array([*PAD_CENTRE, PAD_TOP + BAR_HALF[2] + 0.0025])
+    release = Pose(standing - forwards @ _in_tool(operator, "right", bar.xpos), forwards)
+    operator.move({"right": release.shifted(z=0.06), "left": left_home})
+    operator.move({"right": release}, speed=0.15)
+    operator.grip({"right": FINGER_OPEN})
+    operator.move({"right": release.shifted(y=-0.12, z=0.06)})
+
+
+def stack_blocks(operator: Operator) -> None:
+    """Each block is taken by the arm on its side: the red one to the middle, the black one on top."""
+    data = operator.data
+    home = dict(operator.poses)
+    upright = look_down(0.0)
+    last = None
+    for level, name in enumerate(("block1", "block2")):
+        block = data.body(name)
+        side = side_of(block.xpos[0])
+        grasp = Pose(block.xpos + [0, 0, FINGERTIP_REACH], look_down(wrap_angle(_yaw(block), np.pi / 2)))
+        goals = {side: grasp.shifted(z=0.06)}
+        if last not in (None, side):
+            goals[last] = home[last]
+        operator.move(goals)
+        operator.move({side: grasp}, speed=0.2)
+        operator.grip({side: FINGER_CLOSED})
+        operator.move({side: grasp.shifted(z=0.08)})
+
+        below = data.body("block1").xpos + [0, 0, 2 * CUBE]
+        goal = below if level else np.array([*STACK_CENTRE, CUBE_HEIGHT])
+        release = Pose(goal + [0, 0, 0.001] - upright @ _in_tool(operator, side, block.xpos), upright)
+        operator.move({side: release.shifted(z=0.06)})
+        operator.move({side: release}, speed=0.15)
+        operator.grip({side: FINGER_OPEN})
+        operator.move({side: release.shifted(z=0.08)})
+        last = side
+    operator.move({last: home[last]})
+
+
+def _yaw(body: object) -> float:
+    return float(np.arctan2(body.xmat[3], body.xmat[0]))
+
+
+def _in_tool(operator: Operator, side: str, point: np.ndarray) -> np.ndarray:
+    """A point of the world, (3,) in metres, as the gripper holds it now."""
+    tool = operator.tool_pose(side)
+    return tool.rotation.T @ (point - tool.position)
+
+
+SCRIPTS: dict[str, Callable[[Operator], None]] = {
+    "block_hammer_beat": beat_block,
+    "block_handover": hand_over,
+    "blocks_stack_easy": stack_blocks,
+}
 
 
 def _num_ticks(duration: float) -> int:
-    return int(np.ceil(duration / (STEPS_PER_TICK * TIMESTEP)))
+    return int(np.ceil(duration / TICK))
 
 
 def _minimum_jerk(num_ticks: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 Tool frame: x points out of the gripper, the fingers close along y.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,20 @@ def find_arm(model: mujoco.MjModel, side: str) -> Arm:
         limits=np.array([joint.range for joint in joints]),
         tool=model.site(f"{side}_tool").id,
     )
+
+
+def read_opening(data: mujoco.MjData, arm: Arm) -> float:
+    """How far the fingers are out, in metres: the mean of the two."""
+    a, b = arm.finger_qpos
+    return 0.5 * float(data.qpos[a] + data.qpos[b])
+
+
+def measure_state(arms: Mapping[str, Arm], qpos: np.ndarray) -> np.ndarray:
+    """Joint angles and finger openings, (..., 14), of positions (..., nq): left 6 + gripper, right 6 + gripper."""
+    parts = []
+    for arm in arms.values():
+        parts += [qpos[..., arm.qpos], qpos[..., arm.finger_qpos].mean(axis=-1, keepdims=True)]
+    return np.concatenate(parts, axis=-1)
 
 
 def read_tool_pose(data: mujoco.MjData, arm: Arm) -> Pose:

@@ -4,24 +4,20 @@ A rejected attempt costs no rendering.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.engine import mujoco, open_renderer
-from simulator.expert import Operator, OutOfReachError
-from simulator.kinematics import find_arm
+from simulator.engine import load_model, mujoco
+from simulator.expert import SCRIPTS, Operator, OutOfReachError, Tremor
+from simulator.kinematics import find_arm, measure_state
 from simulator.robot import SIDES
-from simulator.scene import (
-    CAMERAS,
-    FRAME_HEIGHT,
-    FRAME_WIDTH,
-    WOOD_FILE,
-    make_scene_xml,
-    sample_look,
-    wood_png,
-)
-from simulator.tasks import TASKS
+from simulator.scene import CAMERAS, FRAME_HEIGHT, FRAME_WIDTH, TIMESTEP
+from simulator.studio import Studio, check_cameras
+from simulator.world import HOLD_SECONDS, World
+
+PHYSICS_RATE = 250  # Hz, RoboTwin's; `save_freq` counts steps of it whatever our own time step is
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,15 @@ class CameraView:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What happened: enough to draw every frame again."""
+    """What happened: enough to draw every frame again, and to learn from."""
 
     scene: str  # MJCF
-    success: bool
+    success: bool  # done at some moment, and still a second later
     qpos: np.ndarray  # (T, nq): everything's position at frame t, `save_freq` / 250 seconds apart
-    states: np.ndarray  # (T, 14) joint targets: left 6 + gripper, right 6 + gripper
+    states: np.ndarray  # (T, 14) targets of the script: left 6 + gripper, right 6 + gripper
+    executed: np.ndarray  # (T, 14) targets in force: those of the script and the operator's noise
+    measured: np.ndarray  # (T, 14) joint angles and finger openings
+    objects: dict[str, np.ndarray]  # (T, 7) by name: x, y, z, quaternion w, x, y, z
     endposes: np.ndarray  # (T, 2, 7) left and right tool: x, y, z, quaternion w, x, y, z
 
 
@@ -52,46 +51,76 @@ class Footage:
     views: dict[str, CameraView]
 
 
-def simulate(task_name: str, seed: int, save_freq: int) -> Trajectory:
-    """Play one attempt. The seed alone decides objects and light; physics does not depend on `save_freq`."""
-    task = TASKS[task_name]
-    rng = np.random.default_rng(seed)
-    objects = task.place_objects(rng)
-    scene = make_scene_xml(objects, sample_look(rng))
-    model = load_model(scene)
-    operator = Operator(model, mujoco.MjData(model), save_freq, task.watched)
-    operator.settle()
+def simulate(task_name: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0) -> Trajectory:
+    """Play one attempt. The seed alone decides objects and light; physics does not depend on `save_freq`.
+
+    Args:
+        task_name: one of tasks.TASKS.
+        seed: of the scene.
+        save_freq: steps of 1/250 s from frame to frame.
+        noise: of the operator's hand, standard deviation in radians of every joint's executed target.
+        draw: which noise: another number, another tremor in the same scene.
+    """
+    world = World()
+    world.reset(task_name, seed)
+    tremor = Tremor(noise, np.random.default_rng((seed, draw))) if noise else None
+    operator = Operator(world, tremor)
+    every = round(save_freq / PHYSICS_RATE / TIMESTEP)
+    qpos, labels, executed = [world.data.qpos.copy()], [operator.label(1.0)], [world.state().target]
+
+    def note(step: int, num_steps: int) -> None:
+        if world.num_steps % every == 0:
+            qpos.append(world.data.qpos.copy())
+            labels.append(operator.label(step / num_steps))
+            executed.append(world.state().target)
+
+    world.after_physics = note
     try:
-        success = task.script(operator)
+        SCRIPTS[task_name](operator)
     except OutOfReachError:
         success = False
-    qpos, states = (np.stack(column) for column in zip(*operator.snapshots, strict=True))
-    return Trajectory(scene, success, qpos, states, _measure_endposes(model, qpos))
+    else:
+        world.after_physics = None  # the last second is lived through, not recorded
+        success = finish(world)
+    positions = np.stack(qpos)
+    poses = positions[:, world.object_qpos]
+    return Trajectory(
+        scene=world.scene,
+        success=success,
+        qpos=positions,
+        states=np.stack(labels),
+        executed=np.stack(executed),
+        measured=measure_state(world.arms, positions),
+        objects={name: poses[:, i] for i, name in enumerate(world.task.objects)},
+        endposes=_measure_endposes(world.model, positions),
+    )
+
+
+def finish(world: World) -> bool:
+    """Hold the last command until it is known whether the success lasts."""
+    result = world.succeeded()
+    if result.first is not None and result.held is None:
+        world.hold(result.first + HOLD_SECONDS - world.seconds)
+    return bool(world.succeeded().held)
 
 
 def render(trajectory: Trajectory, cameras: Sequence[str]) -> Footage:
     """Draw every frame of the cameras, named as in scene.CAMERAS."""
-    model = load_model(trajectory.scene)
-    data = mujoco.MjData(model)
-    names = [CAMERAS[camera] for camera in cameras]
+    check_cameras(tuple(cameras))
     num_frames = len(trajectory.qpos)
-    frames = {name: np.empty((num_frames, FRAME_HEIGHT, FRAME_WIDTH, 3), np.uint8) for name in names}
-    poses = {name: np.tile(np.eye(4), (num_frames, 1, 1)) for name in names}
-    with open_renderer(model, FRAME_HEIGHT, FRAME_WIDTH) as renderer:
+    frames = {camera: np.empty((num_frames, FRAME_HEIGHT, FRAME_WIDTH, 3), np.uint8) for camera in cameras}
+    poses = {camera: np.empty((num_frames, 4, 4)) for camera in cameras}
+    model = load_model(trajectory.scene)
+    with closing(Studio(model)) as studio:
         for t, qpos in enumerate(trajectory.qpos):
-            data.qpos[:] = qpos
-            mujoco.mj_forward(model, data)
-            for name in names:
-                renderer.update_scene(data, name)
-                renderer.render(out=frames[name][t])
-                poses[name][t, :3, :3] = data.camera(name).xmat.reshape(3, 3)
-                poses[name][t, :3, 3] = data.camera(name).xpos
-    return Footage(frames, {name: _make_view(model, name, poses[name]) for name in names})
-
-
-def load_model(scene: str) -> mujoco.MjModel:
-    """Compile MJCF text made by scene.make_scene_xml."""
-    return mujoco.MjModel.from_xml_string(scene, {WOOD_FILE: wood_png()})
+            studio.arrange(qpos)
+            for camera in cameras:
+                frames[camera][t] = studio.draw(camera)
+                poses[camera][t] = studio.camera_pose(camera)
+    return Footage(
+        {CAMERAS[camera]: frames[camera] for camera in cameras},
+        {CAMERAS[camera]: _make_view(model, CAMERAS[camera], poses[camera]) for camera in cameras},
+    )
 
 
 def _make_view(model: mujoco.MjModel, name: str, cam2world_gl: np.ndarray) -> CameraView:

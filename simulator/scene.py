@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from commands.errors import UserError
 from simulator.robot import DEFAULTS, SIDES, make_actuator_xml, make_arm_xml, make_exclusion_xml
 
 TIMESTEP = 0.002  # seconds; half of RoboTwin's 1/250
@@ -22,6 +23,10 @@ WOOD_RGB = (0.62, 0.45, 0.30)
 SHADOW_MAP = 1024  # texels a side: MuJoCo's 4096 costs ten times the rest of a frame on a CPU
 LIGHT_TARGET = (0.0, -0.05, 0.8)  # metres: the middle of the work space
 LIGHT_DISTANCE = 2.0
+LOOKS = {  # ranges that a seed draws from; the two do not overlap
+    "train": {"wall": (0.8, 1.0), "table": (0.85, 1.2), "sun": (0.40, 0.60)},
+    "unseen": {"wall": (0.5, 0.7), "table": (0.6, 0.75), "sun": (0.22, 0.34)},
+}
 
 _SCENE = """
 <mujoco>
@@ -87,14 +92,22 @@ class Look:
     wall_rgb: tuple[float, float, float]
 
 
-def sample_look(rng: np.random.Generator) -> Look:
-    """A light and two tints. The sun stays within about 27 degrees of the vertical: flatter light dots the shadows."""
+def sample_look(rng: np.random.Generator, look: str = "train") -> Look:
+    """A light and two tints. The sun stays within about 27 degrees of the vertical: flatter light dots the shadows.
+
+    Args:
+        rng: drawn from alike whatever the look, so that one seed has its objects in the same places.
+        look: "train", or "unseen": dimmer light, a darker table and a greyer wall than any in training.
+    """
+    if look not in LOOKS:
+        raise UserError(f"there is no look {look!r}; choose from {', '.join(LOOKS)}.")
+    limits = LOOKS[look]
     sun_direction = (float(rng.uniform(-0.3, 0.3)), float(rng.uniform(0.0, 0.4)), -1.0)
-    wall = rng.uniform(0.8, 1.0)
-    table = rng.uniform(0.85, 1.2)
+    wall = rng.uniform(*limits["wall"])
+    table = rng.uniform(*limits["table"])
     return Look(
         sun_direction=sun_direction,
-        sun=float(rng.uniform(0.40, 0.60)),
+        sun=float(rng.uniform(*limits["sun"])),
         table_rgb=(table, table, table),
         wall_rgb=(wall, 0.9 * wall, 0.9 * wall),
     )

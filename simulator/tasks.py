@@ -1,18 +1,17 @@
-"""The three tasks: where their objects stand, what the arms do, and when it counts as done.
+"""The three tasks: where their objects stand, what they are called, and when they are done.
 
-Objects, ranges and goals after RoboTwin 1.0 (MIT); the scripts and the thresholds of success are ours, in the spirit
-of its `check_success`. The hammer must besides have touched the block: by geometry alone a strike that
-stops 2 mm above it passes.
+Objects, ranges and goals after RoboTwin 1.0 (MIT); the rule of success after RoboTwin 2.0's `check_success`, with our
+thresholds: the geometry of the goal holds *and* the hands have let go; the hammer must have touched the block, since
+by geometry alone a strike that stops 2 mm above it passes. The scripts that play the tasks are in expert.py.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from simulator.expert import Operator
-from simulator.kinematics import Pose, look_along, look_down, wrap_angle
-from simulator.robot import BASE_X, BASE_Y, FINGER_CLOSED, FINGER_OPEN, FINGERTIP_REACH
+from simulator.robot import BASE_X, BASE_Y, FINGER_OPEN, SIDES
 from simulator.scene import TABLE_TOP, make_box_xml, make_object_xml
 
 CUBE = 0.025  # metres: half the edge of a block
@@ -21,7 +20,6 @@ CUBE_HEIGHT = TABLE_TOP + CUBE
 HAMMER_HEAD = np.array([0.0, 0.09, 0.0])  # metres, in the hammer's frame; its handle lies along y
 HAMMER_GRASP = np.array([0.0, -0.005, 0.0])
 HAMMER_HEAD_HALF = 0.034
-STRIKE_DEPTH = 0.004  # metres that the strike aims below first contact; 2 mm above it and nothing touches
 STRIKE_REACH = 0.52  # metres from the shoulder's axis to the block: farther, the raised hammer is out of reach
 
 BAR_HALF = (0.03, 0.03, 0.1)
@@ -32,17 +30,39 @@ PAD_TOP = TABLE_TOP + 0.01
 GRASP_REACH = 0.50  # metres from the shoulder's axis to a block that a gripper comes down upon
 STACK_CENTRE = np.array([0.0, -0.1])
 
+OPEN = 0.8 * FINGER_OPEN  # metres: a hand has let go where both its fingers are farther out; RoboTwin 2.0's 0.8
+LIFT = 0.03  # metres above where an object lay: then it has been lifted
+
+
+class Scene(Protocol):
+    """What a rule of success may ask; the world answers from the physics, a test from a table."""
+
+    touched: bool  # whether the task's two watched geoms have been in contact
+
+    def centre(self, geom: str) -> np.ndarray:
+        """Centre of a geom, (3,) metres."""
+
+    def upright(self, geom: str) -> float:
+        """Cosine between a geom's own z axis and the vertical."""
+
+    def opening(self, side: str) -> float:
+        """How far the fingers of a hand are out, in metres: the mean of the two."""
+
 
 @dataclass(frozen=True)
 class Task:
-    """A task by its RoboTwin 1.0 name."""
+    """A task by its RoboTwin 1.0 name. The rules look at the scene alone: a script and a policy are judged alike."""
 
     name: str
     place_objects: Callable[[np.random.Generator], str]  # MJCF text of the objects
-    script: Callable[[Operator], bool]  # plays the episode; True where the goal was reached
+    objects: tuple[str, ...]  # bodies that can move
+    carried: tuple[str, ...]  # those of them that a hand has to take
+    watched: tuple[str, str]  # two geoms that touch in a success
+    placed: Callable[[Scene], bool]  # geometry of the goal
+    succeeded: Callable[[Scene], bool]  # the goal, and what makes it count
+    kept: Callable[[Scene], bool]  # what has to be true a second later still
     instructions: tuple[str, ...]
     unseen_instructions: tuple[str, ...]  # kept for testing, as RoboTwin 2.0 does
-    watched: tuple[str, str] | None = None  # two geoms that must touch
 
 
 def place_hammer_and_block(rng: np.random.Generator) -> str:
@@ -63,37 +83,6 @@ def place_hammer_and_block(rng: np.random.Generator) -> str:
     )
 
 
-def beat_block(operator: Operator) -> bool:
-    """The arm on the block's side grasps the hammer and strikes the block twice."""
-    data = operator.data
-    hammer, block = data.body("hammer"), data.body("block")
-    side = _side_of(block.xpos[0])
-    grasp = Pose(
-        hammer.xpos + hammer.xmat.reshape(3, 3) @ HAMMER_GRASP + [0, 0, FINGERTIP_REACH],
-        look_down(wrap_angle(_yaw(hammer), np.pi)),
-    )
-    operator.move({side: grasp.shifted(z=0.09)})
-    operator.move({side: grasp}, speed=0.15)
-    operator.grip({side: FINGER_CLOSED})
-    operator.move({side: grasp.shifted(z=0.09)}, speed=0.2)
-
-    away = block.xpos[:2] - [BASE_X[side], BASE_Y]
-    swing = look_down(np.arctan2(away[1], away[0]) - np.pi / 2)
-    head_in_tool = _in_tool(operator, side, hammer.xpos + hammer.xmat.reshape(3, 3) @ HAMMER_HEAD)
-    contact = block.xpos + [0, 0, CUBE + HAMMER_HEAD_HALF]
-    strike = Pose(contact - swing @ head_in_tool, swing)
-    operator.move({side: strike.shifted(z=0.10)})
-    operator.move({side: strike.shifted(z=-STRIKE_DEPTH)}, speed=0.55)
-    operator.move({side: strike.shifted(z=0.075)}, speed=0.3)
-    operator.move({side: strike.shifted(z=-STRIKE_DEPTH)}, speed=0.55)
-    operator.wait(0.3)
-
-    head = hammer.xpos + hammer.xmat.reshape(3, 3) @ HAMMER_HEAD
-    aside = np.abs(head[:2] - block.xpos[:2]).max()
-    above = head[2] - block.xpos[2]
-    return bool(operator.touches > 0 and aside < 0.02 and above < CUBE + HAMMER_HEAD_HALF + 0.009)
-
-
 def place_bar(rng: np.random.Generator) -> str:
     """A red upright bar on the left, a blue pad fixed on the right."""
     position = np.array([rng.uniform(-0.25, -0.05), rng.uniform(0.0, 0.2), TABLE_TOP + BAR_HALF[2] + 0.0005])
@@ -101,37 +90,6 @@ def place_bar(rng: np.random.Generator) -> str:
     return make_object_xml("block", position, BAR_YAW, make_box_xml("block", BAR_HALF, "red", 0.1)) + make_object_xml(
         "target", np.array([*PAD_CENTRE, PAD_TOP - 0.005]), 0.0, pad, fixed=True
     )
-
-
-def hand_over(operator: Operator) -> bool:
-    """The left arm lifts the bar, the right arm takes it in mid-air and stands it on the pad."""
-    bar = operator.data.body("block")
-    left_home = operator.poses["left"]
-    towards, leftwards, rightwards = look_along(BAR_YAW), look_along(np.pi), look_along(0.0)
-    grasp = Pose(bar.xpos - towards[:, 0] * FINGERTIP_REACH + [0, 0, 0.05], towards)
-    back = -0.09 * towards[:, 0]
-    operator.move({"left": grasp.shifted(*back)})
-    operator.move({"left": grasp}, speed=0.2)
-    operator.grip({"left": FINGER_CLOSED})
-    operator.move({"left": grasp.shifted(z=0.08)})
-
-    giving = Pose(np.array([-0.15, -0.12, 0.97]), rightwards)
-    waiting = Pose(np.array([0.25, -0.12, 0.87]), leftwards)
-    operator.move({"left": giving, "right": waiting})
-    taking = Pose(bar.xpos + [FINGERTIP_REACH, 0, -0.045], leftwards)
-    operator.move({"right": taking}, speed=0.2)
-    operator.grip({"right": FINGER_CLOSED})
-    operator.grip({"left": FINGER_OPEN})
-    operator.move({"left": giving.shifted(x=-0.12), "right": taking.shifted(x=0.05)})
-
-    forwards = look_along(np.pi / 2)
-    standing = np.array([*PAD_CENTRE, PAD_TOP + BAR_HALF[2] + 0.0025])
-    release = Pose(standing - forwards @ _in_tool(operator, "right", bar.xpos), forwards)
-    operator.move({"right": release.shifted(z=0.06), "left": left_home})
-    operator.move({"right": release}, speed=0.15)
-    operator.grip({"right": FINGER_OPEN})
-    operator.move({"right": release.shifted(y=-0.12, z=0.06)})
-    return bool(np.abs(bar.xpos[:2] - PAD_CENTRE).max() < 0.02 and bar.xmat[8] > 0.99)
 
 
 def place_two_blocks(rng: np.random.Generator) -> str:
@@ -154,62 +112,59 @@ def place_two_blocks(rng: np.random.Generator) -> str:
     )
 
 
-def stack_blocks(operator: Operator) -> bool:
-    """Each block is taken by the arm on its side: the red one to the middle, the black one on top."""
-    data = operator.data
-    home = dict(operator.poses)
-    upright = look_down(0.0)
-    last = None
-    for level, name in enumerate(("block1", "block2")):
-        block = data.body(name)
-        side = _side_of(block.xpos[0])
-        grasp = Pose(block.xpos + [0, 0, FINGERTIP_REACH], look_down(wrap_angle(_yaw(block), np.pi / 2)))
-        goals = {side: grasp.shifted(z=0.06)}
-        if last not in (None, side):
-            goals[last] = home[last]
-        operator.move(goals)
-        operator.move({side: grasp}, speed=0.2)
-        operator.grip({side: FINGER_CLOSED})
-        operator.move({side: grasp.shifted(z=0.08)})
-
-        below = data.body("block1").xpos + [0, 0, 2 * CUBE]
-        goal = below if level else np.array([*STACK_CENTRE, CUBE_HEIGHT])
-        release = Pose(goal + [0, 0, 0.001] - upright @ _in_tool(operator, side, block.xpos), upright)
-        operator.move({side: release.shifted(z=0.06)})
-        operator.move({side: release}, speed=0.15)
-        operator.grip({side: FINGER_OPEN})
-        operator.move({side: release.shifted(z=0.08)})
-        last = side
-    operator.move({last: home[last]})
-
-    red, black = data.body("block1").xpos, data.body("block2").xpos
-    stacked = np.all(np.abs(black - red - [0, 0, 2 * CUBE]) < [0.02, 0.02, 0.005])
-    return bool(stacked and np.abs(red[:2] - STACK_CENTRE).max() < 0.025)
+def is_on_block(scene: Scene) -> bool:
+    """The hammer's head stands over the block, as low as a strike brings it."""
+    aside = scene.centre("hammer_head") - scene.centre("block")
+    return bool(_is_within(aside, 0.02) and aside[2] < CUBE + HAMMER_HEAD_HALF + 0.009)
 
 
-def _side_of(x: float) -> str:
+def is_on_pad(scene: Scene) -> bool:
+    """The bar stands upright on the pad."""
+    aside = scene.centre("block") - [*PAD_CENTRE, PAD_TOP + BAR_HALF[2]]
+    return bool(_is_within(aside, 0.02) and abs(aside[2]) < 0.01 and scene.upright("block") > 0.99)
+
+
+def is_stacked(scene: Scene) -> bool:
+    """The black block stands on the red one, and the red one in the middle."""
+    red = scene.centre("block1")
+    aside = scene.centre("block2") - red
+    stacked = _is_within(aside, 0.02) and abs(aside[2] - 2 * CUBE) < 0.005
+    return bool(stacked and _is_within(red[:2] - STACK_CENTRE, 0.025))
+
+
+def hands_are_open(scene: Scene) -> bool:
+    """Both hands have let go of whatever they held."""
+    return all(scene.opening(side) > OPEN for side in SIDES)
+
+
+def _is_within(aside: np.ndarray, limit: float) -> bool:
+    return abs(aside[0]) < limit and abs(aside[1]) < limit
+
+
+def _hammer_is_in_hand(scene: Scene) -> bool:
+    """Above the table, and the block not knocked off it."""
+    return bool(scene.centre("hammer_head")[2] > TABLE_TOP + 2 * LIFT and scene.centre("block")[2] > TABLE_TOP)
+
+
+def side_of(x: float) -> str:
+    """The arm that works at this x, in metres."""
     return "right" if x > 0 else "left"
 
 
 def _shoulder_distance(x: float, y: float) -> float:
-    return float(np.hypot(x - BASE_X[_side_of(x)], y - BASE_Y))
-
-
-def _yaw(body: object) -> float:
-    return float(np.arctan2(body.xmat[3], body.xmat[0]))
-
-
-def _in_tool(operator: Operator, side: str, point: np.ndarray) -> np.ndarray:
-    """A point of the world, (3,) in metres, as the gripper holds it now."""
-    tool = operator.tool_pose(side)
-    return tool.rotation.T @ (point - tool.position)
+    return float(np.hypot(x - BASE_X[side_of(x)], y - BASE_Y))
 
 
 _TASK_LIST = (
     Task(
         name="block_hammer_beat",
         place_objects=place_hammer_and_block,
-        script=beat_block,
+        objects=("hammer", "block"),
+        carried=("hammer",),
+        watched=("hammer_head", "block"),
+        placed=is_on_block,
+        succeeded=lambda scene: scene.touched and is_on_block(scene),
+        kept=_hammer_is_in_hand,
         instructions=(
             "beat the block with the hammer",
             "pick up the hammer and strike the red block",
@@ -217,12 +172,16 @@ _TASK_LIST = (
             "use the hammer to beat the red block",
         ),
         unseen_instructions=("take the hammer and knock on the red cube", "hammer the block"),
-        watched=("hammer_head", "block"),
     ),
     Task(
         name="block_handover",
         place_objects=place_bar,
-        script=hand_over,
+        objects=("block",),
+        carried=("block",),
+        watched=("block", "pad"),
+        placed=is_on_pad,
+        succeeded=lambda scene: hands_are_open(scene) and is_on_pad(scene),
+        kept=lambda scene: hands_are_open(scene) and is_on_pad(scene),
         instructions=(
             "hand over the block",
             "pass the red block from the left arm to the right arm and place it on the blue pad",
@@ -234,7 +193,12 @@ _TASK_LIST = (
     Task(
         name="blocks_stack_easy",
         place_objects=place_two_blocks,
-        script=stack_blocks,
+        objects=("block1", "block2"),
+        carried=("block1", "block2"),
+        watched=("block1", "block2"),
+        placed=is_stacked,
+        succeeded=lambda scene: hands_are_open(scene) and is_stacked(scene),
+        kept=lambda scene: hands_are_open(scene) and is_stacked(scene),
         instructions=(
             "stack blocks",
             "place the black block on top of the red block at the center",

@@ -28,7 +28,9 @@ def played(monkeypatch) -> list[int]:
 
     def simulate(task: str, seed: int, save_freq: int) -> Trajectory:
         seeds.append(seed)
-        return Trajectory("", seed % 2 == 1, np.full((2, 1), float(seed)), np.full((2, 14), seed), np.zeros((2, 2, 7)))
+        joints = np.full((2, 14), float(seed))
+        motion = {"states": joints, "executed": joints, "measured": joints, "objects": {}}
+        return Trajectory("", seed % 2 == 1, joints[:, :1], **motion, endposes=np.zeros((2, 2, 7)))
 
     def render(trajectory: Trajectory, cameras: tuple[str, ...]) -> Footage:
         return Footage({"head_camera": np.full((2, 8, 8, 3), int(trajectory.qpos[0, 0]) % 256, np.uint8)}, {})

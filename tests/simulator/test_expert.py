@@ -1,62 +1,65 @@
-"""Waypoints, grippers and the spacing of frames."""
+"""Waypoints, grippers, the operator's noise, and scripts that reach their goals."""
 
 import numpy as np
 import pytest
 
-from simulator.engine import mujoco
-from simulator.expert import Operator, OutOfReachError, _minimum_jerk
+from simulator import expert
+from simulator.expert import SCRIPTS, Operator, OutOfReachError, Tremor, _minimum_jerk
 from simulator.kinematics import Pose
-from simulator.recorder import load_model
+from simulator.recorder import simulate
 from simulator.robot import FINGER_CLOSED
-from simulator.scene import make_scene_xml, sample_look
+from simulator.tasks import TASKS
+from simulator.world import World
 
 
-@pytest.fixture(scope="module")
-def model() -> mujoco.MjModel:
-    return load_model(make_scene_xml("", sample_look(np.random.default_rng(0))))
+@pytest.fixture
+def operator() -> Operator:
+    world = World()
+    world.reset("blocks_stack_easy", 0)
+    return Operator(world)
 
 
-def make_operator(model: mujoco.MjModel, save_freq: int) -> Operator:
-    operator = Operator(model, mujoco.MjData(model), save_freq)
-    operator.settle()
-    return operator
+def test_every_task_has_a_script():
+    assert SCRIPTS.keys() == TASKS.keys()
 
 
-@pytest.mark.parametrize("save_freq", [1, 15, 50])
-def test_frames_are_save_freq_250ths_of_a_second_apart(model, save_freq):
-    """Frame 0 at rest, then one whenever that time has passed, whatever the movements are."""
-    operator = make_operator(model, save_freq)
-    start = operator.data.time
-    operator.wait(0.5)
-    operator.wait(0.5)
-    assert operator.data.time - start == pytest.approx(1.0)
-    assert len(operator.snapshots) == 1 + int(250 / save_freq)
+@pytest.mark.parametrize("name", ["block_handover", "blocks_stack_easy"])
+def test_the_script_reaches_its_goal(name):
+    """On a seed that is as good as any: of 60 tried none failed."""
+    assert simulate(name, 1, save_freq=500).success
 
 
-def test_the_tool_arrives(model):
+def test_a_strike_that_stops_above_the_block_is_no_success(monkeypatch):
+    """Geometry alone would let 2 mm of air pass."""
+    monkeypatch.setattr(expert, "STRIKE_DEPTH", -0.003)
+    world = World()
+    world.reset("block_hammer_beat", 0)
+    SCRIPTS["block_hammer_beat"](Operator(world))
+    assert not world.succeeded() and not world.touched
+    assert world.succeeded().parts == {"grasped": 1.0, "lifted": 1.0, "touched": 0.0, "placed": 1.0}
+
+
+def test_the_tool_arrives(operator):
     """Within a few millimetres of the goal, where the path took as long as the speed demands."""
-    operator = make_operator(model, 50)
     goal = operator.poses["left"].shifted(x=0.05, y=0.1, z=-0.05)
-    start = operator.data.time
+    start = operator.world.seconds
     operator.move({"left": goal}, speed=0.2)
     length = np.linalg.norm([0.05, 0.1, 0.05])
-    assert operator.data.time - start == pytest.approx(1.5 * length / 0.2, abs=0.021)
+    assert operator.world.seconds - start == pytest.approx(1.5 * length / 0.2, abs=0.021)
     operator.wait(0.3)
     assert np.linalg.norm(operator.tool_pose("left").position - goal.position) < 0.005
 
 
-def test_a_closing_gripper_leaves_the_other_alone(model):
-    """The state tells which one is closed."""
-    operator = make_operator(model, 50)
+def test_a_closing_gripper_leaves_the_other_alone(operator):
+    """The command tells which one is closed."""
     operator.grip({"right": FINGER_CLOSED})
-    _, state = operator.snapshots[-1]
-    assert state.shape == (14,)
-    assert state[13] == FINGER_CLOSED and state[6] > 0.04
+    target = operator.world.state().target
+    assert target[13] == FINGER_CLOSED and target[6] > 0.04
+    assert np.array_equal(operator.label(1.0), target)
 
 
-def test_a_path_out_of_reach_is_an_error_with_its_distance(model):
+def test_a_path_out_of_reach_is_an_error_with_its_distance(operator):
     """The attempt ends at once; nothing is played to its useless end."""
-    operator = make_operator(model, 50)
     with pytest.raises(OutOfReachError, match="left arm stays .* mm short"):
         operator.move({"left": Pose(np.array([0, 1.0, 1.0]), operator.poses["left"].rotation)})
 
@@ -67,3 +70,12 @@ def test_movements_start_and_end_gently():
     steps = np.diff(np.concatenate([[0], shares]))
     assert shares[-1] == 1 and np.all(steps > 0)
     assert steps[0] < steps[24] / 100 and steps[-1] < steps[24] / 100
+
+
+def test_a_tremor_moves_from_goal_to_goal():
+    """It begins at rest, goes on straight lines of eight ticks, spares the fingers, and has the size asked for."""
+    tremor = Tremor(0.01, np.random.default_rng(0))
+    noise = np.stack([tremor.next() for _ in range(4000)])
+    assert np.allclose(noise[:8], noise[7] * np.arange(1, 9)[:, None] / 8)
+    assert not noise[:, [6, 13]].any()
+    assert noise[7::8][:, :6].std() == pytest.approx(0.01, rel=0.1)

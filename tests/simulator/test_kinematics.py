@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from simulator import kinematics
-from simulator.engine import mujoco
+from simulator.engine import load_model, mujoco
 from simulator.kinematics import InverseKinematics, Pose, find_arm, look_along, look_down, read_tool_pose
-from simulator.recorder import load_model
 from simulator.robot import HOME, SIDES
 from simulator.scene import make_scene_xml, sample_look
 

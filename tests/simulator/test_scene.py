@@ -22,6 +22,16 @@ def test_a_seed_decides_the_look():
     assert first == again != other
 
 
+def test_an_unseen_look_lies_outside_of_the_training_range():
+    """The same draws of the seed, in ranges that do not overlap."""
+    for name in ("wall", "table", "sun"):
+        assert scene.LOOKS["unseen"][name][1] < scene.LOOKS["train"][name][0]
+    rngs = [np.random.default_rng(5) for _ in scene.LOOKS]
+    train, unseen = (scene.sample_look(rng, look) for rng, look in zip(rngs, scene.LOOKS, strict=True))
+    assert train.sun_direction == unseen.sun_direction and unseen.sun < train.sun
+    assert rngs[0].uniform() == rngs[1].uniform()
+
+
 def test_objects_stand_in_the_scene():
     """A free body where it was put, a fixed one without a joint."""
     box = scene.make_box_xml("cube", (0.1, 0.2, 0.3), "red", 1.0)
