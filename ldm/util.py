@@ -15,6 +15,7 @@ from commands.errors import UserError
 
 MOVED = {  # old dotted path -> new one, so that run folders of earlier versions resume and predict
     "ldm.models.autoencoder_training.AutoencoderTraining": "ldm.models.first_stage_training.AutoencoderTraining",
+    "ldm.modules.encoders.clip_similarity.ClipSimilarity": "ldm.modules.encoders.clip.ClipTowers",
     "ldm.models.diffusion.trainable.TrainedParts": "ldm.models.trained_parts.TrainedParts",
 }
 CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches for; see check_targets
@@ -34,7 +35,7 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.models.trained_parts": "TrainedParts",
     "ldm.modules.diffusionmodules.blending": "BlendingUNet",
     "ldm.modules.diffusionmodules.openaimodel": "UNetModel",
-    "ldm.modules.encoders.clip_similarity": "ClipSimilarity",
+    "ldm.modules.encoders.clip": "ClipTowers",
     "ldm.modules.encoders.modules": "ByteTextEmbedder FrozenCLIPEmbedder FrozenOpenCLIPEmbedder",
     "ldm.modules.losses.adversarial": "Adversary",
     "ldm.modules.losses.frame_loss": "FrameLoss",

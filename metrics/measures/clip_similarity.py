@@ -2,7 +2,7 @@
 
 Source: Hessel et al., "CLIPScore" (arXiv 2104.08718): 100 times the cosine of the two embeddings; for prediction and
 truth both are pictures. The model is read from a local folder, or from the Hugging Face cache, and never downloaded.
-The only file of metrics that imports transformers: metrics may not import ldm's encoders, which know no picture tower.
+The towers are those of ldm.modules.encoders.clip.
 """
 
 import hashlib
@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
-from transformers import CLIPModel, CLIPProcessor
 
 from formats.prepared_folder import FramePair
+from ldm.modules.encoders.clip import picture_vectors, read_clip, sentence_vectors
 
 MODEL_NAME = "openai/clip-vit-large-patch14"
 
@@ -48,14 +47,9 @@ class ClipSimilarity:
         )
 
     @cached_property
-    def model(self) -> tuple[CLIPModel, CLIPProcessor]:
-        """Model and preprocessing.
-
-        Raises:
-            OSError: if there is no such model on this machine.
-        """
-        model = CLIPModel.from_pretrained(self.source, local_files_only=True).eval().requires_grad_(False)
-        return model, CLIPProcessor.from_pretrained(self.source, local_files_only=True)
+    def model(self) -> tuple:
+        """Model and preprocessing, see read_clip."""
+        return read_clip(self.source)
 
     def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         """Similarities of a uint8 (H, W, 3) prediction, in hundredths."""
@@ -65,15 +59,9 @@ class ClipSimilarity:
 
     def _embed_pictures(self, pictures: list[np.ndarray]) -> Tensor:
         model, processor = self.model
-        pixel_values = processor(images=pictures, return_tensors="pt")["pixel_values"]
-        return _unit(model.visual_projection(model.vision_model(pixel_values=pixel_values).pooler_output))
+        return picture_vectors(model, processor(images=pictures, return_tensors="pt")["pixel_values"])
 
     def _embed_sentence(self, sentence: str) -> Tensor:
         model, processor = self.model
         tokens = processor(text=[sentence], return_tensors="pt", padding=True, truncation=True)
-        output = model.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
-        return _unit(model.text_projection(output.pooler_output))[0]
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(vectors, dim=-1)
+        return sentence_vectors(model, tokens["input_ids"], tokens["attention_mask"])[0]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from commands.errors import UserError
 from ldm.data.batch import FrameBatch
-from ldm.modules.losses.vgg import Hidden
+from ldm.modules.losses.trunk import Hidden
 from ldm.util import instantiate_from_config
 
 log = logging.getLogger(__name__)

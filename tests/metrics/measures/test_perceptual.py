@@ -5,7 +5,9 @@ import pytest
 import torch
 from torchmetrics.functional.image import lpips as reference
 
-from metrics.measures.perceptual import LEAST_SIDE, TRUNK_FILES, Lpips, Trunk, read_heads
+from ldm.modules.losses.lpips import read_heads
+from ldm.modules.losses.trunk import Trunk
+from metrics.measures.perceptual import LEAST_SIDE, TRUNK_FILES, Lpips
 from tests.metrics.conftest import noisy_picture
 
 

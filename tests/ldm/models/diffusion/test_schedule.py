@@ -56,7 +56,7 @@ def test_fractional_timesteps_lie_between_whole_ones(schedule):
     low, middle, high = schedule.sigma_at(torch.tensor([500.0, 500.5, 501.0]))
     torch.testing.assert_close(middle, (low * high).sqrt())
     signal, noise = schedule.rates(torch.tensor([500.5]), torch.zeros(1))
-    torch.testing.assert_close(signal**2 + noise**2, torch.ones(1, 1, 1, 1))
+    torch.testing.assert_close(signal**2 + noise**2, torch.ones(1))
 
 
 def test_the_tables_never_enter_a_checkpoint(schedule):

@@ -42,7 +42,7 @@ def test_unit_vectors_have_length_one():
 
 
 def test_heads_are_the_published_ones():
-    heads = read_heads()
+    heads = read_heads("vgg")
     assert [len(head) for head in heads] == [64, 128, 256, 512, 512] and all((head >= 0).all() for head in heads)
 
 
@@ -53,7 +53,7 @@ def test_equal_to_torchmetrics(monkeypatch):
 
     ours = LPIPS(None)
     ours.load_weights()
-    ours.heads = read_heads()
+    ours.heads = read_heads("vgg")
     features = ours.trunk.network.features
     monkeypatch.setattr(theirs, "_get_tv_model_features", lambda *_, **__: features)
     reference = theirs._LPIPS(net="vgg")

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ldm.modules.losses.vgg import MEAN, TAP_WIDTHS, Hidden, VggTrunk, load_trunk, normalize
+from ldm.modules.losses.trunk import MEAN, TAP_WIDTHS, Hidden, Trunk, load_trunk, normalize
 
 
 @pytest.fixture(scope="module")
 def trunk():
-    made = VggTrunk()
+    made = Trunk()
     load_trunk(made, None)
     return made.eval()
 
@@ -22,7 +22,7 @@ def test_names_and_sizes_are_torchvisions(trunk):
 
 def test_five_taps_at_halving_sizes(trunk):
     found = trunk(torch.randn(1, 3, 32, 32))
-    assert [f.shape[1] for f in found] == list(TAP_WIDTHS)
+    assert [f.shape[1] for f in found] == list(TAP_WIDTHS["vgg"])
     assert [f.shape[2] for f in found] == [32, 16, 8, 4, 2]
 
 
@@ -31,22 +31,22 @@ def test_a_small_picture_has_fewer_maps(trunk):
 
 
 def test_random_weights_are_the_same_everywhere(trunk):
-    other = VggTrunk()
+    other = Trunk()
     load_trunk(other, None)
     assert all(torch.equal(a, b) for a, b in zip(trunk.parameters(), other.parameters(), strict=True))
 
 
 def test_an_absent_file_is_said_with_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="stable_diffusion.weights fetch vgg16"):
-        load_trunk(VggTrunk(), tmp_path / "vgg16-397923af.pth")
+        load_trunk(Trunk(), tmp_path / "vgg16-397923af.pth")
 
 
 def test_a_file_of_another_network_is_refused_and_the_right_one_read(tmp_path, trunk):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="holds no VGG16"):
-        load_trunk(VggTrunk(), tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="is not torchvision's file"):
+        load_trunk(Trunk(), tmp_path / "x.pth")
     torch.save({**trunk.state_dict(), "classifier.0.weight": torch.zeros(1)}, tmp_path / "vgg.pth")
-    other = VggTrunk()
+    other = Trunk()
     load_trunk(other, tmp_path / "vgg.pth")
     assert torch.equal(other.features[28].weight, trunk.features[28].weight)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ldm.modules.encoders.clip_similarity import ClipSimilarity
+from ldm.modules.encoders.clip import ClipTowers
 
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 SHAPE = {
@@ -16,7 +16,7 @@ SHAPE = {
 
 def make(weights=None, seed=0):
     torch.manual_seed(seed)
-    made = ClipSimilarity(weights, shape=SHAPE)
+    made = ClipTowers(weights, shape=SHAPE)
     made.tokenize = lambda sentences: torch.tensor([[len(s), 3, 49, 49, 49, 49, 49] for s in sentences])
     return made
 
@@ -39,7 +39,7 @@ def test_transformers_own_vectors():
     """The same as CLIPModel's for a picture that needs no resizing."""
     clip, model = make(), make()._hidden[0]
     frame = torch.rand(1, 3, 8, 8)
-    from ldm.modules.encoders.clip_similarity import DEVIATION, MEAN
+    from ldm.modules.encoders.clip import DEVIATION, MEAN
 
     pixels = ((frame + 1) / 2 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
     out = model(input_ids=torch.tensor([[1, 49, 49]]), pixel_values=pixels)

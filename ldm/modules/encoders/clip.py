@@ -1,7 +1,7 @@
 """CLIP's two towers, to judge whether a picture shows a sentence; differentiable in the picture.
 
-Source: CLIP (arXiv 2103.00020), figure 3. Imports transformers. Used by the semantic constraint only; weights
-come from a file and are in no checkpoint of ours.
+Source: CLIP (arXiv 2103.00020), figure 3. The semantic constraint and the measure of metrics use the same towers;
+weights come from a file or folder and are in no checkpoint of ours.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from commands.errors import MissingFileError, UserError
 from ldm.modules.encoders.modules import read_clip_tokenizer
@@ -38,7 +38,7 @@ VIT_L_14 = {
 }
 
 
-class ClipSimilarity(nn.Module):
+class ClipTowers(nn.Module):
     """Unit vectors of pictures and sentences in CLIP's common space.
 
     Args:
@@ -75,7 +75,7 @@ class ClipSimilarity(nn.Module):
         if lost:
             raise UserError(f"{self.weights} lacks {len(lost)} of CLIP's tensors, first {lost[0]}.")
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "ClipSimilarity":
+    def _apply(self, fn: Callable, recurse: bool = True) -> "ClipTowers":
         self._hidden[0]._apply(fn)  # noqa: SLF001 - as nn.Module does for its children
         self._sentences.clear()
         return super()._apply(fn, recurse)
@@ -90,18 +90,14 @@ class ClipSimilarity(nn.Module):
         unit = (frame.clamp(-1.0, 1.0) + 1.0) / 2.0
         small = F.interpolate(unit, (self.side, self.side), mode="bicubic", antialias=True, align_corners=False)
         shift, scale = (torch.tensor(v, device=frame.device)[:, None, None] for v in (MEAN, DEVIATION))
-        model = self._hidden[0]
-        pooled = model.vision_model(pixel_values=(small - shift) / scale).pooler_output
-        return F.normalize(model.visual_projection(pooled).float(), dim=-1)
+        return picture_vectors(self._hidden[0], (small - shift) / scale)
 
     @torch.no_grad()
     def embed_sentences(self, sentences: Sequence[str]) -> Tensor:
         """(N, D) unit vectors of sentences; each list is embedded once."""
         key = tuple(sentences)
         if key not in self._sentences:
-            model = self._hidden[0]
-            pooled = model.text_model(input_ids=self.tokenize(sentences)).pooler_output
-            self._sentences[key] = F.normalize(model.text_projection(pooled).float(), dim=-1)
+            self._sentences[key] = sentence_vectors(self._hidden[0], self.tokenize(sentences))
         return self._sentences[key]
 
     def tokenize(self, sentences: Sequence[str]) -> Tensor:
@@ -113,3 +109,24 @@ class ClipSimilarity(nn.Module):
             list(sentences), truncation=True, max_length=length, padding="max_length", return_tensors="pt"
         )
         return encoded["input_ids"].to(self._hidden[0].logit_scale.device)
+
+
+def read_clip(source: str) -> tuple[CLIPModel, CLIPProcessor]:
+    """A frozen CLIP and its published preprocessing, from a folder or the local cache; never downloads.
+
+    Raises:
+        OSError: if there is no such model on this machine.
+    """
+    model = CLIPModel.from_pretrained(source, local_files_only=True).eval().requires_grad_(False)
+    return model, CLIPProcessor.from_pretrained(source, local_files_only=True)
+
+
+def picture_vectors(model: CLIPModel, pixel_values: Tensor) -> Tensor:
+    """(B, D) unit vectors of normalised pictures (B, 3, S, S)."""
+    return F.normalize(model.visual_projection(model.vision_model(pixel_values=pixel_values).pooler_output).float())
+
+
+def sentence_vectors(model: CLIPModel, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(N, D) unit vectors of token numbers (N, L); `mask` is 0 at padding."""
+    pooled = model.text_model(input_ids=tokens, attention_mask=mask).pooler_output
+    return F.normalize(model.text_projection(pooled).float())
