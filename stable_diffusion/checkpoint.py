@@ -48,6 +48,7 @@ SAMPLING = {  # edit_cli.py of InstructPix2Pix
     "image_scale": 1.5,
 }
 RESOLUTION = 512
+PART_NAMES = tuple(prefix.rstrip(".") for prefix in PARTS)
 ENCODER = ("encoder.", "quant_conv.")  # the parts of an autoencoder that decide what its latents mean
 ENCODER_TOLERANCE = 0.01  # relative change of a weight; half precision changes 0.0005
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
@@ -199,7 +200,7 @@ def load_pretrained(
         path: file or folder.
         use_ema: take the checkpoint's moving average for the U-Net where it has one.
         widen: give the first convolution zero channels where the model has more (see `widen_first_convolution`).
-        parts: which of model, first_stage_model, cond_stage_model to load; None loads all.
+        parts: which of model, first_stage_model, cond_stage_model to load; None loads all that the model has.
         progress: wraps the names, to show a bar.
 
     Raises:
@@ -207,7 +208,8 @@ def load_pretrained(
     """
     checkpoint = open_checkpoint(Path(path))
     source, weights = select_weights(checkpoint, use_ema=use_ema)
-    prefixes = tuple(PARTS) if parts is None else tuple(f"{name}." for name in parts)
+    parts = [name for name in PART_NAMES if hasattr(model, name)] if parts is None else parts
+    prefixes = tuple(f"{name}." for name in parts)
     source = {name: tensor for name, tensor in source.items() if name.startswith(prefixes)}
     state = model.state_dict(keep_vars=True)
     targets = {name: value for name, value in state.items() if name.startswith(prefixes)}

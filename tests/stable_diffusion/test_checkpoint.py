@@ -215,6 +215,14 @@ def test_a_fine_tuned_decoder_replaces_the_models_own(make_model, write, first_s
     assert "another encoder than the model's first stage" in caplog.text
 
 
+def test_a_training_of_the_first_stage_takes_it_out_of_a_whole_model(make_model, write, weights_of):
+    source, training = make_model(seed=1), torch.nn.Module()
+    training.first_stage_model = make_model(seed=2).first_stage_model
+    report = load_pretrained(training, write("x.ckpt", weights_of(source)), use_ema=False)
+    assert report.unexpected == ()
+    assert_same(training.first_stage_model, source.first_stage_model.state_dict())
+
+
 def test_a_first_stage_that_does_not_fit_is_refused(make_model, write):
     model, unet = make_model(), write("unet.ckpt", make_model().model.diffusion_model.state_dict())
     other = make_model(first_stage={"ddconfig": {"ch": 64, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}})
