@@ -2,9 +2,8 @@
 
 import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 
 
@@ -15,23 +14,29 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def make_pool(workers: int) -> ProcessPoolExecutor:
+def make_pool(workers: int, prepare: Callable | None = None, *arguments: object) -> ProcessPoolExecutor:
     """Pool of fresh processes (a fork would copy the progress bar's thread and open files in an undefined state).
 
     A killed command would leave the pool's processes behind, waiting for ever, or still writing where the repeated
     command writes too; so each ends itself when its parent is gone.
+
+    Args:
+        workers: number of processes.
+        prepare: called with `arguments` in each process before its first task.
+        arguments: sent once to each process.
     """
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(prepare, arguments))
 
 
-def _end_with_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the parent answers it
-
+def _begin(prepare: Callable | None, arguments: tuple) -> None:
     def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    if prepare is not None:
+        prepare(*arguments)
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:

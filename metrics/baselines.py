@@ -18,69 +18,21 @@ reconstruction needs the model, so edit_cli writes it, as a folder that metrics.
 """
 
 import argparse
-import hashlib
 import json
 import sys
-import zlib
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 from PIL import Image
-from rich.console import Console
 
-from commands.errors import MissingFileError, UserError
+from commands.errors import UserError
+from commands.run import run_command
 from formats.atomic import atomic_path, write_text
 from formats.prepared_folder import FramePair
-from metrics.comparison.baselines import Baseline, CopyInput, NearestTarget, TrainMean, average_targets, make_train_mean
-from metrics.comparison.pairs import GROUPINGS, Grouping, data_root, group_by_task, parse_episodes, read_pairs
-from metrics.comparison.picture import read_pixels, resize_picture
-
-
-def write_means(path: Path, means: dict[str, np.ndarray]) -> None:
-    """Keep mean pictures in one compressed npz file, a key a group."""
-    with atomic_path(path) as draft:
-        np.savez_compressed(draft, **means)
-
-
-def read_means(path: Path) -> dict[str, np.ndarray]:
-    """Mean pictures that `write_means` kept.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no such file.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {group: archive[group] for group in archive.files}
-    except FileNotFoundError as error:
-        raise MissingFileError(
-            f"no file {path}. Make it with: python -m metrics.baselines --train-data <folder> --size 64 "
-            f"--output-means {path}"
-        ) from error
-    except (OSError, ValueError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} holds no mean pictures; metrics.baselines --output-means writes them.") from error
-
-
-def make_baselines(
-    train_folder: Path | None,
-    train_pairs: list[FramePair] | None,
-    means_file: Path | None,
-    size: int | None,
-    grouping: Grouping = group_by_task,
-) -> list[Baseline]:
-    """Copy the input always; the other two as far as training data or a means file is given."""
-    baselines: list[Baseline] = [CopyInput()]
-    if means_file is not None:
-        signature = hashlib.sha256(means_file.read_bytes()).hexdigest() if means_file.is_file() else "absent"
-        baselines.append(TrainMean(partial(read_means, means_file), signature, grouping))
-    elif train_pairs:
-        baselines.append(make_train_mean(train_folder, train_pairs, size, grouping))
-    if train_pairs:
-        baselines.append(NearestTarget(train_folder, tuple(train_pairs), size, grouping))
-    return baselines
+from metrics.comparison.baselines import Baseline, average_targets, make_baselines, write_means
+from metrics.comparison.pairs import GROUPINGS
+from metrics.comparison.resizing import check_size, read_pixels, resize_picture
+from metrics.compute_metrics import add_data_options, add_training_options, read_data_options, read_training_options
 
 
 def write_baseline(baseline: Baseline, folder: Path, pairs: Iterable[FramePair], size: int | None, output: Path) -> int:
@@ -99,50 +51,37 @@ def write_baseline(baseline: Baseline, folder: Path, pairs: Iterable[FramePair],
     return len(lines)
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m metrics.baselines", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, help="prepared folder to predict")
-    parser.add_argument("--split", choices=("train", "val", "test"), help="split of --data; all pairs by default")
-    parser.add_argument("--episodes", help="episodes of --data, such as 64-79")
-    parser.add_argument("--train-data", type=Path, help="prepared folder to learn from")
-    parser.add_argument("--train-split", default="train", help="split of --train-data, or 'all' (default: train)")
-    parser.add_argument("--train-episodes", help="episodes of --train-data, such as 0-63")
-    parser.add_argument("--group", choices=tuple(GROUPINGS), default="task", help="what a mean is taken over")
-    parser.add_argument("--size", type=int, help="resize everything to SIZE x SIZE")
+    add_data_options(parser, required=False)
+    add_training_options(parser)
     parser.add_argument("--output", type=Path, help="where the predictions folders go")
     parser.add_argument("--output-means", type=Path, help="npz file for the mean training targets")
-    return parser.parse_args(argv)
-
-
-def _run(options: argparse.Namespace) -> Iterator[str]:
-    if not (options.output and options.data) and not (options.output_means and options.train_data):
-        raise UserError("nothing to do: give --data and --output, or --train-data and --output-means.")
-    grouping = GROUPINGS[options.group]
-    train_folder, train_pairs = None, None
-    if options.train_data:
-        train_folder = data_root(options.train_data)
-        split = None if options.train_split == "all" else options.train_split
-        train_pairs = read_pairs(train_folder, split, parse_episodes(options.train_episodes))
-    if options.output_means:
-        write_means(options.output_means, average_targets(train_folder, train_pairs, options.size, grouping))
-        yield f"mean of {len(train_pairs)} training targets: {options.output_means}"
-    if options.output:
-        pairs = read_pairs(options.data, options.split, parse_episodes(options.episodes))
-        for baseline in make_baselines(train_folder, train_pairs, None, options.size, grouping):
-            output = options.output / baseline.name.replace(" ", "_")
-            count = write_baseline(baseline, data_root(options.data), pairs, options.size, output)
-            yield f"{baseline.name}: {count} pictures in {output}"
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write baselines as predictions folders; returns the exit code."""
-    try:
-        for line in _run(_parse(argv)):
-            Console().print(line, markup=False, highlight=False, soft_wrap=True)
-    except (ValueError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
-        return 2
-    return 0
+    """Write baselines as predictions folders and mean pictures as a file; returns the exit code."""
+    options = make_parser().parse_args(argv)
+
+    def run() -> None:
+        if not (options.output and options.data) and not (options.output_means and options.train_data):
+            raise UserError("nothing to do: give --data and --output, or --train-data and --output-means.")
+        grouping, size, training = GROUPINGS[options.group], check_size(options.size), read_training_options(options)
+        if options.output_means:
+            pairs = training.read()
+            write_means(options.output_means, average_targets(training.root, pairs, size, grouping))
+            sys.stdout.write(f"mean of {len(pairs)} training targets: {options.output_means}\n")
+        if options.output:
+            data = read_data_options(options)
+            pairs = data.read()
+            for baseline in make_baselines(training, None, size, grouping):
+                folder = options.output / baseline.name.replace(" ", "_")
+                count = write_baseline(baseline, data.root, pairs, size, folder)
+                sys.stdout.write(f"{baseline.name}: {count} pictures in {folder}\n")
+
+    return run_command("metrics.baselines", run)
 
 
 if __name__ == "__main__":

@@ -9,27 +9,28 @@ The first writes a copy of the data in which every pair has the sentence of the 
 has change 0; one that reads and understands is nearer to the truth with the right sentence (gain above 0).
 """
 
+import argparse
 import shutil
 import sys
-from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from commands.errors import UserError
+from commands.run import run_command
 from formats.atomic import write_json, write_text
 from formats.prepared_folder import FramePair, write_manifest
-from metrics.comparison.named_folder import parse_named_folder
-from metrics.comparison.pairs import GROUPINGS, data_root, episode_of, group_by_task, parse_episodes, read_pairs
-from metrics.comparison.predictions import Predictions, match_predictions
+from metrics.comparison.pairs import GROUPINGS, PairSelection, episode_of, group_by_task, read_pairs
+from metrics.comparison.predictions import Predictions, match_predictions, parse_named_folder
+from metrics.comparison.resizing import check_size
+from metrics.comparison.rows import MODEL, check_row_name
 from metrics.comparison.scoring import PairScore, Scorer
 from metrics.comparison.table import IDENTICAL_DB, ScoreTable, make_table
-from metrics.comparison.table_formats import to_csv, to_json, to_markdown, to_rich
-from metrics.compute_metrics import make_parser
+from metrics.comparison.table_formats import print_table, to_csv, to_json, to_markdown
+from metrics.compute_metrics import add_data_options, add_prediction_options, read_data_options
 from metrics.measures.columns import SWAP_KEYS
 from metrics.measures.psnr import measure_psnr
 
@@ -103,65 +104,82 @@ def score_swap(scorer: Scorer, pair: FramePair, right: Predictions, swapped: Pre
     return PairScore(right.name, pair.pair_id, scorer.grouping(pair), episode_of(pair), values)
 
 
-def measure_swap(options: Namespace) -> ScoreTable:
+@dataclass(frozen=True)
+class SwapRequest:
+    """Predictions of right and of swapped sentences, folder by folder; checked when it is made."""
+
+    data: PairSelection
+    predictions: tuple[str, ...]
+    swapped: tuple[str, ...]
+    match: Path | None = None
+    group: str = "task"
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        if not self.predictions or len(self.predictions) != len(self.swapped):
+            raise UserError(
+                "give as many --swapped folders as --predictions, or --swapped-data to write data to predict."
+            )
+
+
+def measure_swap(request: SwapRequest) -> ScoreTable:
     """The table of a model's answers to swapped sentences."""
-    folder, grouping = data_root(options.data), GROUPINGS[options.group]
-    pairs = read_pairs(folder, options.split, parse_episodes(options.episodes))
-    others = read_pairs(folder)
-    scores, rows = [], []
-    for right_folder, swapped_folder in zip(options.predictions, options.swapped, strict=True):
+    folder, grouping = request.data.root, GROUPINGS[request.group]
+    pairs, others = request.data.read(), read_pairs(folder)
+    scores, names = [], []
+    for right_folder, swapped_folder in zip(request.predictions, request.swapped, strict=True):
         name, path = parse_named_folder(right_folder)
-        right = match_predictions(path, pairs, name, options.match, others)
-        if right.name in rows:
+        right = match_predictions(path, pairs, name, request.match, others)
+        if check_row_name(right.name) in names:
             raise UserError(
                 f"two predictions folders are called '{right.name}': name them, --predictions a={path} b=..."
             )
-        swapped = match_predictions(Path(swapped_folder), pairs, None, options.match, others)
+        swapped = match_predictions(Path(swapped_folder), pairs, None, request.match, others)
         check_same_noise(right, swapped)
-        scorer = Scorer(folder, (right, swapped), grouping, (), (), options.size)
+        scorer = Scorer(folder, (right, swapped), grouping, (), (), request.size)
         scores += [score for pair in pairs if (score := score_swap(scorer, pair, right, swapped))]
-        rows.append(right.name)
+        names.append(right.name)
     notes = [
         "Change: mean absolute difference (of 255 levels) between predictions of the right and the swapped sentence.",
         "Gain: PSNR with the right sentence minus PSNR with the swapped one; nearer: share of pairs with a gain.",
     ]
-    return make_table(scores, SWAP_KEYS, rows, Counter(grouping(pair) for pair in pairs), notes)
+    wanted = Counter(grouping(pair) for pair in pairs)
+    return make_table(scores, SWAP_KEYS, dict.fromkeys(names, MODEL), wanted, notes)
 
 
-def _run(options: Namespace) -> Iterator[object]:
-    if options.swapped_data:
-        folder = data_root(options.data)
-        pairs = read_pairs(folder, options.split, parse_episodes(options.episodes))
-        write_swapped_data(folder, pairs, options.swapped_data)
-        yield f"{len(pairs)} pairs with swapped sentences: {options.swapped_data}"
-        return
-    if not options.predictions or len(options.predictions) != len(options.swapped):
-        raise UserError("give as many --swapped folders as --predictions, or --swapped-data to write data to predict.")
-    table = measure_swap(options)
-    yield from to_rich(table, f"{options.data}: right against swapped sentences")
-    yield "\n".join(f"- {note}" for note in table.notes)
-    if options.output:
-        for name, text in {
-            "swap.csv": to_csv(table),
-            "swap.json": to_json(table),
-            "swap.md": to_markdown(table),
-        }.items():
-            write_text(options.output / name, text)
+def make_parser() -> argparse.ArgumentParser:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m metrics.instruction_swap", description=__doc__.split("\n")[0])
+    add_data_options(parser)
+    add_prediction_options(parser)
+    parser.add_argument("--swapped", nargs="*", default=[], metavar="FOLDER", help="predictions for the swapped data")
+    parser.add_argument("--swapped-data", type=Path, help="write a copy of --data with swapped sentences here")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write swapped data, or print the table of two predictions folders; returns the exit code."""
-    parser = make_parser("metrics.instruction_swap", __doc__.split("\n")[0])
-    parser.add_argument("--swapped", nargs="*", default=[], metavar="FOLDER", help="predictions for the swapped data")
-    parser.add_argument("--swapped-data", type=Path, help="write a copy of --data with swapped sentences here")
-    console = Console()
-    try:
-        for product in _run(parser.parse_args(argv)):
-            console.print(product, markup=False, highlight=False)
-    except (ValueError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
-        return 2
-    return 0
+    options = make_parser().parse_args(argv)
+
+    def run() -> None:
+        data = read_data_options(options)
+        if options.swapped_data:
+            pairs = data.read()
+            write_swapped_data(data.root, pairs, options.swapped_data)
+            sys.stdout.write(f"{len(pairs)} pairs with swapped sentences: {options.swapped_data}\n")
+            return
+        given = (tuple(options.predictions), tuple(options.swapped))
+        table = measure_swap(SwapRequest(data, *given, options.match, options.group, options.size))
+        console = Console()
+        print_table(console, table, f"{options.data}: right against swapped sentences")
+        for note in table.notes:
+            console.print(f"- {note}", markup=False, highlight=False)
+        if options.output:
+            for name, text in (("csv", to_csv(table)), ("json", to_json(table)), ("md", to_markdown(table))):
+                write_text(options.output / f"swap.{name}", text)
+
+    return run_command("metrics.instruction_swap", run)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from commands.errors import UserError
 from formats.atomic import write_text
-from metrics.comparison.baselines import COPY
+from metrics.comparison.rows import COPY
 from metrics.comparison.table import ALL
-from metrics.measures.convention import AS_PUBLISHED_GAIN
+from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.reports.paper_numbers import ALIASES, PAPERS, FactSheet, Paper, PrintedScore, ScoreSheet
 from metrics.reports.run_figures import note_figures, write_figures
 from metrics.reports.runs import Results, Run, read_runs
@@ -141,7 +140,7 @@ def find_fact(run: Run, source: str | None) -> str:
         return ABSENT
     kind, _, key = source.partition(":")
     if kind == "config":
-        return _text(_descend(yaml.safe_load(run.config_text) if run.config_text else {}, key.split(".")))
+        return _text(_descend(run.config, key.split(".")))
     if kind in ("curve", "last"):
         values = run.curves[key].values if key in run.curves else ()
         return _text((max(values) if kind == "curve" else values[-1]) if values else None)

@@ -17,19 +17,18 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import track
 
+from commands.errors import UserError
+from commands.run import run_command, show_progress
 from formats.atomic import write_json, write_text
 from metrics.comparison.pairs import data_root, read_pairs
-from metrics.comparison.picture import read_pixels
 from metrics.comparison.predictions import match_predictions
+from metrics.comparison.resizing import read_pixels
 from metrics.compute_metrics import main as compute_metrics
 from metrics.measures.psnr import measure_psnr
 from metrics.measures.ssim import measure_ssim
 from metrics.measures.wrap_around import speck_share
-from metrics.reports.curves import COLOURS, HATCHES
-from metrics.reports.figures import save_figure
+from metrics.reports.figures import COLOURS, HATCHES, save_figure
 
 SIZE = 256  # of the published pictures
 MEASURES = "psnr,ssim,psnr_motion,iou_motion,copyness"
@@ -51,7 +50,7 @@ def score_published(data: Path, published: PublishedSet, output: Path) -> list[P
     """Write <name>_published.csv and .md; the command that they came from stands in the second.
 
     Raises:
-        RuntimeError: if the comparison failed; its sentence was printed.
+        UserError: if the comparison failed; its sentence was printed.
     """
     folder = data / published.folder
     arguments = ["--data", str(folder), "--predictions", f"{published.name}={folder / 'published_predictions'}"]
@@ -69,7 +68,7 @@ def score_baselines(data: Path, output: Path) -> list[Path]:
 def _keep_table(arguments: list[str], target: Path, data: Path) -> list[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         if compute_metrics([*arguments, "--output", scratch]) != 0:
-            raise RuntimeError(f"nothing was written to {target}.md.")
+            raise UserError(f"nothing was written to {target}.md.")
         target.parent.mkdir(parents=True, exist_ok=True)
         csv_file, text_file = target.with_suffix(".csv"), target.with_suffix(".md")
         shutil.copyfile(Path(scratch) / "table.csv", csv_file)
@@ -148,22 +147,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the tables and the picture")
     options = parser.parse_args(argv)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
+
+    def run() -> None:
         files = [file for published in SETS for file in score_published(options.data, published, options.output)]
         files += score_baselines(options.data, options.output)
         shares: dict[str, list[float]] = {}
-        for published in track(SETS, "specks", console=errors, transient=True, disable=not errors.is_terminal):
+        for published in show_progress(SETS, "specks"):
             shares |= measure_specks(options.data, published)
         facts = {"specks_in_1000_values": _summarise(shares), "cameras": compare_cameras(options.data)}
         write_json(options.output / "facts.json", facts)
         files += save_figure(plot_wrap_around(shares), options.output / "wrap_around", (".png",))
-    except (ValueError, OSError, RuntimeError) as error:
-        errors.print(str(error), markup=False)
-        return 2
-    for file in files:
-        Console().print(str(file), markup=False, highlight=False, soft_wrap=True)
-    return 0
+        sys.stdout.write("".join(f"{file}\n" for file in files))
+
+    return run_command("metrics.published_predictions", run)
 
 
 def _summarise(shares: dict[str, list[float]]) -> dict[str, dict[str, float]]:

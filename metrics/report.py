@@ -15,11 +15,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from rich.console import Console
 
+from commands.run import run_command
 from formats.atomic import write_text
-from metrics.comparison.baselines import is_upper_bound
-from metrics.comparison.table_formats import is_identical
+from metrics.comparison.rows import UPPER_BOUND
+from metrics.comparison.table import is_best_mean, is_identical
 from metrics.measures.columns import MEASURES
 from metrics.reports.cases import Pictures, find_cases, open_pictures
 from metrics.reports.html import embed_figure, embed_picture, make_facts, make_notes, make_page, make_section
@@ -113,12 +113,9 @@ def _table(keys: list[str], lines: list[tuple[str, dict]], first_heading: str) -
 
 
 def _row(keys: list[str], name: str, line: dict, lines: list[tuple[str, dict]]) -> str:
-    rivals = [other for its_name, other in lines if its_name == name and not is_upper_bound(other["row"])]
-    if is_upper_bound(line["row"]):
-        rivals = []
-    cells = [
-        _cell(key, line["estimates"].get(key) or {}, [rival["estimates"].get(key) for rival in rivals]) for key in keys
-    ]
+    rivals = [other for its_name, other in lines if its_name == name and _competes(other)]
+    means = {key: [(rival["estimates"].get(key) or {}).get("mean") for rival in rivals] for key in keys}
+    cells = [_cell(key, line["estimates"].get(key) or {}, means[key] if _competes(line) else []) for key in keys]
     count = (
         line["num_pairs"] if line["num_pairs"] == line["num_wanted"] else f"{line['num_pairs']} of {line['num_wanted']}"
     )
@@ -128,19 +125,22 @@ def _row(keys: list[str], name: str, line: dict, lines: list[tuple[str, dict]]) 
     )
 
 
-def _cell(key: str, estimate: dict, rivals: list[dict | None]) -> str:
+def _competes(line: dict) -> bool:
+    """As Row.competes."""
+    return line["kind"] != UPPER_BOUND and line["num_pairs"] == line["num_wanted"]
+
+
+def _cell(key: str, estimate: dict, rivals: list[float | None]) -> str:
     mean = estimate.get("mean")
     if mean is None:
         return '<td data-value="">-</td>'
     measure = MEASURES[key]
-    means = [rival["mean"] for rival in rivals if rival and rival["mean"] is not None]
-    best = bool(means) and mean == (max(means) if measure.higher_is_better else min(means))
     text = "inf" if is_identical(key, mean) else f"{mean:.{measure.digits}f}"
     interval = ""
     if estimate.get("low") is not None and text != "inf":
         low, high = (f"{estimate[part]:.{measure.digits}f}" for part in ("low", "high"))
         interval = f' <span class="interval">[{low}–{high}]</span>'
-    marked = ' class="best"' if best else ""
+    marked = ' class="best"' if is_best_mean(key, mean, rivals) else ""
     return f'<td{marked} data-value="{mean!r}">{text}{interval}</td>'
 
 
@@ -184,13 +184,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for index.html")
     options = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "metrics.report", *(sys.argv[1:] if argv is None else argv)])
-    try:
+
+    def run() -> None:
         write_text(options.output / "index.html", make_report(read_runs(options.runs), command))
-    except (ValueError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
-        return 2
-    Console().print(str(options.output / "index.html"), markup=False, highlight=False, soft_wrap=True)
-    return 0
+        sys.stdout.write(f"{options.output / 'index.html'}\n")
+
+    return run_command("metrics.report", run)
 
 
 if __name__ == "__main__":

@@ -6,28 +6,28 @@ are cached reads nothing.
 
 import hashlib
 import json
+import math
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from einops import rearrange, reduce
 from PIL import Image
 
-from commands.errors import UserError
+from commands.errors import MissingFileError, UserError
+from formats.atomic import atomic_path
 from formats.prepared_folder import FramePair
-from metrics.comparison.pairs import Grouping, group_by_task
-from metrics.comparison.picture import Picture, file_stamp, read_picture, read_pixels
+from metrics.comparison.pairs import Grouping, PairSelection, group_by_task
+from metrics.comparison.resizing import MAX_SIZE, file_stamp, read_pixels
+from metrics.comparison.rows import BASELINE, COPY, COPY_KIND, MEAN, NEAREST, Kind
+from metrics.comparison.scoring import Prediction
 
-COPY, MEAN, NEAREST = "copy the input", "mean of training targets", "target of the nearest training input"
-RECONSTRUCTION, UPPER_BOUND = "reconstruction", "(upper bound)"  # of the truth by a first stage; ends such a row's name
 NEAREST_SIZE = 64  # pixels a side on which current frames are compared
-
-
-def is_upper_bound(row: str) -> bool:
-    """Whether a row of a table is made from the truth, so that no prediction can be asked to beat it."""
-    return row.endswith(UPPER_BOUND)
+MAX_MEANS, MAX_MEANS_BYTES = 4096, 2**30  # mean pictures in one npz file, and their pixels together
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,18 @@ class CopyInput:
     """Predicts that nothing moves."""
 
     name: str = COPY
+    kind: Kind = COPY_KIND
 
     def prepare(self) -> None:
         """Nothing to learn."""
 
     def identity(self, pair: FramePair) -> str | None:
-        """What the prediction depends on besides the current frame: nothing."""
+        """The name: the prediction depends on nothing but the current frame."""
         return self.name
 
-    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """The current frame."""
-        return Picture(source)
+        return Prediction(source)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class TrainMean:
     signature: str
     grouping: Grouping = group_by_task
     name: str = MEAN
+    kind: Kind = BASELINE
 
     @cached_property
     def means(self) -> dict[str, np.ndarray]:
@@ -75,7 +77,7 @@ class TrainMean:
         """Training set and group."""
         return f"{self.name} {self.signature} {self.grouping(pair)}"
 
-    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """Mean target of the pair's group.
 
         Raises:
@@ -87,7 +89,7 @@ class TrainMean:
                 f"the mean training targets are {mean.shape[1]}x{mean.shape[0]}, the frames {source.shape[1]}x"
                 f"{source.shape[0]}: make them again with python -m metrics.baselines --size {source.shape[0]}."
             )
-        return None if mean is None else Picture(mean)
+        return None if mean is None else Prediction(mean)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class NearestTarget:
     size: int | None
     grouping: Grouping = group_by_task
     name: str = NEAREST
+    kind: Kind = BASELINE
 
     @cached_property
     def by_group(self) -> dict[str, tuple[list[FramePair], np.ndarray]]:
@@ -135,10 +138,10 @@ class NearestTarget:
         distance = reduce((descriptors - _descriptor(source)) ** 2, "n d -> n", "sum")
         return members[int(distance.argmin())]
 
-    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """Target of the nearest training pair."""
         nearest = self.nearest_pair(pair, source)
-        return None if nearest is None else read_picture(nearest.target_path(self.folder))
+        return None if nearest is None else Prediction(read_pixels(nearest.target_path(self.folder)))
 
 
 Baseline = CopyInput | TrainMean | NearestTarget
@@ -172,6 +175,82 @@ def sign_files(folder: Path, pairs: Iterable[FramePair], size: int | None) -> st
         (pair.pair_id, *file_stamp(pair.target_path(folder)), *file_stamp(pair.source_path(folder))) for pair in pairs
     ]
     return hashlib.sha256(json.dumps([str(folder), size, stats]).encode()).hexdigest()
+
+
+def write_means(path: Path, means: dict[str, np.ndarray]) -> None:
+    """Keep mean pictures in one compressed npz file, a key a group."""
+    with atomic_path(path) as draft:
+        np.savez_compressed(draft, **means)
+
+
+def read_means(path: Path) -> dict[str, np.ndarray]:
+    """Mean pictures that `write_means` kept, uint8 (H, W, 3) by group.
+
+    What the file declares is checked before anything is unpacked: a few kilobytes may declare terabytes.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        UserError: if it is no such file, or declares other shapes.
+    """
+    if not path.is_file():
+        raise MissingFileError(
+            f"no file {path}. Make it with: python -m metrics.baselines --train-data <folder> --size 64 "
+            f"--output-means {path}"
+        )
+    try:
+        with ZipFile(path) as archive:
+            _check_declared(archive)
+        with np.load(path, allow_pickle=False) as means:
+            return {group: means[group] for group in means.files}
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        EOFError,
+        BadZipFile,
+        NotImplementedError,
+        zlib.error,
+    ) as reason:
+        raise UserError(
+            f"{path} holds no mean pictures ({reason}); metrics.baselines --output-means writes them."
+        ) from reason
+
+
+def _check_declared(archive: ZipFile) -> None:
+    """Refuse an npz file whose heads declare anything but pictures; raises ValueError."""
+    members = archive.infolist()
+    if not 0 < len(members) <= MAX_MEANS:
+        raise ValueError(f"{len(members)} arrays instead of 1 to {MAX_MEANS}")
+    total = 0
+    for member in members:
+        with archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read_head = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in read_head:
+                raise ValueError(f"{member.filename} is of npy version {version}")
+            shape, _, dtype = read_head[version](stream)
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not 0 < min(shape) <= max(shape) <= MAX_SIZE:
+            raise ValueError(f"{member.filename} is {dtype} {shape} instead of uint8 (H, W, 3)")
+        total += math.prod(shape)
+    if total > MAX_MEANS_BYTES:
+        raise ValueError(f"pictures of {total} bytes instead of at most {MAX_MEANS_BYTES}")
+
+
+def make_baselines(
+    training: PairSelection | None, means_file: Path | None, size: int | None, grouping: Grouping = group_by_task
+) -> list[Baseline]:
+    """Copy the input always; the other two as far as training data or a means file is given."""
+    baselines: list[Baseline] = [CopyInput()]
+    pairs = tuple(training.read()) if training else ()
+    if means_file is not None:
+        signature = hashlib.sha256(means_file.read_bytes()).hexdigest() if means_file.is_file() else "absent"
+        baselines.append(TrainMean(partial(read_means, means_file), signature, grouping))
+    elif training:
+        baselines.append(make_train_mean(training.root, pairs, size, grouping))
+    if training:
+        baselines.append(NearestTarget(training.root, pairs, size, grouping))
+    return baselines
 
 
 def _descriptor(source: np.ndarray) -> np.ndarray:

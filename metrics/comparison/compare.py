@@ -1,32 +1,67 @@
 """From folders to a table: read, match, score, aggregate."""
 
-import json
-from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from commands.errors import UserError
 from formats.prepared_folder import FramePair
-from metrics.baselines import make_baselines
-from metrics.comparison.baselines import RECONSTRUCTION, UPPER_BOUND, is_upper_bound
+from formats.provenance import read_commit
+from metrics.comparison.baselines import make_baselines
 from metrics.comparison.bootstrap import Estimate
-from metrics.comparison.cache import ScoreCache
-from metrics.comparison.named_folder import parse_named_folder
-from metrics.comparison.notes import note_comparison, note_remarks
-from metrics.comparison.pairs import GROUPINGS, data_root, parse_episodes, read_pairs
-from metrics.comparison.parallel import score_all
-from metrics.comparison.predictions import Predictions, match_predictions
-from metrics.comparison.provenance import describe_comparison
-from metrics.comparison.scoring import Candidate, PairScore, Scorer
+from metrics.comparison.notes import describe_systems, note_matching, note_measures, note_pairs, note_remarks, note_size
+from metrics.comparison.pairs import GROUPINGS, PairSelection
+from metrics.comparison.parallel import ScoreCache, score_all
+from metrics.comparison.predictions import match_all
+from metrics.comparison.resizing import check_size
+from metrics.comparison.scoring import PairScore, Scorer
 from metrics.comparison.table import ALL, ScoreTable, make_table
-from metrics.measures.columns import PIXEL_KEYS, with_as_published
+from metrics.measures.columns import AS_PUBLISHED_OF, DEFAULT_MEASURES, PIXEL_KEYS
+from metrics.measures.motion import MOTION_THRESHOLD
 from metrics.measures.networks import Networks, find_networks
 
 Progress = Callable[[Iterator[list[PairScore]], int], Iterable[list[PairScore]]]
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What is compared, on what, how; checked when it is made.
+
+    Args:
+        data: pairs to score.
+        predictions: "[name=]folder" of each system.
+        match: csv that says which picture is whose; None goes by names.
+        group: what a table has rows for, one of GROUPINGS.
+        size: side in pixels that everything is resized to; None compares at the pictures' own size.
+        measures: columns of the table, keys of MEASURES.
+        training: pairs that the training baselines learn from.
+        train_means: npz file of mean pictures, instead of `training`.
+        weights: folder with the weights of networks; None looks in the usual places.
+        workers: processes; None takes one for each core.
+        cache: folder in which results are kept; None keeps none.
+        command: what the user typed, for the provenance.
+    """
+
+    data: PairSelection
+    predictions: tuple[str, ...] = ()
+    match: Path | None = None
+    group: str = "task"
+    size: int | None = None
+    measures: tuple[str, ...] = DEFAULT_MEASURES
+    training: PairSelection | None = None
+    train_means: Path | None = None
+    weights: Path | None = None
+    workers: int | None = None
+    cache: Path | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: at least one process is needed.")
 
 
 @dataclass(frozen=True)
@@ -39,79 +74,69 @@ class Comparison:
     table: ScoreTable
 
 
-def compare(options: Namespace, cache_folder: Path | None, progress: Progress = lambda scores, _: scores) -> Comparison:
-    """Do what the command line of metrics.compute_metrics says.
+def compare(request: ComparisonRequest, progress: Progress = lambda scores, _: scores) -> Comparison:
+    """Score every row on every pair and make the table.
+
+    Each pair is also scored by the as-published SSIM, which costs little beside the proper one and which the papers'
+    own tables need; it becomes a column only where `measures` asks for it.
 
     Args:
-        options: of `metrics.compute_metrics.parse_arguments`.
-        cache_folder: where results are kept; None keeps none.
+        request: what to compare.
         progress: wraps the iterator of scores, given their number.
 
     Raises:
-        FileNotFoundError, ValueError: naming what is wrong with the input and the mend.
+        UserError: naming what is wrong with the input and the mend.
     """
-    grouping = GROUPINGS[options.group]
-    folder = data_root(options.data)
-    pairs = read_pairs(folder, options.split, parse_episodes(options.episodes))
-    train_folder, train_pairs = _read_train(options)
-    systems = _match_all(options, folder, pairs)
-    baselines = make_baselines(train_folder, train_pairs, options.train_means, options.size, grouping)
-    candidates: tuple[Candidate, ...] = (*baselines, *systems)
-    asked = with_as_published(options.measures) if options.convention == "as_published" else options.measures
-    networks = find_networks(asked, options.weights)
-    keys = tuple(key for key in asked if key in PIXEL_KEYS or key in networks.keys)
+    grouping, folder = GROUPINGS[request.group], request.data.root
+    pairs = request.data.read()
+    training_pairs = request.training.read() if request.training else None
+    baselines = make_baselines(request.training, request.train_means, request.size, grouping)
+    systems = match_all(request.predictions, folder, pairs, request.match)
+    networks = find_networks(request.measures, request.weights)
+    columns = tuple(key for key in request.measures if key in PIXEL_KEYS or key in networks.keys)
+    measured = [key for key in columns if key in PIXEL_KEYS]
+    measured += [AS_PUBLISHED_OF["ssim"]] if "ssim" in measured else []
     scorer = Scorer(
-        folder, candidates, grouping, tuple(k for k in keys if k in PIXEL_KEYS), networks.meters, options.size
+        folder, (*baselines, *systems), grouping, tuple(dict.fromkeys(measured)), networks.meters, request.size
     )
-    with ScoreCache(cache_folder) as cache:
-        scores = [
-            s for of_pair in progress(score_all(scorer, pairs, cache, options.workers), len(pairs)) for s in of_pair
-        ]
-    notes = [*note_comparison(options, keys, pairs, train_pairs, systems), *networks.notes, *note_remarks(scores)]
+    with ScoreCache(request.cache) as cache:
+        scored = progress(score_all(scorer, pairs, cache, request.workers), len(pairs))
+        scores = [score for of_pair in scored for score in of_pair]
+    notes = [note_size(folder, pairs, systems, request.size), *note_measures(columns, request.size)]
+    notes += note_pairs(pairs, training_pairs, has_means=request.train_means is not None)
+    notes += [note for system in systems for note in note_matching(system, scores, columns)]
+    notes += [*networks.notes, *note_remarks(scores)]
     table = make_table(
         scores,
-        keys,
-        [candidate.name for candidate in candidates],
+        columns,
+        {candidate.name: candidate.kind for candidate in scorer.candidates},
         Counter(grouping(pair) for pair in pairs),
         notes,
-        describe_comparison(options, systems),
+        {**_describe(request), "systems": describe_systems(systems)},
         _measure_distributions(scorer, pairs, networks),
     )
     return Comparison(pairs, scorer, scores, table)
 
 
-def _read_train(options: Namespace) -> tuple[Path | None, list[FramePair] | None]:
-    if options.train_data is None:
-        return None, None
-    folder = data_root(options.train_data)
-    split = None if options.train_split == "all" else options.train_split
-    return folder, read_pairs(folder, split, parse_episodes(options.train_episodes))
-
-
-def _match_all(options: Namespace, data: Path, pairs: list[FramePair]) -> list[Predictions]:
-    others = read_pairs(data) if options.predictions else []
-    systems: dict[str, Predictions] = {}
-    for argument in options.predictions:
-        given, path = parse_named_folder(argument)
-        system = _name(match_predictions(path, pairs, None, options.match, others), given)
-        if system.name in systems:
-            raise UserError(
-                f"two predictions folders are called '{system.name}': name them, --predictions a={path} b=..."
-            )
-        systems[system.name] = system
-    return sorted(systems.values(), key=lambda system: not is_upper_bound(system.name))  # these beside the baselines
-
-
-def _name(system: Predictions, given: str | None) -> Predictions:
-    """The system under its row's name; reconstructions of the truth, by edit_cli or called so, are marked as such."""
-    reconstructs = bool(system.records) and all(entry.get("reconstruction") for entry in system.records.values())
-    if not reconstructs and given != RECONSTRUCTION:
-        return replace(system, name=given or system.folder.resolve().name)
-    return replace(system, name=f"{given or RECONSTRUCTION} {UPPER_BOUND}")
+def _describe(request: ComparisonRequest) -> dict:
+    """Command, commit, data and options of a comparison, for table.json."""
+    return {
+        "command": request.command,
+        "commit": read_commit(),
+        "data": str(request.data.folder),
+        "split": request.data.split,
+        "episodes": request.data.episodes_text,
+        "train_data": str(request.training.folder) if request.training else None,
+        "train_episodes": request.training.episodes_text if request.training else None,
+        "match": str(request.match) if request.match else None,
+        "size": request.size,
+        "group": request.group,
+        "motion_threshold": MOTION_THRESHOLD,
+    }
 
 
 def _measure_distributions(
-    scorer: Scorer, pairs: list[FramePair], networks: Networks
+    scorer: Scorer, pairs: Sequence[FramePair], networks: Networks
 ) -> dict[tuple[str, str], dict[str, Estimate]]:
     """FID and KID by (group, row); they have no interval."""
     if networks.features is None:
@@ -137,19 +162,3 @@ def _measure_distributions(
                 key: Estimate(value, float("nan"), float("nan"), len(members), 0) for key, value in values.items()
             }
     return estimates
-
-
-def pair_line(score: PairScore, pair: FramePair) -> str:
-    """One line of pairs.jsonl; infinite and unknown values as text."""
-    entry = {
-        "row": score.row,
-        "pair_id": score.pair_id,
-        "group": score.group,
-        "episode": pair.episode,
-        "source_index": pair.source_index,
-        "target_index": pair.target_index,
-        "instruction": pair.instruction,
-        "remarks": list(score.remarks),
-        **{key: value if np.isfinite(value) else str(value) for key, value in score.values.items()},
-    }
-    return json.dumps(entry, ensure_ascii=False) + "\n"

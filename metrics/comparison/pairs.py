@@ -1,4 +1,4 @@
-"""The pairs to be measured and the groups that a table has rows for. Imports formats.prepared_folder only.
+"""The pairs to be measured and the groups that a table has rows for.
 
 A prepared folder knows task and episode of each pair. An InstructPix2Pix data set does not; if an index.csv with
 the columns sample, task and episode (and src_frame, dst_frame) lies in it or beside it, they are taken from there.
@@ -8,7 +8,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from commands.errors import UserError
@@ -49,6 +49,29 @@ def parse_episodes(text: str | None) -> range | None:
         return range(int(first), int(last or first) + 1)
     except ValueError as error:
         raise UserError(f"--episodes wants two numbers such as 64-79, got '{text}'.") from error
+
+
+@dataclass(frozen=True)
+class PairSelection:
+    """Pairs of a prepared folder that belong to a split and to some episodes; None takes all."""
+
+    folder: Path
+    split: str | None = None
+    episodes: range | None = None
+
+    @property
+    def root(self) -> Path:
+        """Folder that holds the samples."""
+        return data_root(self.folder)
+
+    @property
+    def episodes_text(self) -> str | None:
+        """ "64-79", both ends included."""
+        return None if self.episodes is None else f"{self.episodes.start}-{self.episodes.stop - 1}"
+
+    def read(self) -> list[FramePair]:
+        """The pairs; raises as `read_pairs`."""
+        return read_pairs(self.folder, self.split, self.episodes)
 
 
 def read_pairs(folder: Path, split: str | None = None, episodes: range | None = None) -> list[FramePair]:

@@ -1,23 +1,107 @@
 """Scores many pairs: on several processes, and never twice.
 
-One pair is in memory at a time in each process, so memory does not grow with the number of pairs.
+One pair is in memory at a time in each process, so memory does not grow with the number of pairs. Results are kept in
+one SQLite file, so that a new table over old predictions is immediate: a result's id is a hash of everything that it
+depends on, the three pictures (path, bytes, time of change), task and sentence, the size of the comparison and
+CODE_VERSION. The file can be deleted at any time.
 """
 
-import multiprocessing
+import hashlib
+import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from commands.processes import available_cores, make_pool
 from formats.prepared_folder import FramePair
-from metrics.comparison.cache import ScoreCache, result_id
-from metrics.comparison.picture import file_stamp
+from metrics.comparison.resizing import file_stamp
 from metrics.comparison.scoring import Candidate, PairScore, Scorer
 
+log = logging.getLogger(__name__)
+
+CODE_VERSION = 4  # raise it when a measure changes its meaning
+CACHE_NAME = "pair_scores.sqlite"
 REMARK = "remark: "  # begins the key of a remark among the cached values
 FEW_PAIRS = 24  # for fewer, starting processes costs more than it saves
 LARGE_BYTES = 2**24
+
+
+def default_cache_folder() -> Path:
+    """Where results are kept: $XDG_CACHE_HOME/frame-prediction, ~/.cache/frame-prediction."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frame-prediction"
+
+
+def result_id(parts: object) -> str:
+    """Hash of what a result depends on."""
+    return hashlib.sha256(json.dumps([CODE_VERSION, parts], sort_keys=True).encode()).hexdigest()
+
+
+class ScoreCache:
+    """Values by (result id, key); None as folder keeps nothing.
+
+    A cache that cannot be read or written is said once and done without: it must never stop a measurement.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> "ScoreCache":
+        if self.folder is not None:
+            try:
+                self._open(self.folder)
+            except (OSError, sqlite3.Error) as error:
+                self._give_up(error)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._connection is not None:
+            self._connection.commit()
+            self._connection.close()
+            self._connection = None
+
+    def read(self, identity: str) -> dict[str, float]:
+        """All values kept under an id; a value that was nan is nan."""
+        if self._connection is None:
+            return {}
+        try:
+            rows = self._connection.execute("SELECT key, value FROM scores WHERE id = ?", (identity,)).fetchall()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return {}
+        return {key: float("nan") if value is None else value for key, value in rows}
+
+    def write(self, identity: str, values: Mapping[str, float]) -> None:
+        """Keep values under an id, beside what is there."""
+        if self._connection is None:
+            return
+        rows = [(identity, key, value) for key, value in values.items()]
+        try:
+            with self._connection:
+                self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _open(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(folder / CACHE_NAME, timeout=10.0)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = OFF")  # a lost result is measured again
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS scores (id TEXT, key TEXT, value REAL, PRIMARY KEY (id, key)) WITHOUT ROWID"
+        )
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning(
+            "results are not kept: %s in %s (%s). Delete the file to start a new one.", CACHE_NAME, self.folder, error
+        )
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
 
 def score_all(
@@ -29,7 +113,7 @@ def score_all(
         scorer: what to measure.
         pairs: on what.
         cache: entered; gets every new score.
-        workers: processes; None takes one a processor that this process may use.
+        workers: processes; None takes one for each core that this process may use.
     """
     known: dict[str, list[PairScore]] = {}
     todo: list[tuple[FramePair, tuple[str, ...]]] = []
@@ -42,7 +126,7 @@ def score_all(
             todo.append((pair, missing))
     for candidate in scorer.candidates if todo else ():
         candidate.prepare()
-    fresh = _score_fresh(scorer, todo, workers or count_processors())
+    fresh = _score_fresh(scorer, todo, workers or available_cores())
     unfinished = {pair.pair_id for pair, _ in todo}
     for pair in pairs:
         scores = known.pop(pair.pair_id)
@@ -54,13 +138,6 @@ def score_all(
         yield scores
 
 
-def count_processors() -> int:
-    """Processors that this process may use; all of the machine where the system does not say (macOS)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _score_fresh(
     scorer: Scorer, todo: list[tuple[FramePair, tuple[str, ...]]], workers: int
 ) -> Iterator[list[PairScore]]:
@@ -68,11 +145,8 @@ def _score_fresh(
     if workers == 1 or len(todo) < FEW_PAIRS:
         yield from (scorer.score_pair(pair, names) for pair, names in todo)
         return
-    # A fork of a process that used torch's threads may wait for ever once it runs torch. Pixel measures run none, and
-    # a fresh process costs them a second of imports.
-    context = multiprocessing.get_context("spawn" if scorer.meters else None)
-    with ProcessPoolExecutor(workers, context, initializer=_adopt, initargs=(scorer,)) as executor:
-        yield from executor.map(_score_adopted, *zip(*todo, strict=True), chunksize=4)
+    with make_pool(workers, _adopt, scorer) as pool:
+        yield from pool.map(_score_adopted, *zip(*todo, strict=True), chunksize=4)
 
 
 def _keep_freed_memory() -> None:
@@ -83,7 +157,7 @@ def _keep_freed_memory() -> None:
     np.empty(LARGE_BYTES, np.uint8)
 
 
-_adopted: list[Scorer] = []  # of a worker process: sent once, not with every pair
+_adopted: list[Scorer] = []  # the scorer of a worker process, sent once and not with every pair
 
 
 def _adopt(scorer: Scorer) -> None:

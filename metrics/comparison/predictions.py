@@ -10,18 +10,23 @@ A picture belongs to a pair, in this order, if
 """
 
 import csv
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from commands.errors import MissingFileError, UserError
+from formats.atomic import read_jsonl
+from formats.pictures import read_picture
 from formats.prepared_folder import FramePair
-from metrics.comparison.picture import PICTURE_SUFFIXES, Picture, file_stamp, read_picture
+from metrics.comparison.pairs import read_pairs
+from metrics.comparison.resizing import file_stamp
+from metrics.comparison.rows import BOUND_ENDING, MODEL, RECONSTRUCTION, UPPER_BOUND, Kind, check_row_name
+from metrics.comparison.scoring import Prediction
 
 RECORDS_NAME = "predictions.jsonl"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")  # of predictions; a gif beside them is a video
 NAME_ENDINGS = ("", "_pred", "_prediction", "_1")
 
 
@@ -35,6 +40,7 @@ class Predictions:
     missing: tuple[str, ...] = ()  # pair ids without a picture
     unmatched: tuple[str, ...] = ()  # pictures without a pair, relative to the folder
     records: dict[str, dict] = field(default_factory=dict)  # lines of predictions.jsonl by pair id
+    kind: Kind = MODEL
 
     def prepare(self) -> None:
         """Nothing to learn."""
@@ -44,14 +50,54 @@ class Predictions:
         path = self.files.get(pair.pair_id)
         return None if path is None else str(file_stamp(path))
 
-    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """The system's picture; None where it has none.
 
         Raises:
             ValueError: if the picture cannot be read.
         """
         path = self.files.get(pair.pair_id)
-        return None if path is None else read_picture(path)
+        if path is None:
+            return None
+        picture = read_picture(path)
+        return Prediction(picture.pixels, picture.notes, path)
+
+
+def parse_named_folder(argument: str) -> tuple[str | None, Path]:
+    """ "a=runs/x" => ("a", runs/x); "runs/x" => (None, runs/x). A folder that exists may have a "=" in its name."""
+    name, found, folder = argument.partition("=")
+    if not found or Path(argument).exists():
+        return None, Path(argument)
+    return name, Path(folder)
+
+
+def match_all(
+    arguments: Sequence[str], data: Path, pairs: list[FramePair], match_csv: Path | None = None
+) -> list[Predictions]:
+    """The systems of "[name=]folder" arguments, upper bounds first, beside the baselines.
+
+    Raises:
+        UserError: as `match_predictions`, or if a name is used twice or is a baseline's.
+    """
+    others = read_pairs(data) if arguments else []
+    systems: dict[str, Predictions] = {}
+    for argument in arguments:
+        given, path = parse_named_folder(argument)
+        system = _named(match_predictions(path, pairs, None, match_csv, others), given)
+        if system.name in systems:
+            raise UserError(
+                f"two predictions folders are called '{system.name}': name them, --predictions a={path} b=..."
+            )
+        systems[system.name] = system
+    return sorted(systems.values(), key=lambda system: system.kind != UPPER_BOUND)
+
+
+def _named(system: Predictions, given: str | None) -> Predictions:
+    """The system under its row's name; reconstructions of the truth, by edit_cli or called so, are upper bounds."""
+    reconstructs = bool(system.records) and all(entry.get("reconstruction") for entry in system.records.values())
+    if not reconstructs and given != RECONSTRUCTION:
+        return replace(system, name=check_row_name(given if given is not None else system.folder.resolve().name))
+    return replace(system, name=check_row_name(f"{given or RECONSTRUCTION} {BOUND_ENDING}"), kind=UPPER_BOUND)
 
 
 def match_predictions(
@@ -80,7 +126,7 @@ def match_predictions(
     pictures = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     }
     if not pictures:
         raise MissingFileError(f"no pictures in {folder}; wanted <pair_id>.png or <sample>.png.")
@@ -149,19 +195,11 @@ def _read_records(path: Path) -> dict[str, dict]:
     """Lines of predictions.jsonl by pair id; the last of a pair counts (a resumed run appends)."""
     if not path.is_file():
         return {}
-    records = {}
-    # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line:
-            continue
-        try:
-            entry = json.loads(line)
-            records[str(entry["pair_id"])] = entry
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}, line {number} is not a prediction record ({error}); delete or mend it."
-            ) from error
-    return records
+    records = read_jsonl(path, mend="delete or mend it")
+    unnamed = next((number for number, record in enumerate(records, start=1) if "pair_id" not in record), None)
+    if unnamed is not None:
+        raise UserError(f"{path}, record {unnamed} is not a prediction record: it has no pair_id; delete or mend it.")
+    return {str(record["pair_id"]): record for record in records}
 
 
 def _read_match_csv(path: Path) -> dict[str, str]:

@@ -10,10 +10,25 @@ import numpy as np
 from commands.errors import UserError
 from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import Grouping, episode_of
-from metrics.comparison.picture import Picture, read_pixels, resize_picture
+from metrics.comparison.resizing import read_pixels, resize_picture
+from metrics.comparison.rows import Kind
 from metrics.measures.blocks import colours_of
 from metrics.measures.frame import measure_frames
 from metrics.measures.wrap_around import WRAPPED, looks_wrapped
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted frame, uint8 (H, W, 3), what is unusual about its file, and the file; None for a baseline's."""
+
+    pixels: np.ndarray
+    remarks: tuple[str, ...] = ()
+    path: Path | None = None
+
+    @property
+    def size_text(self) -> str:
+        """Width and height, "256x256"."""
+        return f"{self.pixels.shape[1]}x{self.pixels.shape[0]}"
 
 
 class Candidate(Protocol):
@@ -23,13 +38,17 @@ class Candidate(Protocol):
     def name(self) -> str:
         """Name of the row."""
 
+    @property
+    def kind(self) -> Kind:
+        """Copy, baseline, upper bound or model."""
+
     def prepare(self) -> None:
-        """Read what all predictions need."""
+        """Read the training data, if the row needs any."""
 
     def identity(self, pair: FramePair) -> str | None:
-        """What the prediction depends on; None where there is none."""
+        """Text that changes when the prediction may; None where there is none."""
 
-    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Picture | None:
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """The prediction; None where there is none. `source` is uint8 (H, W, 3)."""
 
 
@@ -42,7 +61,7 @@ class Meter(Protocol):
 
     @property
     def version(self) -> str:
-        """What the values depend on besides the pictures: the weights."""
+        """Identity of the weights, on which the values depend besides the pictures."""
 
     def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         """Values by key of a uint8 (H, W, 3) prediction."""
@@ -118,7 +137,7 @@ class Scorer:
         """A score with its place in the table."""
         return PairScore(candidate.name, pair.pair_id, self.grouping(pair), episode_of(pair), values, remarks)
 
-    def _fit(self, picture: Picture, source: np.ndarray) -> np.ndarray:
+    def _fit(self, picture: Prediction, source: np.ndarray) -> np.ndarray:
         frame = picture.pixels if self.size is None else resize_picture(picture.pixels, self.size)
         if frame.shape != source.shape:
             raise UserError(
@@ -128,7 +147,7 @@ class Scorer:
             )
         return frame
 
-    def _inspect(self, picture: Picture, truth: np.ndarray) -> tuple[str, ...]:
+    def _inspect(self, picture: Prediction, truth: np.ndarray) -> tuple[str, ...]:
         """Faults of a picture that came from a file, at its own size."""
         if picture.path is None:
             return ()

@@ -1,15 +1,16 @@
-"""The table: a line per group and row, and the mean over all pairs, with n and intervals."""
+"""The table: a row per group and system, and the mean over all pairs, with n and intervals."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from metrics.comparison.bootstrap import Estimate, estimate_mean
+from metrics.comparison.rows import UPPER_BOUND, Kind
 from metrics.comparison.scoring import PairScore
-from metrics.measures.columns import DISTRIBUTION_KEYS
-from metrics.measures.convention import AS_PUBLISHED_GAIN
+from metrics.measures.columns import DISTRIBUTION_KEYS, MEASURES
+from metrics.measures.psnr import AS_PUBLISHED_GAIN
 
 ALL = "mean"  # name of the group that holds every pair; weighted by sample count
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0, 0)
@@ -17,30 +18,52 @@ IDENTICAL_DB = 100.0  # what an infinite PSNR (identical pictures) counts as in 
 
 
 @dataclass(frozen=True)
-class Line:
+class Row:
     """One row of one group."""
 
     group: str
-    row: str
+    name: str
+    kind: Kind
     num_pairs: int
     num_wanted: int
     estimates: dict[str, Estimate]  # by measure key
 
+    @property
+    def competes(self) -> bool:
+        """Whether it may be marked as the best: an upper bound is nobody's rival, other pairs are another question."""
+        return self.kind != UPPER_BOUND and self.num_pairs == self.num_wanted
+
+    @property
+    def count_text(self) -> str:
+        """ "63", or "1 of 63" where pictures are missing."""
+        return str(self.num_pairs) if self.num_pairs == self.num_wanted else f"{self.num_pairs} of {self.num_wanted}"
+
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Lines in the order of groups, then rows; notes are sentences that the reader needs to judge them."""
+    """Rows in the order of groups, then systems; notes are sentences that the reader needs to judge them."""
 
     keys: tuple[str, ...]
-    lines: tuple[Line, ...]
+    rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     provenance: dict = field(default_factory=dict)
+
+    def is_best(self, row: Row, key: str) -> bool:
+        """Whether no other row of the group has a better mean, among those that compete."""
+        means = [other.estimates[key].mean for other in self.rows if other.group == row.group and other.competes]
+        return row.competes and is_best_mean(key, row.estimates[key].mean, means)
+
+
+def is_best_mean(key: str, mean: float | None, rivals: Iterable[float | None]) -> bool:
+    """Whether a mean is the best of `rivals`, itself among them; unknown ones (nan, None) do not count."""
+    known = [value for value in rivals if value is not None and not math.isnan(value)]
+    return bool(known) and mean == (max(known) if MEASURES[key].higher_is_better else min(known))
 
 
 def make_table(
     scores: Iterable[PairScore],
     keys: Sequence[str],
-    rows: Sequence[str],
+    kinds: Mapping[str, Kind],
     wanted: dict[str, int],
     notes: Iterable[str] = (),
     provenance: dict | None = None,
@@ -51,26 +74,26 @@ def make_table(
     Args:
         scores: of all rows and pairs, in any order.
         keys: measures, in the order of the columns.
-        rows: names, in the order of the lines of a group.
+        kinds: kind by name, in the order of the rows of a group.
         wanted: number of pairs that each group has, whether predicted or not.
         notes: sentences under the table.
         provenance: what was compared, for the json file.
         distributions: measures of a whole set of pictures, by (group, row).
     """
-    by_row: dict[str, list[PairScore]] = {row: [] for row in rows}
+    by_row: dict[str, list[PairScore]] = {name: [] for name in kinds}
     for score in scores:
         by_row[score.row].append(score)
-    lines = []
+    rows = []
     for group in (*sorted(wanted), ALL):
-        for row in rows:
-            members = [score for score in by_row[row] if group in (ALL, score.group)]
+        for name, kind in kinds.items():
+            members = [score for score in by_row[name] if group in (ALL, score.group)]
             num_wanted = sum(wanted.values()) if group == ALL else wanted[group]
-            estimates = _estimate(members, [key for key in keys if key not in DISTRIBUTION_KEYS])
-            estimates |= (distributions or {}).get((group, row), {})
+            estimates = estimate_scores(members, [key for key in keys if key not in DISTRIBUTION_KEYS])
+            estimates |= (distributions or {}).get((group, name), {})
             estimates = {key: estimates.get(key, UNKNOWN) for key in keys}
-            lines.append(Line(group, row, len(members), num_wanted, estimates))
-    notes = [*notes, *_notes_on_numbers(by_row)]
-    return ScoreTable(tuple(keys), tuple(lines), tuple(notes), provenance or {})
+            rows.append(Row(group, name, kind, len(members), num_wanted, estimates))
+    notes = [*notes, *_note_identical(by_row)]
+    return ScoreTable(tuple(keys), tuple(rows), tuple(notes), provenance or {})
 
 
 def ceiling_of(key: str) -> float:
@@ -78,7 +101,19 @@ def ceiling_of(key: str) -> float:
     return IDENTICAL_DB + (AS_PUBLISHED_GAIN if key.endswith("as_published") else 0.0)
 
 
-def _estimate(members: list[PairScore], keys: Sequence[str]) -> dict[str, Estimate]:
+def is_identical(key: str, mean: float) -> bool:
+    """Whether a mean PSNR is that of pictures which all equal the truth."""
+    return key.startswith("psnr") and math.isclose(mean, ceiling_of(key), rel_tol=1e-12)
+
+
+def mean_of_scores(scores: Iterable[PairScore], key: str) -> float:
+    """Mean of a measure as a table has it, nan where no pair has a value."""
+    values = [min(score.values[key], ceiling_of(key)) for score in scores if not math.isnan(score.values[key])]
+    return float(np.mean(values)) if values else math.nan
+
+
+def estimate_scores(members: Sequence[PairScore], keys: Sequence[str]) -> dict[str, Estimate]:
+    """Mean and interval of each measure over some pairs; empty for no pairs."""
     if not members:
         return {}
     values = np.array([[member.values[key] for key in keys] for member in members], dtype=float)
@@ -87,7 +122,7 @@ def _estimate(members: list[PairScore], keys: Sequence[str]) -> dict[str, Estima
     return dict(zip(keys, estimates, strict=True))
 
 
-def _notes_on_numbers(by_row: dict[str, list[PairScore]]) -> list[str]:
+def _note_identical(by_row: dict[str, list[PairScore]]) -> list[str]:
     notes = []
     for row, scores in by_row.items():
         identical = sum(any(math.isinf(value) for value in score.values.values()) for score in scores)

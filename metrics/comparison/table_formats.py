@@ -4,19 +4,21 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 
 from rich import box
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from metrics.comparison.baselines import is_upper_bound
 from metrics.comparison.bootstrap import Estimate
-from metrics.comparison.table import Line, ScoreTable, ceiling_of
+from metrics.comparison.table import Row, ScoreTable, is_identical
 from metrics.measures.columns import MEASURES
 
-NAME_WIDTH, CELL_WIDTH = 26, 18  # columns of a terminal: the row's name, the widest cell
+NAME_WIDTH = 18  # least columns of a terminal for the names of rows, which may be folded
 
 
 def format_estimate(key: str, estimate: Estimate) -> str:
@@ -31,29 +33,17 @@ def format_estimate(key: str, estimate: Estimate) -> str:
     return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
 
 
-def is_identical(key: str, mean: float) -> bool:
-    """Whether a mean PSNR is that of pictures which all equal the truth."""
-    return key.startswith("psnr") and math.isclose(mean, ceiling_of(key), rel_tol=1e-12)
-
-
-def _count(line: Line) -> str:
-    return str(line.num_pairs) if line.num_pairs == line.num_wanted else f"{line.num_pairs} of {line.num_wanted}"
-
-
 def to_csv(table: ScoreTable) -> str:
     """One line a (group, row), three columns a measure (mean, low, high), plain numbers."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = [f"{key}{part}" for key in table.keys for part in ("", "_low", "_high")]
     writer.writerow(["group", "row", "pairs", "of", "episodes", *columns])
-    for line in table.lines:
-        numbers = [
-            _plain(value)
-            for key in table.keys
-            for value in (line.estimates[key].mean, line.estimates[key].low, line.estimates[key].high)
-        ]
-        num_episodes = max((estimate.num_episodes for estimate in line.estimates.values()), default=0)
-        writer.writerow([line.group, line.row, line.num_pairs, line.num_wanted, num_episodes, *numbers])
+    for row in table.rows:
+        estimates = [row.estimates[key] for key in table.keys]
+        numbers = [_plain(value) for one in estimates for value in (one.mean, one.low, one.high)]
+        num_episodes = max((one.num_episodes for one in estimates), default=0)
+        writer.writerow([row.group, row.name, row.num_pairs, row.num_wanted, num_episodes, *numbers])
     return stream.getvalue()
 
 
@@ -63,7 +53,11 @@ def _plain(value: float) -> str:
 
 def to_json(table: ScoreTable) -> str:
     """The whole table with its notes and provenance; an absent number is null."""
-    return json.dumps(_without_nan(asdict(table)), indent=2, ensure_ascii=False) + "\n"
+    lines = [{"group": row.group, "row": row.name, **asdict(row)} for row in table.rows]
+    for line in lines:
+        del line["name"]
+    content = {"keys": table.keys, "lines": lines, "notes": table.notes, "provenance": table.provenance}
+    return json.dumps(_without_nan(content), indent=2, ensure_ascii=False) + "\n"
 
 
 def _without_nan(value: object) -> object:
@@ -79,11 +73,11 @@ def to_markdown(table: ScoreTable) -> str:
     headings = ["", "", *(MEASURES[key].heading for key in table.keys), "n"]
     out = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     previous = None
-    for line in table.lines:
-        cells = [_bold(format_estimate(key, line.estimates[key]), is_best(table, line, key)) for key in table.keys]
-        group = line.group if line.group != previous else ""
-        out.append("| " + " | ".join([group, line.row, *cells, _count(line)]) + " |")
-        previous = line.group
+    for row in table.rows:
+        cells = [_bold(format_estimate(key, row.estimates[key]), table.is_best(row, key)) for key in table.keys]
+        group = row.group if row.group != previous else ""
+        out.append("| " + " | ".join([*map(_escape, (group, row.name)), *cells, row.count_text]) + " |")
+        previous = row.group
     out += ["", *(f"- {note}" for note in table.notes)]
     return "\n".join(out).rstrip() + "\n"
 
@@ -92,39 +86,71 @@ def _bold(text: str, best: bool) -> str:
     return f"**{text}**" if best else text
 
 
-def is_best(table: ScoreTable, line: Line, key: str) -> bool:
-    """Whether no other row of the group has a better mean; an upper bound is nobody's rival."""
-    if is_upper_bound(line.row):
-        return False
-    sign = 1.0 if MEASURES[key].higher_is_better else -1.0
-    others = [other for other in table.lines if other.group == line.group and not is_upper_bound(other.row)]
-    rivals = [sign * other.estimates[key].mean for other in others]
-    rivals = [rival for rival in rivals if not math.isnan(rival)]
-    return bool(rivals) and sign * line.estimates[key].mean == max(rivals)
+def _escape(name: str) -> str:
+    return name.replace("|", "\\|")
 
 
-def to_rich(table: ScoreTable, title: str, width: int = 80) -> list[RichTable]:
-    """The table for a terminal, in parts that fit its width; the best row of each group and measure in bold."""
-    per_part = max(1, (width - NAME_WIDTH) // CELL_WIDTH)
-    parts = [table.keys[start : start + per_part] for start in range(0, len(table.keys), per_part)]
-    return [_rich_part(table, keys, title if keys is parts[0] else "") for keys in parts]
+def print_table(console: Console, table: ScoreTable, title: str) -> None:
+    """Print the table, in parts that fit the terminal; the best row of each group and measure in bold."""
+    headings = ("", *(MEASURES[key].heading for key in table.keys), "n")
+    rows: list[tuple[Text, ...]] = []
+    for group, members in groupby(table.rows, key=lambda row: row.group):
+        rows.append((Text(group.replace("_", " "), style="bold underline"),))
+        rows += [_terminal_row(table, row) for row in members]
+    print_columns(console, headings, rows, title, last=1)
 
 
-def _rich_part(table: ScoreTable, keys: Sequence[str], title: str) -> RichTable:
-    part = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    part.add_column("", overflow="fold", min_width=18)
-    for key in keys:
-        part.add_column(MEASURES[key].heading, justify="right")
-    part.add_column("n", justify="right")
-    previous = None
-    for line in table.lines:
-        if line.group != previous:
-            part.add_section()
-            part.add_row(Text(line.group.replace("_", " "), style="bold underline"))
-        cells = [
-            Text(format_estimate(key, line.estimates[key]), style="bold" if is_best(table, line, key) else "")
-            for key in keys
-        ]
-        part.add_row(line.row, *cells, _count(line))
-        previous = line.group
-    return part
+def _terminal_row(table: ScoreTable, row: Row) -> tuple[Text, ...]:
+    cells = (
+        Text(format_estimate(key, row.estimates[key]), style="bold" if table.is_best(row, key) else "")
+        for key in table.keys
+    )
+    return (Text(row.name), *cells, Text(row.count_text))
+
+
+def print_columns(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[Text]], title: str = "", *, last: int = 0
+) -> None:
+    """Print columns of text, in parts where the terminal is too narrow for all; no word or number is ever cut.
+
+    Args:
+        console: where to; its width is kept unless one column alone is wider.
+        headings: of the columns; the first one names the rows and stands in each part.
+        rows: cells; a row of one cell alone is a heading and begins a section.
+        title: above the first part.
+        last: number of columns at the end that stand in each part.
+    """
+    columns = range(1, len(headings) - last)
+    always = [0, *range(len(headings) - last, len(headings))]
+    widths = [
+        _least_width([Text(headings[i]), *(row[i] for row in rows if i < len(row))]) for i in range(len(headings))
+    ]
+    widths[0] = max(widths[0], min(NAME_WIDTH, max((len(row[0]) for row in rows), default=0)))
+    parts: list[list[int]] = [[]]
+    for i in columns:
+        if parts[-1] and sum(widths[j] + 1 for j in (*always, *parts[-1], i)) + 1 > console.width:
+            parts.append([])
+        parts[-1].append(i)
+    for number, part in enumerate(parts):
+        chosen = [0, *part, *always[1:]]
+        shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        if title and not number:
+            shown.title, shown.title_justify = Text(title), "left"
+        for i in chosen:
+            numeric = i > 0 and all(_is_number(row[i].plain) for row in rows if i < len(row))
+            shown.add_column(Text(headings[i]), justify="right" if numeric else "left", min_width=widths[i])
+        for row in rows:
+            if len(row) == 1 and shown.row_count:
+                shown.add_section()
+            shown.add_row(*(row[i] if i < len(row) else Text() for i in chosen))
+        console.print(shown, width=max(console.width, sum(widths[i] + 1 for i in chosen) + 2), crop=False)
+
+
+def _least_width(cells: Sequence[Text]) -> int:
+    """Columns that a cell needs so that no word breaks; an estimate and its interval are one word, "1 of 63" too."""
+    texts = (re.sub(r" (?=\[)| (?=of \d)|(?<=\d of) ", "_", cell.plain) for cell in cells)
+    return max((len(word) for text in texts for word in text.split(" ")), default=1)
+
+
+def _is_number(text: str) -> bool:
+    return text[:1] in "-0123456789" or text in ("", "inf", "nan")

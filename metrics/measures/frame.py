@@ -5,12 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from metrics.measures.blocks import COLOURS, measure_blocks
-from metrics.measures.convention import AS_PUBLISHED, PROPER
-from metrics.measures.moments import GAUSSIAN, UNIFORM
 from metrics.measures.motion import measure_copyness, measure_iou, motion_mask
-from metrics.measures.multiscale import measure_ms_ssim
-from metrics.measures.psnr import mean_error, psnr_of_mse, squared_error
-from metrics.measures.ssim import mean_inside, ssim_maps
+from metrics.measures.psnr import AS_PUBLISHED, PROPER, mean_error, psnr_of_mse, squared_error
+from metrics.measures.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_ms_ssim, ssim_maps
 
 
 def measure_frames(

@@ -1,14 +1,36 @@
-"""PSNR on uint8 pictures.
+"""PSNR on uint8 pictures, and the two ways in which this field computes PSNR and SSIM.
 
-Source: equal to skimage.metrics.peak_signal_noise_ratio over all three channels.
+Sources: equal to skimage.metrics.peak_signal_noise_ratio over all three channels; the conventions are those of the
+papers of this project (metrics/results/README.md). Pixels stay the integers v = 0..255 of the files, so the data range
+is stated in the same unit:
+
+    proper         images in [0, 1] with data_range 1    <=> v with data_range 255
+    as_published   images in [0, 1] with data_range 255  <=> v with data_range 255 * 255
+
+The second adds 20 log10(255) = 48.13 dB to every PSNR, and its SSIM constants swamp the picture.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from commands.errors import UserError
-from metrics.measures.convention import PROPER, Convention
+
+PEAK = 255  # largest value of a uint8 pixel
+AS_PUBLISHED_GAIN = 20.0 * math.log10(PEAK)  # dB that the wrong data range adds to every PSNR
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Data range that PSNR and SSIM divide by, in units of one grey level of 256."""
+
+    name: str
+    data_range: int
+
+
+PROPER = Convention("proper", PEAK)
+AS_PUBLISHED = Convention("as_published", PEAK * PEAK)
 
 
 def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:

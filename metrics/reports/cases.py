@@ -72,8 +72,9 @@ def open_pictures(results: Results) -> Pictures:
 
 def choose_cases(results: Results, row: str, group: str, key: str = "psnr") -> dict[str, dict]:
     """Lines of pairs.jsonl that are best, median and worst in a measure; fewer for fewer than three pairs."""
-    entries = [entry for entry in results.pairs if (entry["row"], entry["group"]) == (row, group)]
-    known = [entry for entry in entries if not math.isnan(float(entry.get(key, "nan")))]  # inf and nan stand as text
+    known = [
+        entry for entry in results.entries(row, group) if not math.isnan(float(entry.get(key, "nan")))
+    ]  # inf and nan stand as text
     ordered = sorted(known, key=lambda entry: (-float(entry[key]), entry["pair_id"]))
     if not ordered:
         return {}
@@ -96,8 +97,8 @@ def find_cases(results: Results, pictures: Pictures, row: str, group: str) -> li
 def find_consecutive(results: Results, row: str, count: int = 3) -> list[dict]:
     """Lines of `count` pairs of one episode whose source frames follow each other, at one horizon; or []."""
     series: dict[tuple, dict[int, dict]] = {}
-    for entry in results.pairs:
-        if entry["row"] == row and None not in (entry["source_index"], entry["target_index"]):
+    for entry in results.entries(row):
+        if None not in (entry["source_index"], entry["target_index"]):
             key = (entry["group"], str(entry["episode"]), entry["target_index"] - entry["source_index"])
             series.setdefault(key, {})[entry["source_index"]] = entry
     for key in sorted(series):

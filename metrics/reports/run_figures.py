@@ -16,14 +16,20 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from metrics.comparison.baselines import COPY
-from metrics.comparison.bootstrap import estimate_mean
-from metrics.comparison.table import ALL, IDENTICAL_DB
+from metrics.comparison.rows import COPY
+from metrics.comparison.table import ALL
 from metrics.measures.columns import MEASURES
 from metrics.reports.cases import choose_cases, find_consecutive, open_pictures
-from metrics.reports.curves import Series, plot_curves, plot_histograms, plot_series
-from metrics.reports.figures import GridColumn, make_grid, save_figure
-from metrics.reports.runs import Curve, Results, Run
+from metrics.reports.figures import (
+    GridColumn,
+    Series,
+    make_grid,
+    plot_curves,
+    plot_histograms,
+    plot_series,
+    save_figure,
+)
+from metrics.reports.runs import Curve, Results, Run, estimate_entries, finite
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +146,8 @@ def _horizon_series(results: Results, row: str, key: str, edges: np.ndarray) -> 
     points = []
     for index in np.unique(bins):
         chosen = [entry for entry, position in zip(members, bins, strict=True) if position == index]
-        values = np.array([[_finite(entry[key])] for entry in chosen])
-        episodes = [(e["group"], e["pair_id"] if e["episode"] is None else e["episode"]) for e in chosen]
-        (estimate,) = estimate_mean(values, [entry["group"] for entry in chosen], episodes)
-        points.append((float(horizons[bins == index].mean()), estimate.mean, estimate.low, estimate.high))
+        if estimate := estimate_entries(chosen, key):
+            points.append((float(horizons[bins == index].mean()), estimate.mean, estimate.low, estimate.high))
     return Series(row, *(tuple(part) for part in zip(*points, strict=True))) if points else Series(row, (), (), (), ())
 
 
@@ -184,13 +188,7 @@ def _with_pairs(run: Run) -> list[Results]:
 
 
 def _values(results: Results, row: str, key: str) -> list[float]:
-    return [_finite(entry[key]) for entry in results.pairs if entry["row"] == row and key in entry]
-
-
-def _finite(value: float | str) -> float:
-    """pairs.jsonl writes inf and nan as text; inf counts as in the tables."""
-    number = float(value)
-    return IDENTICAL_DB if number == float("inf") else number
+    return [finite(entry[key], key) for entry in results.entries(row) if key in entry]
 
 
 def _suffixed(name: str, results: Results) -> str:

@@ -12,16 +12,23 @@ Everything is optional, so the output folder of metrics.compute_metrics alone is
 """
 
 import csv
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from commands.errors import MissingFileError, UserError
-from metrics.comparison.baselines import is_upper_bound
-from metrics.comparison.named_folder import parse_named_folder
+import numpy as np
+import yaml
 
-BENCHMARK = "benchmark.json"
+from commands.errors import MissingFileError, UserError
+from formats.atomic import read_json, read_jsonl
+from formats.run_folder import RunFolder
+from metrics.comparison.bootstrap import Estimate, estimate_mean
+from metrics.comparison.notes import BENCHMARK
+from metrics.comparison.predictions import parse_named_folder
+from metrics.comparison.rows import COPY, UPPER_BOUND, kind_by_name
+from metrics.comparison.table import ALL, ceiling_of
+
 TABLE_DEPTH = 3  # folders below the run in which tables are looked for
+SCORE_AGAIN = "write it again with metrics.compute_metrics"
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,19 @@ class Results:
 
     @property
     def systems(self) -> list[str]:
-        """Rows that are predictions, not baselines."""
-        return [row for row in self._described if not is_upper_bound(row)]
+        """Rows that are predictions, neither baselines nor upper bounds."""
+        return [row for row in self._described if self.kinds[row] != UPPER_BOUND]
 
     @property
     def upper_bounds(self) -> list[str]:
         """Rows that are reconstructions of the truth."""
-        return [row for row in self._described if is_upper_bound(row)]
+        return [row for row in self._described if self.kinds[row] == UPPER_BOUND]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each row, by name."""
+        kinds = {line["row"]: line["kind"] for line in self.table["lines"]}
+        return {name: kind_by_name(name) for name in self._described} | kinds
 
     @property
     def benchmark(self) -> dict:
@@ -62,12 +75,38 @@ class Results:
         return self.table.get("provenance", {}).get("systems", {})
 
     def estimate(self, row: str, group: str, key: str) -> dict | None:
-        """Mean, low, high and n of a cell; None where there is none."""
+        """Mean, low, high and n of a cell of the table; None where there is none."""
         for line in self.table["lines"]:
             if (line["row"], line["group"]) == (row, group):
                 estimate = line["estimates"].get(key)
                 return estimate if estimate and estimate["mean"] is not None else None
         return None
+
+    def entries(self, row: str, group: str = ALL) -> list[dict]:
+        """Lines of pairs.jsonl of a row, of one group or all."""
+        return [entry for entry in self.pairs if entry["row"] == row and group in (ALL, entry["group"])]
+
+    def copied(self, row: str, group: str = ALL) -> list[dict]:
+        """Lines of the copied input, on the pairs that a row has."""
+        same = {entry["pair_id"] for entry in self.entries(row, group)}
+        return [entry for entry in self.entries(COPY, group) if entry["pair_id"] in same]
+
+
+def estimate_entries(entries: list[dict], key: str) -> Estimate | None:
+    """Mean and interval of a measure over lines of pairs.jsonl; None where no line has it."""
+    entries = [entry for entry in entries if key in entry]
+    if not entries:
+        return None
+    values = np.array([[finite(entry[key], key)] for entry in entries])
+    episodes = [(e["group"], e["pair_id"] if e["episode"] is None else e["episode"]) for e in entries]
+    (estimate,) = estimate_mean(values, [entry["group"] for entry in entries], episodes)
+    return estimate if estimate.n else None
+
+
+def finite(value: float | str, key: str = "psnr") -> float:
+    """A value of pairs.jsonl, which has inf and nan as text; inf counts as in the tables."""
+    number = float(value)
+    return ceiling_of(key) if number == float("inf") else number
 
 
 @dataclass(frozen=True)
@@ -80,7 +119,7 @@ class Run:
     curves: dict[str, Curve] = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     benchmark: dict = field(default_factory=dict)
-    config_text: str = ""
+    config: dict = field(default_factory=dict)
 
 
 def read_run(argument: str) -> Run:
@@ -101,9 +140,9 @@ def read_run(argument: str) -> Run:
         folder=folder,
         results=results,
         curves=_read_curves([*sorted(folder.glob("metrics-*.csv")), folder / "metrics.csv"]),
-        facts=read_json(folder / "run.json"),
-        benchmark=read_json(folder / BENCHMARK) or next(filter(None, (table.benchmark for table in results)), {}),
-        config_text=(folder / "config.yaml").read_text(encoding="utf-8") if (folder / "config.yaml").is_file() else "",
+        facts=_read_object(folder / "run.json"),
+        benchmark=_read_object(folder / BENCHMARK) or next(filter(None, (table.benchmark for table in results)), {}),
+        config=_read_config(RunFolder(folder).config),
     )
     if not (run.results or run.curves or run.facts or run.benchmark):
         raise MissingFileError(
@@ -133,37 +172,28 @@ def _find_tables(folder: Path) -> list[Path]:
 
 
 def _read_results(run: Path, path: Path) -> Results:
-    table = read_json(path)
+    table = read_json(path, mend=SCORE_AGAIN)
     if "lines" not in table:
         raise UserError(f"{path} is no table of metrics.compute_metrics; delete it or write it again.")
-    return Results(
-        str(path.parent.relative_to(run)), path.parent, table, tuple(_read_pairs(path.with_name("pairs.jsonl")))
-    )
+    for line in table["lines"]:
+        line.setdefault("kind", kind_by_name(line["row"]))
+    pairs = path.with_name("pairs.jsonl")
+    entries = tuple(read_jsonl(pairs, mend=SCORE_AGAIN)) if pairs.is_file() else ()
+    return Results(str(path.parent.relative_to(run)), path.parent, table, entries)
 
 
-def _read_pairs(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    try:
-        # Not splitlines(): a sentence may hold U+2028 and other line ends that are letters to JSON.
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is damaged ({error}); write it again with metrics.compute_metrics.") from error
+def _read_object(path: Path) -> dict:
+    return read_json(path) if path.is_file() else {}
 
 
-def read_json(path: Path) -> dict:
-    """A JSON object from a file; empty where there is none.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
+def _read_config(path: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); write it again.") from error
-    return content if isinstance(content, dict) else {}
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML ({error}); it should be the config that main.py wrote.") from error
+    return config if isinstance(config, dict) else {}
 
 
 def _read_curves(paths: list[Path]) -> dict[str, Curve]:

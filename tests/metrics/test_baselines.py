@@ -1,8 +1,11 @@
+import io
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 
-from metrics.baselines import main, read_means, write_means
-from metrics.comparison.baselines import average_targets
+from metrics.baselines import main
+from metrics.comparison.baselines import average_targets, read_means, write_means
 from metrics.comparison.pairs import read_pairs
 
 
@@ -20,6 +23,19 @@ def test_means_survive_their_file(pair_folder, tmp_path):
         (tmp_path / "bad.npz").write_bytes(content)
         with pytest.raises(ValueError, match="holds no mean pictures"):
             read_means(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4, 4), "|u1"), ((4, 4, 3), "<f8"), ((10**6, 10**6, 3), "|u1"), ((0, 4, 3), "|u1")]
+)
+def test_means_of_another_shape_are_refused_by_their_head(tmp_path, shape, dtype):
+    """A file of some hundred bytes may declare terabytes."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": dtype, "fortran_order": False, "shape": shape})
+    with ZipFile(tmp_path / "bomb.npz", "w") as archive:
+        archive.writestr("a.npy", head.getvalue() + bytes(48))
+    with pytest.raises(ValueError, match=r"a\.npy is .* instead of uint8 \(H, W, 3\)"):
+        read_means(tmp_path / "bomb.npz")
 
 
 def test_command_writes_predictions_folders_and_means(pair_folder, tmp_path, capsys):

@@ -6,7 +6,7 @@ from PIL import Image
 
 import edit_cli
 from metrics import baselines
-from metrics.comparison.baselines import COPY, MEAN, NEAREST
+from metrics.comparison.rows import COPY, MEAN, NEAREST
 from metrics.compute_metrics import main
 from metrics.reports.runs import read_run
 from tests.metrics.conftest import moving_square
@@ -109,6 +109,9 @@ def test_missing_and_strange_pictures_are_listed(pair_folder, predict, tmp_path,
     assert "ours: 4 pairs scored, 2 have no picture: block_hammer_beat/0/0-50, block_handover/0/0-50." in printed
     assert "ours: 1 pictures match no pair: stranger.png." in printed
     assert "2 of 3" in printed
+    assert "so it is never marked as the best; on its 4 pairs copy the input scores PSNR" in printed
+    table = (tmp_path / "o" / "table.md").read_text()
+    assert "**" in table and not any("**" in line for line in table.splitlines() if "| ours |" in line)
     provenance = json.loads((tmp_path / "o" / "table.json").read_text())["provenance"]
     assert provenance["systems"]["ours"]["unmatched"] == ["stranger.png"]
 
@@ -120,6 +123,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(pair_folder, predict, tmp_pat
         "is 32x32, the true frame 16x16: resize both with --size 16": ["--predictions", str(small)],
         "no predictions folder": ["--predictions", str(tmp_path / "absent")],
         "no pairs in split 'val'": ["--split", "val"],
+        "--size 100000: pictures are compared at 1 to 4096 pixels": ["--size", "100000"],
         "two predictions folders are called 'small'": ["--predictions", str(small), str(small)],
     }
     for message, options in cases.items():

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from metrics.measures.convention import AS_PUBLISHED_GAIN
+from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.paper_tables import find_fact, lay_out, main, to_csv, to_markdown
 from metrics.reports.paper_numbers import PAPERS
 from metrics.reports.runs import Run, read_run

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from metrics.comparison.pairs import data_root, read_pairs
-from metrics.comparison.picture import read_pixels
 from metrics.comparison.predictions import match_predictions
-from metrics.measures.convention import AS_PUBLISHED, AS_PUBLISHED_GAIN
-from metrics.measures.psnr import measure_psnr
+from metrics.comparison.resizing import read_pixels
+from metrics.measures.psnr import AS_PUBLISHED, AS_PUBLISHED_GAIN, measure_psnr
 from metrics.measures.ssim import measure_ssim
 from metrics.measures.wrap_around import looks_wrapped
 from metrics.published_predictions import SETS, SIZE, main, measure_specks, plot_wrap_around

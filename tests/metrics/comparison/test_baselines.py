@@ -3,7 +3,7 @@ import pytest
 
 from metrics.comparison.baselines import CopyInput, NearestTarget, make_train_mean
 from metrics.comparison.pairs import read_pairs
-from metrics.comparison.picture import read_pixels
+from metrics.comparison.resizing import read_pixels
 from tests.metrics.conftest import moving_square
 
 

@@ -1,20 +1,19 @@
+import csv
 import json
 
 import pytest
 import torch
 
-from metrics.comparison.compare import compare, pair_line
-from metrics.compute_metrics import parse_arguments
-from metrics.measures.columns import parse_measures
+from metrics.comparison.compare import compare
+from metrics.compute_metrics import make_comparison_grid, pair_line, read_request, write_comparison
 from metrics.measures.distribution import FEATURE_FILE
-from tests.metrics.conftest import moving_square
+from tests.metrics.conftest import moving_square, noisy_picture
 
 
 def run_comparison(*arguments):
     """Compare as the command line does, without a cache."""
-    options = parse_arguments([str(argument) for argument in arguments])
-    options.measures = parse_measures(options.measures)
-    return compare(options, None)
+    request, _ = read_request([*map(str, arguments), "--no-cache"])
+    return compare(request)
 
 
 def test_a_lower_bound_an_upper_bound_and_what_lies_between(pair_folder, predict):
@@ -22,7 +21,7 @@ def test_a_lower_bound_an_upper_bound_and_what_lies_between(pair_folder, predict
     perfect = predict(data, lambda pair: moving_square(pair.episode % 3 + 7), "perfect")
     still = predict(data, lambda pair: moving_square(pair.episode % 3), "still")
     table = run_comparison("--data", data, "--predictions", still, perfect, "--measures", "psnr,copyness").table
-    copy, same, best = table.lines[-3:]
+    copy, same, best = table.rows[-3:]
     assert copy.estimates == same.estimates
     assert best.estimates["psnr"].mean == 100.0 and best.estimates["copyness"].mean == 0.0
 
@@ -36,8 +35,8 @@ def test_network_measures_join_the_table(pair_folder, tmp_path):
     arguments = ("--data", pair_folder(size=40), "--measures", "psnr,kid,lpips_alex_random,fid,lpips_vgg")
     table = run_comparison(*arguments, "--weights", tmp_path).table
     assert table.keys == ("psnr", "kid", "lpips_alex_random", "fid")
-    assert table.lines[-1].estimates["fid"].n == 6
-    assert table.lines[-1].estimates["fid"].mean == pytest.approx(0.0, abs=1e-3)  # the squares keep their mean
+    assert table.rows[-1].estimates["fid"].n == 6
+    assert table.rows[-1].estimates["fid"].mean == pytest.approx(0.0, abs=1e-3)  # the squares keep their mean
     assert any("LPIPS vgg is left out" in note for note in table.notes)
 
 
@@ -57,3 +56,24 @@ def test_pair_lines_are_json_with_infinity_as_text(pair_folder):
     entry = json.loads(pair_line(comparison.scores[0], comparison.pairs[0]))
     assert entry["row"] == "copy the input" and entry["pair_id"] == comparison.pairs[0].pair_id
     assert (entry["source_index"], entry["target_index"], entry["episode"]) == (0, 50, 0)
+
+
+def test_grid_shows_the_median_pair_of_the_last_row(pair_folder, predict):
+    """Episode 0 is perfect, 1 slightly wrong, 2 noise: 1 is shown."""
+    frames = {0: moving_square(7), 1: moving_square(7), 2: noisy_picture(0)}
+    data = pair_folder()
+    model = predict(data, lambda pair: frames[pair.episode])
+    row_names, columns = make_comparison_grid(run_comparison("--data", data, "--predictions", model))
+    assert row_names == ["input", "model", "truth"]
+    assert [column.title for column in columns] == ["block hammer beat", "block handover"]
+    for column in columns:
+        assert column.captions[0] == "episode 1" and column.captions[1].endswith(" dB")
+        assert (column.pictures[1] == moving_square(7)).all() and (column.pictures[2] == moving_square(8)).all()
+
+
+def test_every_file_is_written_whole(pair_folder, tmp_path):
+    files = write_comparison(run_comparison("--data", pair_folder()), tmp_path / "o")
+    assert sorted(file.name for file in files) == sorted(path.name for path in (tmp_path / "o").iterdir())
+    assert {file.suffix for file in files} == {".csv", ".json", ".md", ".jsonl", ".png", ".pdf"}
+    with (tmp_path / "o" / "table.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 3

@@ -29,7 +29,7 @@ def test_notes_speak_only_of_what_the_table_has(pair_folder):
         "48.13 dB",
         "not defined below 176x176",
         "blocks lost",
-        "16x16 (area average)",
+        "16x16 (not resized)",
     ):
         assert words in said
 

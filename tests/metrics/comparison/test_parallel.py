@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 from dataclasses import dataclass, replace
 
@@ -5,9 +6,8 @@ import pytest
 
 from metrics.comparison import parallel
 from metrics.comparison.baselines import CopyInput, NearestTarget
-from metrics.comparison.cache import ScoreCache
 from metrics.comparison.pairs import group_by_task, read_pairs
-from metrics.comparison.parallel import score_all
+from metrics.comparison.parallel import CACHE_NAME, ScoreCache, default_cache_folder, result_id, score_all
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.scoring import Scorer
 from tests.metrics.conftest import moving_square, noisy_picture
@@ -107,8 +107,33 @@ def test_a_pair_of_another_task_is_measured_again(pair_folder, tmp_path):
         assert not parallel._read_score(scorer, CopyInput(), replace(pairs[0], task="other"), cache)
 
 
-def test_processors_are_counted_where_the_system_does_not_say_whose(monkeypatch):
-    assert parallel.count_processors() >= 1
-    monkeypatch.delattr(parallel.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 5)
-    assert parallel.count_processors() == 5
+def test_values_survive_the_process_including_inf_and_nan(tmp_path):
+    values = {"psnr": math.inf, "ssim": 0.5, "psnr_motion": math.nan}
+    with ScoreCache(tmp_path) as cache:
+        cache.write("a", values)
+    with ScoreCache(tmp_path) as cache:
+        cache.write("a", {"ssim": 0.25})
+        again = cache.read("a")
+        assert cache.read("b") == {}
+    assert again["psnr"] == math.inf and again["ssim"] == 0.25 and math.isnan(again["psnr_motion"])
+
+
+def test_id_follows_everything_it_is_made_of():
+    assert result_id(["a", 1]) == result_id(["a", 1]) != result_id(["a", 2])
+
+
+def test_a_damaged_or_forbidden_cache_never_stops_a_measurement(tmp_path, caplog):
+    (tmp_path / CACHE_NAME).write_bytes(b"no database" * 100)
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path, tmp_path / "file"):
+        with ScoreCache(folder) as cache:
+            cache.write("a", {"psnr": 1.0})
+            assert cache.read("a") == {}
+    assert "results are not kept" in caplog.text
+
+
+def test_no_folder_keeps_nothing(tmp_path):
+    with ScoreCache(None) as cache:
+        cache.write("a", {"psnr": 1.0})
+        assert cache.read("a") == {}
+    assert default_cache_folder().is_relative_to(tmp_path)

@@ -1,11 +1,13 @@
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from metrics.comparison.pairs import read_pairs
-from metrics.comparison.predictions import match_predictions
+from metrics.comparison.predictions import match_all, match_predictions, parse_named_folder
 from tests.metrics.conftest import moving_square, noisy_picture
 
 
@@ -67,7 +69,7 @@ def test_bad_folders_are_named(pair_folder, tmp_path):
     with pytest.raises(ValueError, match="columns a, b; wanted pair_id"):
         match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
     (tmp_path / "p" / "predictions.jsonl").write_text("{}\n")
-    with pytest.raises(ValueError, match="line 1 is not a prediction record"):
+    with pytest.raises(ValueError, match="record 1 is not a prediction record"):
         match_predictions(tmp_path / "p", pairs)
 
 
@@ -91,3 +93,30 @@ def test_a_csv_of_samples_with_several_seeds_is_refused(pair_folder, tmp_path):
     (tmp_path / "m.csv").write_text(f"sample,file\n{first.sample},y.png\n")
     with pytest.raises(ValueError, match="it has several seeds; give the column pair_id"):
         match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
+
+
+def test_a_pipe_among_the_pictures_is_passed_over(pair_folder, predict):
+    """Opening it would wait for ever."""
+    folder = pair_folder(num_episodes=1)
+    output = predict(folder, lambda pair: moving_square(7))
+    for name in ("pipe.png", "predictions.jsonl"):
+        os.mkfifo(output / name)
+    predictions = match_predictions(output, read_pairs(folder))
+    assert len(predictions.files) == 2 and predictions.unmatched == ()
+
+
+@pytest.mark.parametrize("name", ["copy the input", "Mean of training targets", "truth", " "])
+def test_a_row_may_not_take_a_baselines_name(pair_folder, predict, name):
+    folder = pair_folder(num_episodes=1)
+    output = predict(folder, lambda pair: moving_square(7))
+    with pytest.raises(ValueError, match="a predictions row cannot be called"):
+        match_all([f"{name}={output}"], folder, read_pairs(folder))
+
+
+def test_the_name_stands_before_the_first_equals_sign(tmp_path):
+    assert parse_named_folder("a=runs/epoch=2") == ("a", Path("runs/epoch=2"))
+    assert parse_named_folder("runs/a") == (None, Path("runs/a"))
+    folder = tmp_path / "epoch=2"
+    assert parse_named_folder(str(folder)) == (f"{tmp_path}/epoch", Path("2"))
+    folder.mkdir()
+    assert parse_named_folder(str(folder)) == (None, folder)

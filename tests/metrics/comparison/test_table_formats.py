@@ -4,15 +4,22 @@ import json
 
 from rich.console import Console
 
+from metrics.comparison.rows import COPY_KIND, MODEL, UPPER_BOUND
 from metrics.comparison.scoring import PairScore
 from metrics.comparison.table import make_table
-from metrics.comparison.table_formats import is_best, to_csv, to_json, to_markdown, to_rich
+from metrics.comparison.table_formats import print_table, to_csv, to_json, to_markdown
 from tests.metrics.comparison.test_table import make_scores
 
 
-def _table():
-    scores = make_scores({"a": [10.0, 12.0]}, "copy") + make_scores({"a": [20.0]}, "model")
-    return make_table(scores, ["psnr"], ["copy", "model"], {"a": 2}, ["A note."], {"data": "x"})
+def _table(model=(20.0,), kind=MODEL):
+    scores = make_scores({"a": [10.0, 12.0]}, "copy") + make_scores({"a": list(model)}, "model")
+    return make_table(scores, ["psnr"], {"copy": COPY_KIND, "model": kind}, {"a": 2}, ["A note."], {"data": "x"})
+
+
+def _printed(table, width, title="title"):
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_table(console, table, title)
+    return console.export_text()
 
 
 def test_csv_has_plain_numbers_and_an_empty_cell_for_an_unknown_one():
@@ -31,29 +38,43 @@ def test_json_is_strict_and_complete():
     assert content["lines"][1]["estimates"]["psnr"]["low"] is None
 
 
-def test_markdown_marks_the_best_and_the_incomplete():
+def test_markdown_marks_the_best_of_the_complete_rows_and_counts_the_others():
+    """A row on one pair of two answers another question: it is never bold, nor does it hide the best of the others."""
     text = to_markdown(_table())
-    assert "| a | copy | 11.00 [10.00–12.00] | 2 |" in text
-    assert "|  | model | **20.00** | 1 of 2 |" in text
+    assert "| a | copy | **11.00 [10.00–12.00]** | 2 |" in text and "|  | model | 20.00 | 1 of 2 |" in text
     assert text.endswith("- A note.\n")
+    assert "|  | model | **19.00 [18.00–20.00]** | 2 |" in to_markdown(_table((18.0, 20.0)))
+
+
+def test_an_upper_bound_is_nobodys_rival():
+    table = _table((18.0, 20.0), UPPER_BOUND)
+    assert [table.is_best(row, "psnr") for row in table.rows[:2]] == [True, False]
 
 
 def test_best_follows_the_direction_of_the_measure():
-    table = _table()
-    assert [is_best(table, line, "psnr") for line in table.lines[:2]] == [False, True]
+    scores = [PairScore(n, "p", "a", ("a", 0), {"copyness": v}) for n, v in (("x", 0.5), ("y", 0.1))]
+    table = make_table(scores, ["copyness"], {"x": MODEL, "y": MODEL}, {"a": 1})
+    assert [table.is_best(row, "copyness") for row in table.rows[:2]] == [False, True]
 
 
-def test_terminal_table_fits_80_columns():
-    console = Console(width=80, record=True, file=io.StringIO())
-    (part,) = to_rich(_table(), "title")
-    console.print(part)
-    lines = console.export_text().splitlines()
-    assert max(map(len, lines)) <= 80
-    assert any("model" in line and "20.00" in line and "1 of 2" in line for line in lines)
-
-
-def test_more_measures_than_fit_come_in_parts():
+def test_a_terminal_of_any_width_shows_every_digit_and_every_count():
     keys = ["psnr", "ssim", "ssim_motion", "block_error"]
-    scores = [PairScore("m", f"{i}", "a", ("a", i), dict.fromkeys(keys, 0.1 * i)) for i in range(3)]
-    parts = to_rich(make_table(scores, keys, ["m"], {"a": 3}), "title")
-    assert [len(part.columns) for part in parts] == [1 + 3 + 1, 1 + 1 + 1]
+    scores = [PairScore("m", f"{i}", "a", ("a", i), dict.fromkeys(keys, 12.0 + i)) for i in range(747)]
+    table = make_table(scores, keys, {"m": MODEL}, {"a": 748})
+    for width in (20, 60, 80, 200):
+        text = _printed(table, width)
+        assert text.count("747 of 748") >= 2
+        for key in keys:
+            estimate = table.rows[0].estimates[key]
+            digits = 4 if "ssim" in key else 2 if key == "psnr" else 1
+            assert f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]" in text
+        assert width < 60 or max(map(len, text.splitlines())) <= width
+
+
+def test_names_are_shown_as_they_are():
+    """Brackets are rich's markup, a bar is markdown's."""
+    scores = make_scores({"[/red]": [10.0]}, "[bold]a|b")
+    table = make_table(scores, ["psnr"], {"[bold]a|b": MODEL}, {"[/red]": 1})
+    text = _printed(table, 80, "data[/red]")
+    assert "[bold]a|b" in text and "[/red]" in text and "data[/red]" in text
+    assert "a\\|b" in to_markdown(table)

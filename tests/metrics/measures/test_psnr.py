@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from metrics.measures.convention import AS_PUBLISHED, AS_PUBLISHED_GAIN
-from metrics.measures.psnr import mean_error, measure_psnr, squared_error
+from metrics.measures.psnr import AS_PUBLISHED, AS_PUBLISHED_GAIN, PROPER, mean_error, measure_psnr, squared_error
 from tests.metrics.conftest import noisy_picture
 
 
@@ -34,7 +33,9 @@ def test_equals_scikit_image():
 
 
 def test_as_published_adds_exactly_its_gain():
-    """... and equals scikit-image on pictures in [0, 1] with data_range 255."""
+    """... the ratio of the data ranges, and equals scikit-image on pictures in [0, 1] with data_range 255."""
+    assert AS_PUBLISHED.data_range == 255 * PROPER.data_range
+    assert pytest.approx(48.1308, abs=1e-4) == AS_PUBLISHED_GAIN
     a, b = noisy_picture(1), noisy_picture(2)
     published = measure_psnr(a, b, convention=AS_PUBLISHED)
     assert published - measure_psnr(a, b) == pytest.approx(AS_PUBLISHED_GAIN, abs=1e-9)

@@ -36,7 +36,7 @@ def test_bad_runs_are_named(tmp_path, run_folder):
     with pytest.raises(FileNotFoundError, match="nothing to show"):
         read_run(str(tmp_path / "empty"))
     (tmp_path / "empty" / "table.json").write_text("{")
-    with pytest.raises(ValueError, match="is not valid JSON"):
+    with pytest.raises(ValueError, match="table.json is not as it should be"):
         read_run(str(tmp_path / "empty"))
     (tmp_path / "empty" / "table.json").write_text("{}")
     with pytest.raises(ValueError, match="is no table"):
