@@ -21,11 +21,11 @@ from rich.table import Table
 
 from commands.processes import make_pool
 from commands.run import run_command
-from dataset_tools.pictures import decode_picture, encode_picture
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, Part, plan_folder
 from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
+from formats.pictures import encode_picture, read_picture
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def store_jpegs(part: Part) -> list[bytes]:
 
 def recode_jpegs(contents: list[bytes]) -> int:
     """Decode and encode each picture; returns the number of bytes, so that nothing is sent back."""
-    return sum(len(encode_picture(decode_picture(content, where="memory"))) for content in contents)
+    return sum(len(encode_picture(read_picture(content).pixels)) for content in contents)
 
 
 def make_table(rates: dict[str, list[float]], workers: int) -> Table:

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dataset_tools.inspection import Inspection, picture_paths, spread
-from dataset_tools.pictures import read_picture
-from formats.atomic import atomic_path
+from formats.atomic import atomic_path, inside
+from formats.pictures import read_picture
 from formats.prepared_folder import FramePair
 
 CELL = 128  # pixels, height of a picture on the sheet
@@ -38,7 +38,7 @@ def write_sheets(inspection: Inspection, output: Path) -> list[Path]:
     written = []
     for summary in inspection.tasks:
         pairs = [pair for pair in inspection.pairs if (pair.task or "unknown") == summary.task]
-        path = output / f"contact_{summary.task}.png"
+        path = inside(output, f"contact_{summary.task}.png", "the sheet")
         sheet = draw_sheet(
             inspection.folder, pairs, f"{summary.task}: current | future | difference x{DIFFERENCE_GAIN}"
         )
@@ -66,7 +66,7 @@ def write_motion_histogram(inspections: Sequence[Inspection], path: Path) -> Non
 
 
 def _draw_pair(folder: Path, pair: FramePair) -> Image.Image:
-    source, target = (read_picture(path) for path in picture_paths(folder, pair))
+    source, target = (read_picture(path).pixels for path in picture_paths(folder, pair))
     if source.shape != target.shape:
         target = np.asarray(Image.fromarray(target).resize((source.shape[1], source.shape[0])))
     difference = np.abs(target.astype(np.int16) - source.astype(np.int16)) * DIFFERENCE_GAIN

@@ -12,16 +12,25 @@ from pathlib import Path
 import numpy as np
 
 from commands.errors import UserError
+from formats.atomic import check_name
 
 PHYSICS_RATE = 250  # Hz; RoboTwin saves a frame every `save_freq` steps of it
+LONGEST_EPISODE = 10_000_000  # frames: 46 hours at 60 a second; a file that declares more is damaged
+LARGEST_NUMBER = 2**62  # of an episode: data sets store it in 64 bits
 
 
 @dataclass(frozen=True)
 class Joints:
-    """What the robot measured and what it was told, a row per frame; None where the source does not say."""
+    """What the robot measured and what it was told, a row per frame; None where the source does not say.
+
+    Columns without names are joints of the arm (and its gripper).
+    """
 
     states: np.ndarray | None = None  # float64 (length, D)
     actions: np.ndarray | None = None  # float64 (length, D'); in RoboTwin the drive targets, equal to the states
+    angles: np.ndarray | None = None  # float64 (length, D''): joint angles, where the states are something else
+    state_names: tuple[str, ...] | None = None  # one a column
+    action_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,15 @@ class Episode:
     save_freq: int | None = None  # physics steps of 1/250 s per saved frame
     rate: float | None = None  # frames per second, where the source states it itself
     notes: dict = field(default_factory=dict)  # what else the source says (seed, embodiment, ...)
+
+    def __post_init__(self) -> None:
+        check_name(self.task, f"the task of {self.source},")
+        for camera in self.cameras:
+            check_name(camera, f"a camera of {self.source},")
+        if not 0 < self.length <= LONGEST_EPISODE:
+            raise UserError(f"{self.source} says that it has {self.length} frames; record it again or remove it.")
+        if not 0 <= self.number <= LARGEST_NUMBER:
+            raise UserError(f"{self.source} has the episode number {self.number}; give it a smaller one.")
 
     @property
     def frames_per_second(self) -> float | None:

@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 
 from commands.errors import UserError
 from commands.run import run_command
-from dataset_tools.pictures import read_file
-from formats.atomic import atomic_path, draft_folder, write_text
+from formats.atomic import atomic_path, draft_folder, read_file, write_text
 from formats.prepared_folder import SPLITS, FramePair, read_manifest
 
 log = logging.getLogger(__name__)

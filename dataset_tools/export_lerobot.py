@@ -18,7 +18,8 @@ from commands.run import run_command
 from dataset_tools.episode import Episode
 from dataset_tools.preparing.instructions import SOURCES as SENTENCE_SOURCES
 from dataset_tools.preparing.instructions import SentenceRule, make_instruction
-from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
+from dataset_tools.readers.arguments import add_reading_arguments, reading_request
+from dataset_tools.readers.detect import read_episodes
 from dataset_tools.writers.lerobot import PICTURES, Recording, write_lerobot
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def run() -> None:
-        episodes = read_episodes(args)
+        episodes = read_episodes(reading_request(args))
         recordings = group_views(episodes, SentenceRule(args.instructions, args.instruction))
         rate = common_rate(episodes, args.fps)
         console = Console(stderr=True)

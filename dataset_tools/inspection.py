@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_tools.pictures import read_file, read_picture
+from formats.atomic import read_file
+from formats.pictures import read_picture
 from formats.prepared_folder import FramePair, read_manifest
 
 MOTION_SAMPLE = 1000  # pairs a folder that motion is measured on, evenly spread
@@ -88,7 +89,7 @@ def measure_motions(folder: Path, pairs: Sequence[FramePair]) -> np.ndarray:
     chosen = spread(pairs, MOTION_SAMPLE)
     motions = []
     for pair in chosen:
-        source, target = (read_picture(path).astype(np.int16) for path in picture_paths(folder, pair))
+        source, target = (read_picture(path).pixels.astype(np.int16) for path in picture_paths(folder, pair))
         motions.append(np.abs(target - source).mean() if source.shape == target.shape else np.nan)
     return np.array(motions)
 

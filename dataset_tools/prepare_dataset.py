@@ -19,14 +19,15 @@ from rich.table import Table
 
 from commands.processes import available_cores, make_pool
 from commands.run import run_command
-from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts
 from dataset_tools.preparing.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
 from dataset_tools.preparing.pairing import PAIRINGS, PairingRule, parse_numbers
 from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
 from dataset_tools.preparing.splits import SPLIT_KINDS, SplitRule
-from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
+from dataset_tools.readers.arguments import add_reading_arguments, reading_request
+from dataset_tools.readers.detect import read_episodes
 from formats.atomic import write_text
+from formats.pictures import JPEG_QUALITY, PICTURE_FORMATS
 from formats.prepared_folder import SPLITS, read_manifest
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ def make_options(args: argparse.Namespace) -> Options:
 
 def _prepare(args: argparse.Namespace, console: Console) -> None:
     options = make_options(args)
-    plan = plan_folder(read_episodes(args), options, args.episodes)
+    plan = plan_folder(read_episodes(reading_request(args)), options, args.episodes)
     if open_folder(plan, args.output):
         log.info("%s is whole already: the same episodes, the same options.", args.output)
         if args.jsonl:

@@ -84,6 +84,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def check_regular(path: Path) -> os.stat_result:
+    """Status of a regular file, before a library opens it that would wait for a pipe.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        UserError: if it is no regular file.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"there is no {path}; check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is no regular file; remove it or choose another path.")
+    return status
+
+
 def read_file(path: Path, largest: int | None = None, *, seconds: float | None = None) -> bytes:
     """Bytes of a regular file; a pipe or a device, which might never end, is refused and not waited for.
 
@@ -111,8 +129,12 @@ def read_file(path: Path, largest: int | None = None, *, seconds: float | None =
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, UserError):
             raise
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} cannot be read ({reason}); check the path and its permissions.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"{path} cannot be read ({reason}); check the path and its permissions.")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "commands": STANDARD,
     "formats": (*STANDARD, "commands.errors", "commands.processes", "av", "msgspec", "yaml"),
     "simulator": (*STANDARD, "commands.errors", "mujoco", "OpenGL"),
-    "dataset_tools": (*STANDARD, "einops", "commands", "formats", "simulator", "h5py", "pyarrow", "av", "matplotlib",
+    "dataset_tools": (*STANDARD, "einops", "commands", "formats", "simulator", "h5py", "pyarrow", "av", "matplotlib", "msgspec",
                       "scipy", "huggingface_hub"),
     "ldm": (*STANDARD, *NETWORKS, "commands", "formats", "omegaconf", "yaml", "kornia", "scipy", "torchmetrics",
             "transformers", "open_clip", "peft", "bitsandbytes", "pytorch_lightning", "wandb", "pynvml",

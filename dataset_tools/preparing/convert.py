@@ -21,10 +21,10 @@ import numpy as np
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
-from dataset_tools.pictures import check_frame, encode_picture, resize_picture
 from dataset_tools.preparing.plan import Options, Part, Plan, describe
 from dataset_tools.preparing.source_stamp import PARTS, stamp_sources
 from formats.atomic import write_json, write_text
+from formats.pictures import check_frame, encode_picture, resize_square
 from formats.prepared_folder import FramePair, write_manifest
 
 MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is removed when it is whole
@@ -187,7 +187,7 @@ def _write_frames(episode: Episode, wanted: dict[int, list[Path]], options: Opti
                 f"frame {index} of {episode.source} is {frame.shape[1]}x{frame.shape[0]}, others are "
                 f"{shape[1]}x{shape[0]}; an episode has one frame size, so remove this episode."
             )
-        content = encode_picture(resize_picture(frame, options.size), options.picture_format, options.quality)
+        content = encode_picture(resize_square(frame, options.size), options.picture_format, options.quality)
         digests[index] = hashlib.sha256(content).hexdigest()
         first, *others = wanted[index]
         first.write_bytes(content)

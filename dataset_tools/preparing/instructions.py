@@ -3,13 +3,22 @@
 The papers use one short sentence a task (papers/README.md, section 1); RoboTwin ships sets of longer ones.
 """
 
-import json
+import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
+from dataset_tools.templates import fill_fields
+from formats.atomic import read_json
 from formats.hashing import stable_number
+from formats.prepared_folder import Sentence
+
+log = logging.getLogger(__name__)
 
 TASK_TO_INSTRUCTION = {
     # RoboTwin 1.0
@@ -64,17 +73,12 @@ def fill_template(template: str, instruction: str, *, horizon: int, seconds: flo
     """'{instruction}', '{horizon}' (frames) and '{seconds}' replaced.
 
     Raises:
-        ValueError: if the template has other fields, no instruction, or seconds where the rate is unknown.
+        UserError: if the template has other fields, no instruction, or seconds where the rate is unknown.
     """
     if seconds is None and "{seconds" in template:
         raise UserError("the template says {seconds} but the frame rate is unknown; give --save-freq or use {horizon}.")
-    try:
-        spoken = f"{seconds or 0:.2f}".rstrip("0").rstrip(".")  # 3 and 0.96, not 3.00
-        text = template.format(instruction=instruction, horizon=horizon, seconds=spoken)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"template '{template}' is malformed ({error}); it may say {{instruction}}, {{horizon}} and {{seconds}}."
-        ) from error
+    spoken = f"{seconds or 0:.2f}".rstrip("0").rstrip(".")  # 3 and 0.96, not 3.00
+    text = fill_fields(template, {"instruction": instruction, "horizon": horizon, "seconds": spoken})
     if instruction not in text:
         raise UserError(f"template '{template}' drops the sentence; write {{instruction}} where it belongs.")
     return text
@@ -85,6 +89,13 @@ def words_of_task(task: str) -> str:
     return " ".join(task.replace("-", "_").split("_")).strip()
 
 
+@dataclass(frozen=True)
+class _Shipped:
+    """A task's file of RoboTwin 1.0's data/instructions."""
+
+    instructions: Annotated[tuple[Sentence, ...], Meta(min_length=1)]
+
+
 def read_shipped_sentences(folder: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """RoboTwin 1.0's data/instructions/<task>.json, {"instructions": [...]}, as (task, sentences) in order.
 
@@ -93,15 +104,8 @@ def read_shipped_sentences(folder: Path) -> tuple[tuple[str, tuple[str, ...]], .
     """
     shipped = []
     for path in sorted(Path(folder).glob("*.json")):
-        try:
-            sentences = json.loads(path.read_text(encoding="utf-8"))["instructions"]
-            if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
-                raise TypeError("no list of sentences")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f'{path} is not {{"instructions": ["...", ...]}} in UTF-8 ({error}); mend or remove it.'
-            ) from error
-        shipped.append((path.stem, tuple(sentences)))
+        mend = 'wanted {"instructions": ["..."]}: mend or remove it'
+        shipped.append((path.stem, read_json(path, _Shipped, mend=mend).instructions))
     if not shipped:
         raise UserError(f"no <task>.json in {folder}; point --instructions at RoboTwin's data/instructions.")
     return tuple(shipped)
@@ -117,7 +121,16 @@ def _sentences(rule: SentenceRule, episode: Episode) -> tuple[str, ...]:
         raise UserError(
             f"{episode.source} comes without {rule.source} instructions; use --instructions task, or --instruction."
         )
-    return (TASK_TO_INSTRUCTION.get(episode.task) or words_of_task(episode.task),)
+    known = TASK_TO_INSTRUCTION.get(episode.task)
+    return (known or _words_of_unknown_task(episode.task),)
+
+
+@cache
+def _words_of_unknown_task(task: str) -> str:
+    """The words of a task's name, which is said once a task: the name may be just a folder's."""
+    words = words_of_task(task)
+    log.warning("the task %s has no sentence of its own; it becomes '%s'. --instruction gives another.", task, words)
+    return words
 
 
 def _own_sentences(rule: SentenceRule, episode: Episode) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from commands.errors import UserError
 from formats.hashing import stable_fraction
 
+LONGEST_HORIZON = 10_000_000  # frames or seconds
+MOST_NUMBERS = 1_000_000  # episode numbers of --holdout, pairs of an episode
 PAIRINGS = ("fixed", "first_last", "chained", "multi_horizon")
 
 
@@ -52,6 +54,8 @@ class PairingRule:
             raise UserError(f"pairing '{self.kind}' is not one of {', '.join(PAIRINGS)}.")
         if min(self.stride, self.window, self.pairs_per_episode) < 1:
             raise UserError("stride, window and pairs per episode must be at least 1.")
+        if self.pairs_per_episode > MOST_NUMBERS:
+            raise UserError(f"--pairs-per-episode {self.pairs_per_episode} is more than {MOST_NUMBERS}; give fewer.")
         given = len(self.horizons) + len(self.horizons_seconds)
         if self.kind == "first_last":
             if given:
@@ -61,8 +65,8 @@ class PairingRule:
             raise UserError(f"pairing {self.kind} wants a horizon, in frames or in seconds: for example --horizon 50.")
         if given > 1 and self.kind != "multi_horizon":
             raise UserError(f"pairing {self.kind} takes one horizon, got {given}; use --pairing multi_horizon.")
-        if min(self.horizons + self.horizons_seconds) <= 0:
-            raise UserError("a horizon must be positive: the target lies in the future.")
+        if not all(0 < horizon <= LONGEST_HORIZON for horizon in self.horizons + self.horizons_seconds):
+            raise UserError("a horizon must be positive (the target lies in the future) and no longer than an episode.")
 
 
 def make_pairs(
@@ -71,7 +75,7 @@ def make_pairs(
     """Pairs of the episode (task, number) with `length` frames, in the order of their source frames.
 
     Raises:
-        ValueError: if the horizon is in seconds and the rate of the episode is unknown.
+        UserError: if the horizon is in seconds and the rate of the episode is unknown.
     """
     if rule.kind == "first_last":
         return _first_last(rule, length, task, number)
@@ -91,7 +95,7 @@ def horizon_frames(seconds: float, frames_per_second: float | None, *, where: st
     """Frames in a time span, at least 1, rounded to nearest.
 
     Raises:
-        ValueError: if the rate is unknown.
+        UserError: if the rate is unknown.
     """
     if not frames_per_second:
         raise UserError(
@@ -123,12 +127,14 @@ def parse_numbers(text: str) -> frozenset[int]:
     """'80-99' or '3,7,80-99' => those numbers, both ends included.
 
     Raises:
-        ValueError: if the text is anything else.
+        UserError: if the text is anything else.
     """
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise UserError(f"'{text}' is no list of episode numbers; write for example 80-99 or 3,7,80-99.")
+        if int(last or first) - int(first) >= MOST_NUMBERS:
+            raise UserError(f"'{text}' names more than {MOST_NUMBERS} episodes; write a shorter range.")
         numbers.update(range(int(first), int(last or first) + 1))
     return frozenset(numbers)

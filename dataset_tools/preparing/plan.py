@@ -12,16 +12,18 @@ from pathlib import Path
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
-from dataset_tools.pictures import JPEG_QUALITY, PICTURE_FORMATS
 from dataset_tools.preparing.instructions import SentenceRule, make_instruction
 from dataset_tools.preparing.pairing import PairingRule, make_pairs
 from dataset_tools.preparing.splits import SplitRule, missing_splits, split_of_pair
 from dataset_tools.readers.naming import name_episodes
+from formats.atomic import check_name
 from formats.hashing import stable_number
+from formats.pictures import JPEG_QUALITY, PICTURE_FORMATS
 from formats.prepared_folder import FramePair
 
 log = logging.getLogger(__name__)
 
+SMALLEST, LARGEST = 8, 8192  # pixels a side
 LAYOUT_VERSION = 1  # raise it when the same options would give other bytes
 
 
@@ -41,8 +43,12 @@ class Options:
     def __post_init__(self) -> None:
         if self.picture_format not in PICTURE_FORMATS:
             raise UserError(f"picture format '{self.picture_format}' is not one of {', '.join(PICTURE_FORMATS)}.")
-        if self.size is not None and self.size < 8:
-            raise UserError(f"--size {self.size} is too small for a picture; give at least 8, or keep.")
+        if self.size is not None and not SMALLEST <= self.size <= LARGEST:
+            raise UserError(f"--size {self.size} is no size for a picture; give {SMALLEST} to {LARGEST}, or keep.")
+        if not 0 <= self.drop_static <= 255:
+            raise UserError(f"--drop-static {self.drop_static} is no difference of pictures; give 0 to 255.")
+        if self.max_train_samples is not None and self.max_train_samples < 0:
+            raise UserError(f"--max-train-samples {self.max_train_samples} is no count; give 0 or more.")
         if not 1 <= self.quality <= 100:
             raise UserError(f"--quality {self.quality} is not a JPEG quality; give 1 to 100.")
 
@@ -127,7 +133,7 @@ def _pairs_of_episode(episode: Episode, name: str, options: Options, origin: str
     )
     planned = []
     for pair in pairs.found:
-        pair_id = f"{name}/{pair.source_index}-{pair.target_index}"
+        pair_id = check_name(f"{name}/{pair.source_index}-{pair.target_index}", "the pair")
         horizon = pair.target_index - pair.source_index
         planned.append(
             FramePair(

@@ -35,7 +35,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place) / name for name in names if name.lower().endswith(RECORDED))
+        paths = (Path(place) / name for name in names if name.lower().endswith(RECORDED))
+        yield from (path for path in paths if path.is_file())  # a pipe would be waited for
 
 
 def _sample(path: Path) -> bytes:

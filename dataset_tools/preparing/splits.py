@@ -35,7 +35,7 @@ class SplitRule:
     def __post_init__(self) -> None:
         if self.kind not in SPLIT_KINDS:
             raise UserError(f"split '{self.kind}' is not one of {', '.join(SPLIT_KINDS)}.")
-        if min(self.val, self.test) < 0 or self.val + self.test > 1:
+        if not (self.val >= 0 and self.test >= 0 and self.val + self.test <= 1):  # False for nan too
             raise UserError(f"--val {self.val} and --test {self.test} must be fractions that add up to at most 1.")
         if self.kind == "leaky" and self.holdout:
             raise UserError("--split leaky ignores episodes, so --holdout cannot be kept; leave one of them out.")

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dataset_tools.episode import Episode
-from dataset_tools.readers.detect import LAYOUTS, find_episodes
+from dataset_tools.readers.detect import LAYOUTS, ReadingRequest
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +15,6 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     add("--save-freq", type=int, help="RoboTwin's physics steps (1/250 s) per saved frame, where the files do not say")
 
 
-def read_episodes(args: argparse.Namespace) -> list[Episode]:
-    """Episodes of all folders and cameras asked for, by task, then number."""
-    episodes = [
-        episode
-        for folder in args.episodes
-        for camera in args.camera
-        for episode in find_episodes(folder, layout=args.format, camera=camera, save_freq=args.save_freq)
-    ]
-    return sorted(episodes, key=lambda episode: (episode.task, episode.number))
+def reading_request(args: argparse.Namespace) -> ReadingRequest:
+    """What those arguments ask for."""
+    return ReadingRequest(tuple(args.episodes), args.format, tuple(args.camera), args.save_freq)

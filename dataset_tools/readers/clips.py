@@ -5,18 +5,49 @@ episode with "texts", "videos" (one a camera), states and actions. The set's fol
 every clip has a sentence of its own. The rate is the video's, which is that of its play-back.
 """
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from commands.errors import UserError
-from dataset_tools.episode import Episode, Joints, choose_camera
-from dataset_tools.video import VideoFrames, open_video
+from dataset_tools.episode import LONGEST_EPISODE, Episode, Joints, choose_camera
+from formats.atomic import inside, read_json
+from formats.prepared_folder import Sentence
+from formats.video import VideoFrames, open_video
 
-STATE_KEYS = ("states", "state")
-ACTION_KEYS = ("actions", "action")
+HOLDS = "clips (annotation/<n>.json)"
+Table = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A camera's video, relative to the set's folder."""
+
+    video_path: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a clip's JSON file says, of what is used here. DROID's states are Cartesian, its joints come beside them."""
+
+    videos: Annotated[list[Video], Meta(min_length=1)]
+    texts: Sentence | list[Sentence] | None = None
+    video_length: Annotated[int, Meta(ge=0, le=LONGEST_EPISODE)] | None = None
+    episode_id: str | int | None = None
+    state: Table = field(default_factory=list)
+    states: Table = field(default_factory=list)
+    action: Table = field(default_factory=list)
+    actions: Table = field(default_factory=list)
+    joints: Table = field(default_factory=list)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The instructions that are not empty."""
+        texts = [self.texts] if isinstance(self.texts, str) else self.texts or []
+        return tuple(text for text in texts if text.strip())
 
 
 @dataclass(frozen=True)
@@ -27,30 +58,37 @@ class ClipJoints:
     length: int
 
     def __call__(self) -> Joints:
-        """Float64 (length, D) each.
+        """Float64 (length, D) each; only a table called joints is one of joints.
 
         Where T frames have T - 1 actions (Bridge, RT-1: the last frame has none), the last action is said twice.
         """
         content = read_annotation(self.path)
-        states, actions = (self._table(content, keys) for keys in (STATE_KEYS, ACTION_KEYS))
-        return Joints(states, actions)
+        states = self._table("states", content.states or content.state)
+        angles = self._table("joints", content.joints)
+        actions = content.actions or content.action
+        actions = self._table("actions", actions + actions[-1:] if len(actions) == self.length - 1 else actions)
+        return Joints(states, actions, angles, _numbered("state", states), _numbered("action", actions))
 
-    def _table(self, content: dict, keys: tuple[str, ...]) -> np.ndarray | None:
-        name = next((key for key in keys if content.get(key)), None)
-        if name is None:
+    def _table(self, name: str, rows: Table) -> np.ndarray | None:
+        if not rows:
             return None
-        try:
-            table = np.array(content[name], dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"'{name}' of {self.path} is no table of numbers; mend or remove the clip.") from error
-        if keys is ACTION_KEYS and len(table) == self.length - 1:
-            table = np.concatenate([table, table[-1:]])
-        if table.ndim != 2 or len(table) != self.length or not np.isfinite(table).all():
+        widths = {len(row) for row in rows}
+        table = np.array(rows, dtype=np.float64) if len(widths) == 1 else np.full((len(rows), 1), np.nan)
+        if len(table) != self.length or not np.isfinite(table).all() or not table.size:
             raise UserError(
-                f"'{name}' of {self.path} is broken: wanted {self.length} rows of finite numbers, got {table.shape}; "
-                f"mend or remove the clip."
+                f"the {name} of {self.path} are broken: wanted {self.length} rows of as many finite numbers, got "
+                f"{len(rows)} rows of {', '.join(map(str, sorted(widths)[:3]))}; mend or remove the clip."
             )
         return table
+
+
+def _numbered(what: str, table: np.ndarray | None) -> tuple[str, ...] | None:
+    return None if table is None else tuple(f"{what}_{column}" for column in range(table.shape[1]))
+
+
+def holds_episodes(folder: Path) -> bool:
+    """Whether there are annotations under the folder."""
+    return bool(annotation_files(folder))
 
 
 def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | None = None) -> list[Episode]:
@@ -71,61 +109,49 @@ def annotation_files(folder: Path) -> list[Path]:
     return [path for root in roots if root.is_dir() for path in sorted(root.rglob("*.json"))]
 
 
-def read_annotation(path: Path) -> dict:
+def read_annotation(path: Path) -> Annotation:
     """Content of an annotation file.
 
     Raises:
-        UserError: if it is no JSON object in UTF-8 with a list of videos.
+        UserError: if it is not such a JSON object in UTF-8.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not content["videos"]:
-            raise KeyError("videos")
-        return content
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no clip annotation ({type(error).__name__}: {error}); wanted JSON in UTF-8 with 'texts' and "
-            f"'videos'; mend or remove it."
-        ) from error
+    return read_json(path, Annotation, mend="wanted a clip annotation with 'texts' and 'videos': mend or remove it")
 
 
 def _read(path: Path, camera: str | None, save_freq: int | None) -> Episode:
     content = read_annotation(path)
     root = next(parent.parent for parent in path.parents if parent.name == "annotation")
-    named = [_find_video(root, path, entry) for entry in content["videos"]]
+    named = [_find_video(root, path, entry.video_path) for entry in content.videos]
     videos = sorted({*named, *named[0].parent.glob("*.mp4")})  # xhand's annotations name two of three cameras
     cameras = tuple(video.stem for video in videos)
     camera = choose_camera(camera, cameras, path)
     video = videos[cameras.index(camera)]
     decoder = open_video(video)
-    length = int(content.get("video_length", decoder.length))  # published DROID clips have a frame more than they say
+    length = content.video_length or decoder.length  # published DROID clips have a frame more than they say
     if not 0 < length <= decoder.length:
         raise UserError(f"{video} has {decoder.length} frames, {path} says {length}; copy or remove the clip.")
-    texts = content.get("texts") or []
     return Episode(
         task=root.name,
-        number=int("".join(letter for letter in path.stem if letter.isdigit()) or 0),
+        number=int("".join(letter for letter in path.stem if letter.isdecimal()) or 0),
         length=length,
         source=path,
         read_frame=VideoFrames(video),
-        instructions=tuple(str(text) for text in texts if str(text).strip()),
+        instructions=content.sentences,
         read_joints=ClipJoints(path, length),
         cameras=cameras,
         camera=camera,
         save_freq=save_freq,
         rate=None if save_freq else decoder.rate,
-        notes={"episode_id": content.get("episode_id")},
+        notes={"episode_id": content.episode_id},
     )
 
 
-def _find_video(root: Path, annotation: Path, entry: object) -> Path:
+def _find_video(root: Path, annotation: Path, stated: str) -> Path:
     """The video that an annotation names; its 'videos/val/8/rgb.mp4' may lie at 'videos/8/rgb.mp4'."""
-    try:
-        stated = Path(entry["video_path"])
-    except (TypeError, KeyError) as error:
-        raise UserError(f"'videos' of {annotation} lacks a 'video_path'; mend or remove the clip.") from error
-    without_split = Path(stated.parts[0], *stated.parts[2:]) if len(stated.parts) > 2 else stated
-    for candidate in (root / stated, root / without_split):
+    path = inside(root, stated, f"in {annotation}, video_path")
+    parts = path.relative_to(root).parts
+    without_split = root.joinpath(parts[0], *parts[2:]) if len(parts) > 2 else path
+    for candidate in (path, without_split):
         if candidate.is_file():
             return candidate
-    raise UserError(f"{root / stated}, named by {annotation}, is absent; copy it or remove the annotation.")
+    raise UserError(f"{path}, named by {annotation}, is absent; copy it or remove the annotation.")

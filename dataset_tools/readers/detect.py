@@ -1,19 +1,62 @@
-"""Any folder of episodes => episodes: finds out the layout, or says why it cannot."""
+"""Any folder of episodes => episodes: finds out the layout, or says why it cannot.
 
-from collections.abc import Callable
+A reader is a module with HOLDS (what such a folder holds, in words), `holds_episodes(folder)` and
+`find_episodes(folder, camera=, save_freq=)`; a new one is a file here and a line in READERS.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
 from dataset_tools.readers import clips, extracted_frames, lerobot, robotwin
 
-FINDERS: dict[str, Callable[..., list[Episode]]] = {
-    "robotwin": robotwin.find_episodes,
-    "lerobot": lerobot.find_episodes,
-    "clips": clips.find_episodes,
-    "frames": extracted_frames.find_episodes,
+
+class Reader(Protocol):
+    """What a reader's module offers."""
+
+    HOLDS: str
+
+    def holds_episodes(self, folder: Path) -> bool:
+        """Whether the folder holds episodes of this layout; reads as little as it can."""
+
+    def find_episodes(self, folder: Path, *, camera: str | None = None, save_freq: int | None = None) -> list[Episode]:
+        """The episodes, by task, then number."""
+
+
+READERS: dict[str, Reader] = {
+    "robotwin": robotwin,
+    "lerobot": lerobot,
+    "clips": clips,
+    "frames": extracted_frames,
 }
-LAYOUTS = tuple(FINDERS)
+LAYOUTS = tuple(READERS)
+
+
+@dataclass(frozen=True)
+class ReadingRequest:
+    """Which episodes a command reads."""
+
+    folders: tuple[Path, ...]
+    layout: str = "auto"
+    cameras: tuple[str | None, ...] = (None,)
+    save_freq: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.save_freq is not None and not 0 < self.save_freq <= 1_000_000:
+            raise UserError(f"--save-freq {self.save_freq} is no number of physics steps; give RoboTwin's, often 15.")
+
+
+def read_episodes(request: ReadingRequest) -> list[Episode]:
+    """Episodes of all folders and cameras asked for, by task, then number."""
+    episodes = [
+        episode
+        for folder in request.folders
+        for camera in request.cameras
+        for episode in find_episodes(folder, layout=request.layout, camera=camera, save_freq=request.save_freq)
+    ]
+    return sorted(episodes, key=lambda episode: (episode.task, episode.number))
 
 
 def find_episodes(
@@ -35,9 +78,9 @@ def find_episodes(
         raise UserError(f"no folder {folder}; check the path given to --episodes.")
     if layout == "auto":
         layout = detect_layout(folder)
-    if layout not in FINDERS:
+    if layout not in READERS:
         raise UserError(f"layout '{layout}' is not one of {', '.join(LAYOUTS)}.")
-    return FINDERS[layout](folder, camera=camera, save_freq=save_freq)
+    return READERS[layout].find_episodes(folder, camera=camera, save_freq=save_freq)
 
 
 def detect_layout(folder: Path) -> str:
@@ -48,22 +91,11 @@ def detect_layout(folder: Path) -> str:
     """
     if folder.is_file():
         return "robotwin"  # the one layout with an episode in a file
-    found = [layout for layout, holds in _CHECKS.items() if holds(folder)]
+    found = [layout for layout, reader in READERS.items() if reader.holds_episodes(folder)]
     if not found:
-        raise UserError(
-            f"no episodes under {folder}: looked for RoboTwin (episode<i>/<k>.pkl, episode<i>.hdf5), LeRobot "
-            f"(meta/info.json), clips (annotation/<n>.json) and frames (episode<i>_frame<k>.jpg, episode<i>/<k>.jpg)."
-        )
+        raise UserError(f"no episodes under {folder}: looked for " + ", ".join(r.HOLDS for r in READERS.values()) + ".")
     if len(found) > 1:
         raise UserError(
             f"{folder} holds episodes of several layouts ({', '.join(found)}); choose one by --format, or a subfolder."
         )
     return found[0]
-
-
-_CHECKS: dict[str, Callable[[Path], bool]] = {
-    "robotwin": lambda folder: next(robotwin.episode_paths(folder), None) is not None,
-    "lerobot": lambda folder: bool(lerobot.dataset_roots(folder)),
-    "clips": lambda folder: bool(clips.annotation_files(folder)),
-    "frames": lambda folder: next(extracted_frames.episode_places(folder), None) is not None,
-}

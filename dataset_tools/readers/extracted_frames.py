@@ -17,9 +17,10 @@ import numpy as np
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode, choose_camera
-from dataset_tools.pictures import read_picture
 from dataset_tools.readers.naming import episode_number, task_of_folder
+from formats.pictures import read_picture
 
+HOLDS = "frames (episode<i>_frame<k>.jpg, episode<i>/<k>.jpg)"
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FRAME_NAME = re.compile(r"^episode_?(\d+)_frame_?(\d+)$")
 RAW_CAMERAS = Path("camera") / "color"
@@ -34,7 +35,12 @@ class PictureFrames:
 
     def __call__(self, index: int) -> np.ndarray:
         """Frame `index` as uint8 (H, W, 3) RGB."""
-        return read_picture(self.folder / self.names[index])
+        return read_picture(self.folder / self.names[index]).pixels
+
+
+def holds_episodes(folder: Path) -> bool:
+    """Whether there are extracted frames under the folder."""
+    return next(episode_places(folder), None) is not None
 
 
 def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | None = None) -> list[Episode]:
@@ -109,4 +115,4 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _numbered(folder: Path) -> dict[int, str]:
-    return {int(path.stem): path.name for path in _pictures(folder) if path.stem.isdigit()}
+    return {int(path.stem): path.name for path in _pictures(folder) if path.stem.isdecimal()}

@@ -9,26 +9,87 @@ Source: lerobot 0.4.4, lerobot/datasets. A LeRobot "task" is a sentence; the epi
 unless meta/episode_sources.jsonl (written by export_lerobot) says which task and number it was.
 """
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Meta
 
 from commands.errors import UserError
-from dataset_tools.episode import Episode, Joints, choose_camera
-from dataset_tools.pictures import decode_picture, read_picture
-from dataset_tools.video import VideoFrames, open_video
+from dataset_tools.episode import LONGEST_EPISODE, Episode, Joints, choose_camera
+from dataset_tools.templates import fill_fields
+from formats.atomic import check_regular, check_value, inside, read_json, read_jsonl
+from formats.pictures import read_picture
+from formats.prepared_folder import Rate, Sentence
+from formats.video import VideoFrames, open_video
 
+HOLDS = "LeRobot (meta/info.json)"
 INFO = Path("meta") / "info.json"
 SOURCES = Path("meta") / "episode_sources.jsonl"  # ours: task, number, save_freq of each episode
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-STATE, ACTION = "observation.state", "action"
+STATE, ACTION, ANGLES = "observation.state", "action", "observation.joints"
 CAMERA_PREFIX = "observation.images."
+MEND = "download the data set again"
+Index = Annotated[int, Meta(ge=0, le=10**12)]
+Template = Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column or camera of info.json."""
+
+    dtype: str
+    names: Any = None
+
+
+@dataclass(frozen=True)
+class Info:
+    """meta/info.json, of what is used here."""
+
+    codebase_version: str
+    features: dict[str, Feature]
+    data_path: Template
+    video_path: Template | None = None
+    chunks_size: Annotated[int, Meta(ge=1, le=10**9)] = 1000
+    fps: Rate | None = None
+    robot_type: Annotated[str, Meta(max_length=1000)] | None = None
+
+    def names(self, feature: str) -> tuple[str, ...] | None:
+        """Names of a feature's columns, where it has any: a list, or a list in a dictionary, as some data sets do."""
+        names = self.features[feature].names if feature in self.features else None
+        if isinstance(names, dict) and len(names) == 1:
+            (names,) = names.values()
+        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return tuple(names) if is_list else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One episode of meta/episodes; 3.0 also says in which file it is, and from which second of a video."""
+
+    episode_index: Index
+    length: Annotated[int, Meta(ge=0, le=LONGEST_EPISODE)]
+    tasks: tuple[Sentence, ...] = ()
+    places: dict[str, Annotated[float, Meta(ge=0, le=1e12)]] = field(default_factory=dict)
+
+    def file(self, prefix: str, name: str) -> int | None:
+        """Chunk or file number, None before 3.0."""
+        place = self.places.get(f"{prefix}/{name}")
+        return None if place is None else int(place)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A line of our own episode_sources.jsonl."""
+
+    episode_index: Index
+    task: Annotated[str, Meta(max_length=255)] | None = None
+    number: Index | None = None
+    save_freq: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,38 +97,37 @@ class LeRobotSet:
     """What meta/ says about a data set."""
 
     root: Path
-    info: dict
-    episodes: tuple[dict, ...]  # episode_index, length, tasks, and where 3.0 keeps it
-    sources: dict[int, dict]  # episode_index => our own record; empty for others' data
+    info: Info
+    episodes: tuple[Entry, ...]
+    sources: dict[int, Source]  # episode_index => our own record; empty for others' data
 
     @property
     def cameras(self) -> dict[str, str]:
         """Camera name => feature, without the prefix observation.images."""
-        features = self.info["features"]
-        kept = [name for name, feature in features.items() if feature.get("dtype") in ("video", "image")]
+        kept = [name for name, feature in self.info.features.items() if feature.dtype in ("video", "image")]
         return {name.removeprefix(CAMERA_PREFIX): name for name in kept}
 
-    def data_file(self, episode: dict) -> Path:
+    def data_file(self, episode: Entry) -> Path:
         """Parquet file with the episode's rows."""
-        return self.root / self._fill("data_path", episode, "data", None)
+        return self._file(self.info.data_path, episode, "data", None)
 
-    def video_file(self, episode: dict, feature: str) -> Path:
+    def video_file(self, episode: Entry, feature: str) -> Path:
         """Video with the episode's frames."""
-        return self.root / self._fill("video_path", episode, f"videos/{feature}", feature)
+        return self._file(self.info.video_path or "", episode, f"videos/{feature}", feature)
 
-    def _fill(self, template: str, episode: dict, prefix: str, feature: str | None) -> str:
-        index = episode["episode_index"]
+    def _file(self, template: str, episode: Entry, prefix: str, feature: str | None) -> Path:
+        fields = {
+            "episode_index": episode.episode_index,
+            "episode_chunk": episode.episode_index // self.info.chunks_size,
+            "chunk_index": episode.file(prefix, "chunk_index"),
+            "file_index": episode.file(prefix, "file_index"),
+            "video_key": feature,
+        }
         try:
-            return self.info[template].format(
-                episode_index=index,
-                episode_chunk=index // self.info.get("chunks_size", 1000),
-                chunk_index=episode.get(f"{prefix}/chunk_index"),
-                file_index=episode.get(f"{prefix}/file_index"),
-                video_key=feature,
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            return inside(self.root, fill_fields(template, fields), "the file")
+        except UserError as error:
             raise UserError(
-                f"{self.root / INFO} does not say where episode {index} is ({template}: {error}); download it again."
+                f"{self.root / INFO} does not say where episode {episode.episode_index} is ({error}) {MEND}."
             ) from error
 
 
@@ -85,9 +145,9 @@ class EmbeddedFrames:
         cell = _embedded_pictures(self.path, self.feature, self.episode_index)[index]
         where = f"frame {index} of episode {self.episode_index} in {self.path}"
         if isinstance(cell, dict) and cell.get("bytes"):
-            return decode_picture(cell["bytes"], where=where)
+            return read_picture(cell["bytes"], where).pixels
         if isinstance(cell, dict) and cell.get("path"):
-            return read_picture(self.root / cell["path"])
+            return read_picture(inside(self.root, cell["path"], f"the picture of {where}")).pixels
         raise UserError(f"{where} is empty; download the data set again.")
 
 
@@ -98,15 +158,24 @@ class LeRobotJoints:
     path: Path
     episode_index: int
     length: int
+    state_names: tuple[str, ...] | None
+    action_names: tuple[str, ...] | None
 
     def __call__(self) -> Joints:
         """Float64 (length, D) each, None for a feature that the data set lacks."""
-        columns = [name for name in (STATE, ACTION) if name in _schema(self.path).names]
+        columns = [name for name in (STATE, ACTION, ANGLES) if name in _schema(self.path).names]
         table = read_rows(self.path, columns, self.episode_index)
-        return Joints(*(self._table(table, name) if name in columns else None for name in (STATE, ACTION)))
+        states, actions, angles = (
+            self._table(table, name) if name in columns else None for name in (STATE, ACTION, ANGLES)
+        )
+        return Joints(states, actions, angles, self.state_names, self.action_names)
 
     def _table(self, table: pa.Table, name: str) -> np.ndarray:
-        rows = np.array(table[name].to_pylist(), dtype=np.float64).reshape(table.num_rows, -1)
+        try:
+            rows = np.array(table[name].to_pylist(), dtype=np.float64)
+            rows = rows.reshape(len(rows), -1) if rows.size else rows
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name} of {self.path} is no table of numbers; {MEND}.") from error
         if len(rows) != self.length or not np.isfinite(rows).all():
             raise UserError(
                 f"{name} of episode {self.episode_index} in {self.path} is broken: wanted {self.length} rows of finite "
@@ -118,9 +187,14 @@ class LeRobotJoints:
 def dataset_roots(folder: Path) -> list[Path]:
     """Folders with meta/info.json: the folder itself, or those below it."""
     folder = Path(folder)
-    if (folder / INFO).is_file():
+    if (folder / INFO).exists():
         return [folder]
     return sorted(path.parent.parent for path in folder.rglob("meta/info.json"))
+
+
+def holds_episodes(folder: Path) -> bool:
+    """Whether there is a LeRobot data set in the folder or below it."""
+    return bool(dataset_roots(folder))
 
 
 def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | None = None) -> list[Episode]:
@@ -147,20 +221,18 @@ def read_dataset(root: Path) -> LeRobotSet:
     Raises:
         UserError: if meta/ is damaged or of another version.
     """
-    info = _read_json(root / INFO)
-    version = info.get("codebase_version") if isinstance(info, dict) else None
+    version = read_json(root / INFO, mend=MEND).get("codebase_version")
     if version not in VERSIONS:
         raise UserError(
             f"{root} is a LeRobot data set of version {version}, we read {', '.join(VERSIONS)}; convert it by lerobot."
         )
-    if not isinstance(info.get("features"), dict):
-        raise UserError(f"{root / INFO} lists no features; download the data set again.")
-    episodes = _episodes_v3(root) if version == "v3.0" else _read_lines(root / "meta" / "episodes.jsonl")
-    for entry in episodes:
-        if not {"episode_index", "length"} <= set(entry):
-            raise UserError(f"meta/episodes of {root} lack episode_index or length; download the data set again.")
-    sources = _read_lines(root / SOURCES) if (root / SOURCES).is_file() else []
-    return LeRobotSet(root, info, tuple(episodes), {entry["episode_index"]: entry for entry in sources})
+    info = read_json(root / INFO, Info, mend=MEND)
+    if version == "v3.0":
+        episodes = _episodes_v3(root)
+    else:
+        episodes = read_jsonl(root / "meta" / "episodes.jsonl", Entry, mend=MEND)
+    sources = read_jsonl(root / SOURCES, Source, mend=MEND) if (root / SOURCES).exists() else []
+    return LeRobotSet(root, info, tuple(episodes), {source.episode_index: source for source in sources})
 
 
 def read_rows(path: Path, columns: list[str], episode_index: int) -> pa.Table:
@@ -176,45 +248,44 @@ def read_rows(path: Path, columns: list[str], episode_index: int) -> pa.Table:
     return table.sort_by("frame_index")
 
 
-def _read(dataset: LeRobotSet, entry: dict, camera: str | None, save_freq: int | None) -> Episode:
-    index, length = entry["episode_index"], int(entry["length"])
+def _read(dataset: LeRobotSet, entry: Entry, camera: str | None, save_freq: int | None) -> Episode:
+    index, info = entry.episode_index, dataset.info
     features = dataset.cameras
     camera = choose_camera(camera and camera.removeprefix(CAMERA_PREFIX), tuple(features), dataset.root)
     feature, data_file = features[camera], dataset.data_file(entry)
     if not data_file.is_file():
-        raise UserError(f"{data_file} is missing though episode {index} is in it; download the data set again.")
-    if length < 1:
+        raise UserError(f"{data_file} is missing though episode {index} is in it; {MEND}.")
+    if entry.length < 1:
         raise UserError(f"episode {index} of {dataset.root} has no frames; remove it.")
-    source = dataset.sources.get(index, {})
-    sentences = tuple(str(task) for task in entry.get("tasks", ()))
-    save_freq = source.get("save_freq", save_freq)
-    is_video = dataset.info["features"][feature]["dtype"] == "video"
+    source = dataset.sources.get(index, Source(index))
+    save_freq = source.save_freq or save_freq
+    is_video = info.features[feature].dtype == "video"
     return Episode(
-        task=source.get("task") or slug(sentences[0] if sentences else dataset.root.name),
-        number=source.get("number", index),
-        length=length,
+        task=source.task or slug(entry.tasks[0] if entry.tasks else dataset.root.name),
+        number=index if source.number is None else source.number,
+        length=entry.length,
         source=dataset.root,
-        read_frame=_video_frames(dataset, entry, feature, length)
+        read_frame=_video_frames(dataset, entry, feature)
         if is_video
         else EmbeddedFrames(data_file, dataset.root, feature, index),
-        instructions=sentences,
-        read_joints=LeRobotJoints(data_file, index, length),
+        instructions=entry.tasks,
+        read_joints=LeRobotJoints(data_file, index, entry.length, info.names(STATE), info.names(ACTION)),
         cameras=tuple(features),
         camera=camera,
         save_freq=save_freq,
-        rate=None if save_freq else dataset.info.get("fps"),
-        notes={"episode_index": index, "robot_type": dataset.info.get("robot_type")},
+        rate=None if save_freq else info.fps,
+        notes={"episode_index": index, "robot_type": info.robot_type},
     )
 
 
-def _video_frames(dataset: LeRobotSet, entry: dict, feature: str, length: int) -> VideoFrames:
+def _video_frames(dataset: LeRobotSet, entry: Entry, feature: str) -> VideoFrames:
     path = dataset.video_file(entry, feature)
     video = open_video(path)
-    start = video.frame_at(entry.get(f"videos/{feature}/from_timestamp") or 0.0)
-    if start + length > video.length:
+    start = video.frame_at(entry.places.get(f"videos/{feature}/from_timestamp", 0.0))
+    if start + entry.length > video.length:
         raise UserError(
-            f"{path} has {video.length} frames, but episode {entry['episode_index']} needs those up to "
-            f"{start + length - 1}; download the data set again."
+            f"{path} has {video.length} frames, but episode {entry.episode_index} needs those up to "
+            f"{start + entry.length - 1}; {MEND}."
         )
     return VideoFrames(path, start)
 
@@ -225,39 +296,31 @@ def slug(sentence: str) -> str:
     return "_".join(letters.split())[:80] or "task"
 
 
-def _episodes_v3(root: Path) -> list[dict]:
-    rows = []
+def _episodes_v3(root: Path) -> list[Entry]:
+    entries = []
     paths = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
     if not paths:
-        raise UserError(f"{root / 'meta' / 'episodes'} holds no parquet files; download the data set again.")
+        raise UserError(f"{root / 'meta' / 'episodes'} holds no parquet files; {MEND}.")
     for path in paths:
         columns = [name for name in _schema(path).names if not name.startswith("stats/")]
         try:
-            rows += pq.read_table(path, columns=columns).to_pylist()
+            rows = pq.read_table(path, columns=columns).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
-    return rows
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no JSON in UTF-8 ({error}); download the data set again.") from error
-
-
-def _read_lines(path: Path) -> list[dict]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no JSON lines in UTF-8 ({error}); download the data set again.") from error
+        for number, row in enumerate(rows):
+            places = {name: value for name, value in row.items() if "/" in name and value is not None}
+            where = f"{path}, row {number},"
+            entries.append(check_value({**row, "places": places}, Entry, where=where, mend=MEND))
+    return entries
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is not a whole parquet file ({str(error).splitlines()[0]}); download it again.")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path} is not a whole parquet file ({reason}); download it again.")
 
 
 def _schema(path: Path) -> pa.Schema:
+    check_regular(path)
     try:
         return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:

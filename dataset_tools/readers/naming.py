@@ -41,7 +41,7 @@ def count_numbered(folder: Path, suffix: str) -> int:
     Raises:
         UserError: if there are none or one is missing.
     """
-    numbers = sorted(int(path.stem) for path in folder.iterdir() if path.suffix == suffix and path.stem.isdigit())
+    numbers = sorted(int(path.stem) for path in folder.iterdir() if path.suffix == suffix and path.stem.isdecimal())
     if not numbers:
         raise UserError(f"{folder} is empty: wanted 0{suffix}, 1{suffix}, ...; remove it or record it again.")
     for expected, found in enumerate(numbers):

@@ -13,7 +13,13 @@ from dataset_tools.readers.naming import episode_number, task_of_folder
 from dataset_tools.readers.robotwin_hdf5 import read_hdf5_episode
 from dataset_tools.readers.robotwin_pkl import read_pkl_episode
 
+HOLDS = "RoboTwin (episode<i>/<k>.pkl, episode<i>.hdf5)"
 HDF5_SUFFIXES = (".hdf5", ".h5")
+
+
+def holds_episodes(folder: Path) -> bool:
+    """Whether there are episodes of RoboTwin under the folder."""
+    return next(episode_paths(folder), None) is not None
 
 
 def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | None = None) -> list[Episode]:

@@ -9,24 +9,46 @@
 Sources: RoboTwin stable_2.0 envs/utils/pkl2hdf5.py, issue 473, pull request 500; RoboTwin-1.0 script/pkl2hdf5_rdt.py.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import h5py
 import numpy as np
+from msgspec import Meta
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode, Joints, choose_camera
-from dataset_tools.pictures import check_frame, decode_picture, decode_robotwin
+from formats.atomic import check_regular, check_value, parse_json, read_json
+from formats.pictures import check_frame, read_picture
+from formats.prepared_folder import Rate, Sentence
 
 # group of the cameras, name of the pictures in a camera's group ("" where the camera is itself the dataset)
 PICTURES = {"robotwin2": ("observation", "rgb"), "xpolicylab": ("vision", "colors"), "rdt": ("observations/images", "")}
 STATES = {"robotwin2": "joint_action/vector", "xpolicylab": "state", "rdt": "observations/qpos"}
 ACTIONS = {"robotwin2": "joint_action/vector", "xpolicylab": "action", "rdt": "action"}
+TRUE_RGB_COMMENT = b"XPL-RGB1"  # JPEG comment of RoboTwin files whose bytes are true RGB
+LARGEST_PICTURES, LARGEST_TABLE, LARGEST_ATTRIBUTE = 2**33, 2**30, 2**20  # bytes; a file that declares more is damaged
+MEND = "record the episode again or remove it"
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """What a file says about itself, of what we use."""
+
+    task: str | None = None
+    save_freq: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+@dataclass(frozen=True)
+class _Sentences:
+    """RoboTwin 2.0's instructions of an episode."""
+
+    seen: tuple[Sentence, ...] = ()
+    unseen: tuple[Sentence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,8 +77,7 @@ class Hdf5Frames:
             return check_frame(content, where=where)
         if not content:
             raise UserError(f"{where} is empty; record the episode again or remove it.")
-        decode = decode_picture if self.layout == "rdt" else decode_robotwin
-        return decode(content, where=where)
+        return read_picture(content, where).pixels if self.layout == "rdt" else decode_robotwin(content, where)
 
 
 @dataclass(frozen=True)
@@ -76,14 +97,19 @@ class Hdf5Joints:
     def _table(self, file: h5py.File, name: str) -> np.ndarray | None:
         if name not in file:
             return None
-        columns = [file[name][()]] if isinstance(file[name], h5py.Dataset) else _columns(file[name], self.length)
+        columns = (
+            [_read_table(file[name])] if isinstance(file[name], h5py.Dataset) else _columns(file[name], self.length)
+        )
         if not columns:
             return None
-        table = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1).astype(np.float64)
-        if len(table) != self.length:
+        if any(column.dtype.kind not in "fiu" or not column.ndim for column in columns):
+            raise UserError(f"{name} of {self.path} is no table of numbers; {MEND}.")
+        if any(len(column) != self.length for column in columns):
+            table = columns[0]
             raise UserError(
                 f"{self.path} is cut short: {self.length} pictures but {len(table)} rows in {name}; record it again."
             )
+        table = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1).astype(np.float64)
         if not np.isfinite(table).all():
             row = int(np.argmin(np.isfinite(table).all(axis=1)))
             raise UserError(f"{name} of {self.path} is not finite (NaN or inf) in row {row}; remove this episode.")
@@ -109,13 +135,15 @@ def read_hdf5_episode(
         layout, pictures = _find_pictures(file, path)
         camera = choose_camera(camera, tuple(pictures), path)
         length = _count_frames(file, pictures, camera, path)
-        attributes = {name: _plain(value) for name, value in file.attrs.items()}
-        rate = float(file["additional_info/frequency"][()]) if "additional_info/frequency" in file else None
-        sentences = _own_instructions(file)
+        notes = {
+            name: _plain(file.attrs[name]) for name in file.attrs if _attribute_bytes(file, name) <= LARGEST_ATTRIBUTE
+        }
+        attributes = check_value(notes, _Attributes, where=f"what {path} says of itself", mend=MEND)
+        rate = _read_rate(file, path)
+        sentences = _own_instructions(file, path)
     seen, unseen = read_seen_unseen(path)
-    save_freq = attributes.get("save_freq", save_freq)
     return Episode(
-        task=str(attributes.get("task", task)),
+        task=attributes.task or task,
         number=number,
         length=length,
         source=path,
@@ -124,9 +152,9 @@ def read_hdf5_episode(
         read_joints=Hdf5Joints(path, layout, length),
         cameras=tuple(pictures),
         camera=camera,
-        save_freq=None if save_freq is None else int(save_freq),
+        save_freq=attributes.save_freq or save_freq,
         rate=rate,
-        notes={"layout": layout, "unseen": unseen, **attributes},
+        notes={"layout": layout, "unseen": unseen, **notes},
     )
 
 
@@ -137,27 +165,24 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises:
         UserError: if it is absent, cut short, or no hdf5 file, also when that shows only while reading.
     """
+    check_regular(path)
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is not a whole hdf5 file ({str(error).splitlines()[0]}); copy or record the episode again."
-        ) from error
+    except UserError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # as h5py names damage
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is not a whole hdf5 file ({reason}); copy or record the episode again.") from error
 
 
 def read_seen_unseen(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """RoboTwin 2.0's sentences of an episode: <config>/instructions/episode<i>.json beside <config>/data/."""
     file = path.parent.parent / "instructions" / f"{path.stem}.json"
-    if not file.is_file():
+    if not file.exists():
         return (), ()
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return tuple(content.get("seen", ())), tuple(content.get("unseen", ()))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(
-            f'{file} is not {{"seen": [...], "unseen": [...]}} in UTF-8 ({error}); mend or remove it.'
-        ) from error
+    sentences = read_json(file, _Sentences, mend='wanted {"seen": ["..."], "unseen": ["..."]}: mend or remove it')
+    return sentences.seen, sentences.unseen
 
 
 def _find_pictures(file: h5py.File, path: Path) -> tuple[str, dict[str, str]]:
@@ -178,11 +203,13 @@ def _find_pictures(file: h5py.File, path: Path) -> tuple[str, dict[str, str]]:
 
 
 def _count_frames(file: h5py.File, pictures: dict[str, str], camera: str, path: Path) -> int:
-    length = file[pictures[camera]].shape[0]
+    stored = file[pictures[camera]]
+    _check_size(stored, LARGEST_PICTURES)
+    length = stored.shape[0] if stored.shape else 0
     if not length:
         raise UserError(f"{path} is an episode of no frames; remove it or record it again.")
     table = file.get("joint_action/vector")
-    if table is not None and len(table) != length:
+    if isinstance(table, h5py.Dataset) and table.shape and len(table) != length:
         raise UserError(
             f"{path} is cut short: {camera} has {length} frames, joint_action/vector {len(table)} rows; "
             f"record it again."
@@ -193,24 +220,63 @@ def _count_frames(file: h5py.File, pictures: dict[str, str], camera: str, path: 
 def _columns(group: h5py.Group, length: int) -> list[np.ndarray]:
     """The group's tables of a row per frame, in the order of their names."""
     tables = [group[name] for name in sorted(group) if isinstance(group[name], h5py.Dataset)]
-    return [
-        table[()] for table in tables if table.ndim in (1, 2) and table.dtype.kind in "fiu" and len(table) == length
-    ]
+    tables = [table for table in tables if table.ndim in (1, 2) and table.dtype.kind in "fiu" and len(table) == length]
+    return [_read_table(table) for table in tables]
 
 
-def _own_instructions(file: h5py.File) -> tuple[str, ...]:
-    """XPolicyLab stores the instructions as one JSON string."""
-    if "instructions" not in file or not isinstance(file["instructions"], h5py.Dataset):
+def _read_table(table: h5py.Dataset) -> np.ndarray:
+    _check_size(table, LARGEST_TABLE)
+    return table[()]
+
+
+def _check_size(stored: h5py.Dataset, largest: int) -> None:
+    """Refuses what a file declares to be larger than any recording, before it is read."""
+    if stored.shape is None or stored.size * stored.dtype.itemsize > largest:
+        raise UserError(
+            f"{stored.name} of {stored.file.filename} declares {stored.shape} values of {stored.dtype.itemsize} bytes, "
+            f"more than a recording has; {MEND}."
+        )
+
+
+def _attribute_bytes(file: h5py.File, name: str) -> int:
+    attribute = file.attrs.get_id(name)
+    return int(np.prod(attribute.shape or (1,), dtype=float)) * attribute.dtype.itemsize
+
+
+def _read_rate(file: h5py.File, path: Path) -> float | None:
+    """Frames per second, as XPolicyLab stores it."""
+    stored = file.get("additional_info/frequency")
+    if not isinstance(stored, h5py.Dataset):
+        return None
+    _check_size(stored, LARGEST_ATTRIBUTE)
+    return check_value(_plain(stored[()]), Rate, where=f"additional_info/frequency of {path}", mend=MEND)
+
+
+def _own_instructions(file: h5py.File, path: Path) -> tuple[str, ...]:
+    """XPolicyLab stores the instructions as one JSON string: a list, or lists by name."""
+    stored = file.get("instructions")
+    if not isinstance(stored, h5py.Dataset) or stored.shape != ():
         return ()
-    value = file["instructions"][()]
-    text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError:
-        return (text,)
+    _check_size(stored, LARGEST_ATTRIBUTE)
+    text = _plain(stored[()])
+    where = f"instructions of {path}"
+    if not isinstance(text, str) or not text.lstrip().startswith(("[", "{", '"')):
+        return (check_value(text, Sentence, where=where, mend=MEND),)
+    kind = Sentence | list[Sentence] | dict[str, Sentence | list[Sentence]]
+    content = parse_json(text, kind, where=where, mend=MEND)
     if isinstance(content, dict):
-        content = content.get("seen") or next(iter(content.values()), ())
-    return (content,) if isinstance(content, str) else tuple(str(sentence) for sentence in content)
+        content = content.get("seen") or next(iter(content.values()), [])
+    return (content,) if isinstance(content, str) else tuple(content)
+
+
+def decode_robotwin(content: bytes, where: str) -> np.ndarray:
+    """JPEG bytes as RoboTwin 2.0 stores them => uint8 (H, W, 3) RGB, red being red in both conventions."""
+    picture = read_picture(content, where)
+    if picture.image.info.get("comment") == TRUE_RGB_COMMENT:
+        return picture.pixels
+    # PIL swaps while it copies; numpy's [..., ::-1] would take longer than decoding the JPEG.
+    swapped = picture.image.tobytes("raw", "BGR")
+    return np.frombuffer(swapped, np.uint8).reshape(picture.image.height, picture.image.width, 3)
 
 
 def _plain(value: object) -> object:
@@ -222,12 +288,7 @@ def _plain(value: object) -> object:
 
 def _stamp(path: Path) -> tuple[int, int]:
     """Changes when the file does, so that what is kept in memory is never stale."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); it was there when the folder was listed."
-        ) from error
+    status = check_regular(path)
     return status.st_mtime_ns, status.st_size
 
 
@@ -236,6 +297,7 @@ def _stored_pictures(path: Path, dataset: str, stamp: tuple[int, int]) -> list[b
     """All stored pictures of a camera: JPEG bytes (a few megabytes an episode) or raw arrays."""
     with open_hdf5(path) as file:
         stored = file[dataset]
+        _check_size(stored, LARGEST_PICTURES)
         if stored.dtype.kind == "S":
             return [bytes(content) for content in stored[()]]  # numpy strips the NUL padding
         if stored.dtype.kind == "O":

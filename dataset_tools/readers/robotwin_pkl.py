@@ -12,9 +12,9 @@ import numpy as np
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode, Joints, choose_camera
-from dataset_tools.pictures import check_frame
 from dataset_tools.readers.naming import count_numbered
 from dataset_tools.readers.safe_pickle import read_pickle
+from formats.pictures import check_frame
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Unpickling that can only make numpy arrays and plain Python containers. Numpy only.
+"""Unpickling that can only make numpy arrays and plain Python containers. Numpy.
 
 A pickle is a program. RoboTwin's pickles call three numpy names (checked with pickletools on real files), so a
 reader that refuses every other name cannot be made to run anything.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy._core import multiarray, numeric
 
 from commands.errors import UserError
+from formats.atomic import read_file
 
 ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
@@ -44,16 +46,14 @@ def read_pickle(path: Path) -> Any:
     Raises:
         UserError: if the file is absent, damaged, or asks for anything but numpy arrays.
     """
+    content = read_file(path)
     try:
-        with open(path, "rb") as file:
-            return ArrayUnpickler(file).load()
+        return ArrayUnpickler(io.BytesIO(content)).load()
     except RefusedPickleError as error:
         raise UserError(
             f"{path} asks to load '{error}', which numpy arrays do not need: refused, nothing was run. "
             f"Take episodes only from a source you trust, or delete this file."
         ) from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise UserError(
             f"{path} is not a whole pickle ({type(error).__name__}: {error}); copy or record the episode again."

@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commands.errors import UserError
-from dataset_tools.episode import Episode
-from dataset_tools.pictures import check_frame, encode_picture
-from dataset_tools.readers.lerobot import ACTION, CAMERA_PREFIX, INFO, SOURCES, STATE
+from dataset_tools.episode import Episode, Joints
+from dataset_tools.readers.lerobot import ACTION, ANGLES, CAMERA_PREFIX, INFO, SOURCES, STATE
 from dataset_tools.writers.feature_stats import Stats, measure_picture_stats, measure_stats, merge_stats
 from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PIXELS, RollingTable, RollingVideo
 from formats.atomic import draft_folder, write_json, write_text
+from formats.pictures import check_frame, encode_picture
 
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200  # LeRobot's defaults
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -136,14 +136,27 @@ def describe_features(recording: Recording, rate: float, pictures: str) -> dict[
                 "has_audio": False,
             }
         features[CAMERA_PREFIX + camera] = feature
-    joints = recording.main.joints
-    for name, table in ((STATE, joints.states), (ACTION, joints.actions)):
-        if table is not None:
-            names = [f"joint_{number}" for number in range(table.shape[1])]
-            features[name] = {"dtype": "float32", "shape": [table.shape[1]], "names": names}
+    for name, (table, names) in _tables(recording.main.joints).items():
+        features[name] = {"dtype": "float32", "shape": [table.shape[1]], "names": names}
     for name, kind in COUNTERS.items():
         features[name] = {"dtype": "float32" if kind == pa.float32() else "int64", "shape": [1], "names": None}
     return features
+
+
+def _tables(joints: Joints) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """Feature => its table (T, D) and D column names: those that the episode gives, else of joints."""
+    given = {
+        STATE: (joints.states, joints.state_names),
+        ACTION: (joints.actions, joints.action_names),
+        ANGLES: (joints.angles, None),
+    }
+    tables = {}
+    for feature, (table, names) in given.items():
+        if table is not None:
+            count = table.shape[1]
+            is_named = names is not None and len(names) == count
+            tables[feature] = (table, list(names) if is_named else [f"joint_{number}" for number in range(count)])
+    return tables
 
 
 def whole_number(rate: float) -> int | float:
@@ -166,10 +179,9 @@ def _append(
     }
     stats = {name: measure_stats(values.reshape(-1, 1)) for name, values in columns.items()}
     arrays = {name: pa.array(values, COUNTERS[name]) for name, values in columns.items()}
-    for name, table in ((STATE, episode.joints.states), (ACTION, episode.joints.actions)):
-        if table is not None:
-            stats[name] = measure_stats(table)
-            arrays[name] = pa.FixedSizeListArray.from_arrays(pa.array(table.astype(np.float32).ravel()), table.shape[1])
+    for name, (table, _) in _tables(episode.joints).items():
+        stats[name] = measure_stats(table)
+        arrays[name] = pa.FixedSizeListArray.from_arrays(pa.array(table.astype(np.float32).ravel()), table.shape[1])
     places = {}
     for camera, view in recording.views.items():
         key = CAMERA_PREFIX + camera

@@ -16,11 +16,11 @@ from einops import rearrange
 from PIL import Image
 
 from commands.errors import UserError
+from dataset_tools.readers.robotwin_hdf5 import TRUE_RGB_COMMENT
 from formats.atomic import write_json
 from simulator.recorder import CameraView
 
 HEAD_CAMERA = "head_camera"
-TRUE_RGB_COMMENT = b"XPL-RGB1"
 JPEG_QUALITY = 95  # OpenCV's default
 ARM_JOINTS = 6
 STATE_SIZE = 14

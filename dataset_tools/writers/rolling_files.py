@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from formats.atomic import inside
+
 CHUNK_SIZE = 1000  # files a chunk folder
 MEGABYTE = 1024**2
 CODEC, PIXELS = "libx264", "yuv420p"
@@ -45,7 +47,7 @@ class _Rolling(ABC):
     def next_path(self) -> Path:
         """Path of the next file; its folder is made."""
         self.number += 1
-        path = self.root / self.template.format(**self.place())
+        path = inside(self.root, self.template.format(**self.place()))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

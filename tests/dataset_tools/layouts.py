@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dataset_tools.pictures import encode_picture
 from dataset_tools.writers.robotwin import encode_jpeg, write_hdf5_episode, write_pkl_episode
+from formats.pictures import encode_picture
 
 HEIGHT, WIDTH, SQUARE = 48, 64, 8
 LONGEST = WIDTH - SQUARE + 1

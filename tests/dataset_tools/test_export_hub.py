@@ -8,7 +8,7 @@ import pytest
 from commands.errors import UserError
 from dataset_tools import export_hub
 from dataset_tools.export_hub import export_folder, main, push_folder
-from dataset_tools.pictures import read_picture
+from formats.pictures import read_picture
 from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import read_index
 
@@ -28,7 +28,7 @@ def test_the_datasets_package_reads_splits_pictures_and_numbers(tmp_path, folder
         assert row["pair_id"] == pair.pair_id and row["edit_prompt"] == pair.instruction
         assert (row["source_frame"], row["target_frame"]) == (pair.source_index, pair.target_index)
         assert read_index(np.asarray(row["original_image"])) == pair.source_index
-        assert np.array_equal(np.asarray(row["edited_image"]), read_picture(pair.target_path(folder)))
+        assert np.array_equal(np.asarray(row["edited_image"]), read_picture(pair.target_path(folder)).pixels)
 
 
 def test_the_columns_are_those_of_diffusers_script(tmp_path, folder):

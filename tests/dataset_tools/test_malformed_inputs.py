@@ -1,6 +1,7 @@
 """What users really hand in: each of these gets one sentence with the mend, exit code 2, and never a traceback."""
 
 import json
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -70,7 +71,11 @@ EPISODES = {
     "hdf5 that is text": ("hdf5", lambda path: path.write_text("<html>404</html>"), "not a whole hdf5 file"),
     "hdf5 without pictures": ("hdf5", lambda path: change_hdf5(path, "observation", None), "holds no pictures"),
     "hdf5 of no frames": ("hdf5", lambda path: write_pictures(path, jpegs()[:0]), "episode of no frames"),
-    "half a JPEG": ("hdf5", lambda p: write_pictures(p, jpegs(frame6=jpegs()[6][:400])), "frame 6 of .* not a whole"),
+    "half a JPEG": (
+        "hdf5",
+        lambda p: write_pictures(p, jpegs(frame6=jpegs()[6][:400])),
+        "frame 6 of .* not a readable picture",
+    ),
     "a JPEG of no bytes": ("hdf5", lambda path: write_pictures(path, jpegs(frame6=b"")), "frame 6 of .* is empty"),
     "pictures of floats": ("hdf5", lambda p: write_pictures(p, square_frames(12) / 255.0), "float64 .* wanted a uint8"),
     "fewer frames than joints": (
@@ -114,12 +119,12 @@ EPISODES = {
     "an extracted frame cut short": (
         "frame_folders",
         lambda folder: cut(folder / "6.jpg"),
-        r"6\.jpg is not a whole picture",
+        r"6\.jpg is not a readable picture",
     ),
     "a frame that is no picture": (
         "flat_frames",
         lambda f: (f / "episode0_frame5.jpg").write_text("x"),
-        "not a whole picture",
+        "not a readable picture",
     ),
     "a video without its index": (
         "clip",
@@ -135,15 +140,19 @@ EPISODES = {
         ),
         "has 6 frames, .* says 12",
     ),
-    "an annotation not in UTF-8": ("clip", lambda path: path.write_bytes(b'{"texts": ["\xfc"]}'), "JSON in UTF-8"),
-    "an annotation cut short": ("clip", cut, "no clip annotation"),
+    "an annotation not in UTF-8": ("clip", lambda path: path.write_bytes(b'{"texts": ["\xfc"]}'), "not UTF-8"),
+    "an annotation cut short": ("clip", cut, "not as it should be"),
     "an old LeRobot version": (
         "lerobot_2",
         lambda r: change_json(r / "meta/info.json", codebase_version="v1.6"),
         "version v1.6",
     ),
     "LeRobot without its rows": ("lerobot_2", lambda root: next(root.rglob("*.parquet")).unlink(), "is missing though"),
-    "LeRobot without its sentences": ("lerobot_2", lambda r: (r / "meta/episodes.jsonl").unlink(), "no JSON lines"),
+    "LeRobot without its sentences": (
+        "lerobot_2",
+        lambda r: (r / "meta/episodes.jsonl").unlink(),
+        "there is no .*episodes.jsonl",
+    ),
 }
 
 JOINTS = {
@@ -157,7 +166,7 @@ JOINTS = {
         lambda p: change_hdf5(p, "joint_action/vector", np.full((12, 14), np.nan)),
         "not finite",
     ),
-    "text for states": ("clip", lambda path: change_json(path, state=["a"] * 12), "no table of numbers"),
+    "text for states": ("clip", lambda path: change_json(path, state=["a"] * 12), "Expected `array`, got `str`"),
     "LeRobot rows cut short": (
         "lerobot_2",
         lambda root: cut(next(root.rglob("*.parquet"))),
@@ -170,6 +179,12 @@ ARGUMENTS = {
     "a horizon too long": (["--horizon", "400"], "the longest of 1 episodes has 12 frames; give a shorter horizon"),
     "no horizon": ([], "wants a horizon"),
     "a horizon of 0": (["--horizon", "0"], "must be positive"),
+    "a horizon without end": (["--horizon-seconds", "inf"], "must be positive"),
+    "pictures too large": (["--horizon", "5", "--size", "200000"], "give 8 to 8192"),
+    "a template of ten billion letters": (["--horizon", "5", "--template", "{horizon:99999999999}"], "is malformed"),
+    "fractions that are no numbers": (["--horizon", "5", "--val", "nan"], "add up to at most 1"),
+    "a rate that cannot be": (["--horizon", "5", "--save-freq", "-3"], "no number of physics steps"),
+    "an output through a file": (["--horizon", "5", "--output", "/etc/passwd/x"], "Not a directory"),
     "an unknown camera": (["--horizon", "5", "--camera", "roof"], "no camera 'roof'; choose one of head_camera"),
     "the wrong format": (["--horizon", "5", "--format", "lerobot"], r"meta/info\.json is missing"),
     "fractions above 1": (["--horizon", "5", "--val", "0.8", "--test", "0.4"], "add up to at most 1"),
@@ -213,3 +228,37 @@ def test_senseless_arguments_are_one_sentence(tmp_path, episode_file, capsys, na
     given = ["--episodes", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--workers", "1", *arguments]
     assert prepare_dataset(given) == 2
     assert re.search(says, sentence_of(capsys))
+
+
+def declare(path: Path, name: str, shape: tuple[int, ...], dtype: object) -> None:
+    """A dataset of that size of which nothing is stored."""
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file.create_dataset(name, shape, dtype, chunks=tuple(min(side, 16) for side in shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    [
+        ("observation/head_camera/rgb", (10**12,), "S9"),
+        ("observation/head_camera/rgb", (12,), "S999999999"),
+        ("observation/head_camera/rgb", (12, 10**6, 10**6, 3), np.uint8),
+        ("observation/head_camera/rgb", (10**8,), h5py.vlen_dtype(np.uint8)),
+        ("joint_action/vector", (12, 10**9), np.float64),
+    ],
+)
+def test_a_file_that_declares_terabytes_is_refused_before_reading(tmp_path, episode_file, capsys, name, shape, dtype):
+    declare(episode_file("hdf5"), name, shape, dtype)
+    assert export_lerobot(["--episodes", str(tmp_path / "data"), "--output", str(tmp_path / "out")]) == 2
+    assert re.search("declares|has 100000000 frames", sentence_of(capsys))
+
+
+@pytest.mark.parametrize(("layout", "name"), [("pkl", "3.pkl"), ("frame_folders", "3.jpg"), ("hdf5", "episode0.hdf5")])
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, episode_file, capsys, layout, name):
+    episode_file(layout)
+    (path,) = (tmp_path / "data").rglob(name)
+    path.unlink()
+    os.mkfifo(path)
+    arguments = ["--episodes", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--workers", "1"]
+    assert prepare_dataset([*arguments, "--horizon", "2"]) == 2
+    assert "no regular file" in sentence_of(capsys)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
-from dataset_tools.pictures import read_picture
 from dataset_tools.preparing import convert as conversion
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
+from formats.pictures import read_picture
 from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import read_index, square_frames
 
@@ -40,7 +40,7 @@ def test_the_pictures_of_a_pair_show_its_two_frames(tmp_path, plan, options):
     pairs = read_manifest(tmp_path / "out")
     assert len(pairs) == 14
     for pair in pairs:
-        source, target = (read_picture(path(tmp_path / "out")) for path in (pair.source_path, pair.target_path))
+        source, target = (read_picture(path(tmp_path / "out")).pixels for path in (pair.source_path, pair.target_path))
         assert (read_index(source), read_index(target)) == (pair.source_index, pair.target_index)
         assert source.shape == target.shape == ((32, 32, 3) if options.size else (48, 64, 3))
 

@@ -29,9 +29,9 @@ def test_the_last_frame_has_no_action_so_the_last_action_is_said_twice(episode_f
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"state": [[float("nan")] * 7] * 12}, "'state' .* is broken"),
-        ({"state": [[1.0], [1.0, 2.0]]}, "no table of numbers"),
-        ({"action": [[1.0]] * 3}, "'action' .* wanted 12 rows"),
+        ({"state": [[float("nan")] * 7] * 12}, "states of .* are broken"),
+        ({"state": [[1.0], [1.0, 2.0]]}, "2 rows of 1, 2"),
+        ({"action": [[1.0]] * 3}, "actions of .* wanted 12 rows"),
     ],
 )
 def test_broken_tables_are_named(episode_file, values, says):
@@ -45,8 +45,11 @@ def test_broken_tables_are_named(episode_file, values, says):
     ("values", "says"),
     [
         ({"videos": []}, "videos"),
-        ({"videos": ["rgb.mp4"]}, "lacks a 'video_path'"),
+        ({"videos": ["rgb.mp4"]}, r"Expected `object`, got `str` - at `\$.videos"),
         ({"videos": [{"video_path": "videos/9.mp4"}]}, "is absent"),
+        ({"videos": [{"video_path": "../../secret.mp4"}]}, "no path inside"),
+        ({"videos": [{"video_path": "/etc/passwd"}]}, "no path inside"),
+        ({"texts": [3]}, "Expected `str`, got `int`"),
         ({"video_length": 400}, "has 12 frames, .* says 400"),
     ],
 )
@@ -65,6 +68,13 @@ def test_videos_that_the_annotation_forgets_are_cameras_too(episode_file):
     assert (episode.cameras, episode.camera) == (("rgb", "wrist"), "rgb")
 
 
+def test_a_sentence_that_is_no_list_is_one_sentence(episode_file):
+    """Read as a list, "hello" would be the instructions h, e, l, l, o."""
+    annotation = episode_file("clip")
+    change(annotation, texts="hello")
+    assert find_episodes(annotation.parents[1])[0].instructions == ("hello",)
+
+
 @pytest.mark.real_data
 def test_the_real_robots_clips_are_read(real_clips):
     """13 clips of four kinds of robot, each with a sentence and states."""
@@ -72,4 +82,6 @@ def test_the_real_robots_clips_are_read(real_clips):
     assert [episode.task for episode in episodes] == ["bridge"] * 2 + ["droid"] * 7 + ["rt1"] * 2 + ["xhand"] * 2
     for episode in episodes:
         assert episode.instructions and len(episode.joints.states) == episode.length
+        assert episode.joints.state_names[0] == "state_0"
+        assert (episode.joints.angles is not None) == (episode.task == "droid")
         assert episode.read_frame(episode.length - 1).shape == episode.read_frame(0).shape

@@ -59,17 +59,32 @@ def set_info(root, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def set_source(root, **values):
+    path = root / "meta" / "episode_sources.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | values), *others]))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (lambda root: set_info(root, codebase_version="v1.6"), "version v1.6, we read v2.0"),
-        (lambda root: set_info(root, features=None), "lists no features"),
-        (lambda root: set_info(root, data_path=None), "does not say where episode 0 is"),
-        (lambda root: (root / "meta/info.json").write_bytes(b"\xff\xfe{"), "no JSON in UTF-8"),
+        (lambda root: set_info(root, features=None), r"Expected `object`, got `null` - at `\$.features"),
+        (lambda root: set_info(root, data_path=None), "Expected `str`, got `null`"),
+        (lambda root: (root / "meta/info.json").write_bytes(b"\xff\xfe{"), "not UTF-8"),
         (lambda root: next(root.glob("data/*/*.parquet")).unlink(), "is missing though episode 0 is in it"),
         (lambda root: next(root.glob("meta/episodes/*/*.parquet")).write_bytes(b"PAR1"), "not a whole parquet file"),
         (lambda root: next(root.glob("meta/episodes/*/*.parquet")).unlink(), "holds no parquet files"),
-        (lambda root: next(root.glob("videos/*/*/*.mp4")).unlink(), "cannot be read"),
+        (lambda root: next(root.glob("videos/*/*/*.mp4")).unlink(), "there is no .*mp4"),
+        (lambda root: set_info(root, data_path="../../{episode_index}"), "no path inside"),
+        (lambda root: set_info(root, video_path="{0}"), "does not say where episode 0 is .*a field {0}"),
+        (lambda root: set_info(root, data_path="{chunk_index:99999999999}"), "a field {chunk_index:99999999999}"),
+        (lambda root: set_info(root, data_path="{episode_index.__class__}"), "may say {episode_index}"),
+        (lambda root: set_info(root, chunks_size=0), "Expected `int` >= 1"),
+        (lambda root: set_info(root, fps="5"), "Expected `float"),
+        (lambda root: set_source(root, task="../VICTIM"), "no path inside"),
+        (lambda root: set_source(root, number="0/../../x"), "Expected `int"),
+        (lambda root: set_source(root, episode_index=None), "line 1, is not as it should be"),
     ],
 )
 def test_damage_is_named(version_3, damage, says):

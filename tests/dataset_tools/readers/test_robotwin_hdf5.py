@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
-from dataset_tools.pictures import encode_picture
 from dataset_tools.readers.robotwin_hdf5 import read_hdf5_episode
 from dataset_tools.readers.robotwin_pkl import read_pkl_episode
 from dataset_tools.writers.robotwin import encode_jpeg, write_hdf5_episode
+from formats.pictures import encode_picture
 from tests.dataset_tools.layouts import make_states, read_index, square_frames
 
 LAYOUTS = ["hdf5", "hdf5_true_rgb", "xpolicylab", "rdt"]

@@ -5,8 +5,8 @@ from fractions import Fraction
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_tools.video import open_video
 from dataset_tools.writers.rolling_files import RollingTable, RollingVideo
+from formats.video import open_video
 from tests.dataset_tools.layouts import read_index, square_frames
 
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
