@@ -14,15 +14,16 @@ from typing import Any
 from commands.errors import UserError
 
 MOVED = {  # old dotted path -> new one, so that run folders of earlier versions resume and predict
+    "ldm.callbacks.gpu_stats.GpuStats": "ldm.callbacks.meters.GpuStats",
+    "ldm.callbacks.smoothed_loss.SmoothedLoss": "ldm.callbacks.meters.SmoothedLoss",
+    "ldm.callbacks.throughput.Throughput": "ldm.callbacks.meters.Throughput",
     "ldm.models.autoencoder_training.AutoencoderTraining": "ldm.models.first_stage_training.AutoencoderTraining",
     "ldm.modules.encoders.clip_similarity.ClipSimilarity": "ldm.modules.encoders.clip.ClipTowers",
     "ldm.models.diffusion.trainable.TrainedParts": "ldm.models.trained_parts.TrainedParts",
 }
 CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches for; see check_targets
-    "ldm.callbacks.gpu_stats": "GpuStats",
     "ldm.callbacks.image_logger": "ImageLogger",
-    "ldm.callbacks.smoothed_loss": "SmoothedLoss",
-    "ldm.callbacks.throughput": "Throughput",
+    "ldm.callbacks.meters": "GpuStats SmoothedLoss Throughput",
     "ldm.data.base": "DataModuleFromConfig",
     "ldm.data.frame_pairs": "FramePairDataset",
     "ldm.data.latent_cache": "CachedPairDataset",

@@ -16,12 +16,10 @@ from torch import Tensor
 from commands.errors import UserError
 from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.conditioning import Conditioning
-from ldm.models.diffusion.ddpm import LatentDiffusion
-from ldm.models.diffusion.guidance import DualGuidance
+from ldm.models.diffusion.ddpm import SEED_RANGE, LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.modules.attention import ProjectedContext, project_context
 
-SEED_RANGE = 2**63
 KEPT_INSTRUCTIONS = 32  # sentences whose keys and values are kept; SD v1.5's 16 pairs in bf16 are 3.8 MB a sentence
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -173,23 +171,11 @@ class FramePredictor:
         _check_request(frames, instructions, seeds)
         options = options or self.options
         sampler = self.sampler_of(options)
-        source = to_signed(frames.to(self.model.device)).to(self._frame_dtype())
+        source = to_signed(frames.to(self.model.device)).to(self.model.frame_dtype)
         cond = Conditioning(self.model.encode_context(source).float(), self._project(instructions))
         null = Conditioning(torch.zeros_like(cond.concat), self._project([""] * len(frames)))
-        guidance = DualGuidance(
-            self.model.predict_eps,
-            cond,
-            null,
-            options.text_scale,
-            options.image_scale,
-            options.interval,
-            options.rescale,
-        )
-        generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
-        shape = self.model.latent_shape(source)
-        noise = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(cond.concat)
-        z = sampler.sample(guidance, noise, generators, progress or self.progress)
-        return to_uint8(self.model.decode_first_stage(z.to(source.dtype), cond.concat.to(source.dtype)))
+        drawn = self.model.draw_frames(cond, null, options, seeds, sampler, progress or self.progress)
+        return to_uint8(drawn)
 
     def rollout(
         self,
@@ -216,10 +202,6 @@ class FramePredictor:
             frames = self._predict_once(frames, instructions, own, options, progress)
             predicted.append(frames)
         return torch.stack(predicted)
-
-    def _frame_dtype(self) -> torch.dtype:
-        """What the first stage computes in; a first stage without weights takes anything."""
-        return next((p.dtype for p in self.model.first_stage_model.parameters()), torch.float32)
 
     def _project(self, instructions: Sequence[str]) -> ProjectedContext:
         """Keys and values of sentences, each distinct one's computed once and alone; the last used are kept."""

@@ -48,7 +48,7 @@ def base(tmp_path, pair_folder, tiny_model_config) -> Path:
                     "target": "ldm.callbacks.image_logger.ImageLogger",
                     "params": {"every_n_steps": 6, "max_images": 2, "steps": 2, "text_scale": 1.0, "image_scale": 1.0},
                 },
-                "throughput": {"target": "ldm.callbacks.throughput.Throughput", "params": {"every_n_steps": 5}},
+                "throughput": {"target": "ldm.callbacks.meters.Throughput", "params": {"every_n_steps": 5}},
             },
         },
     }
@@ -314,7 +314,7 @@ def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
 
 def test_a_callback_that_fails_after_the_update_does_not_repeat_it(run, base, monkeypatch):
     """Weights, counters and data position of one and the same step are saved."""
-    from ldm.callbacks.throughput import Throughput
+    from ldm.callbacks.meters import Throughput
 
     _, whole = run("--base", base, "-n", "whole", "--max_steps", "6")
 

@@ -1,1 +1,1 @@
-"""Lightning callbacks: image grids, run folder, throughput."""
+"""Lightning callbacks: checkpoints, pictures, meters, the run's record."""

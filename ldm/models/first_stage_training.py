@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from commands.errors import UserError
 from ldm.data.batch import FrameBatch
+from ldm.models.diffusion.sampling import SamplingOptions
 from ldm.models.trained_model import TrainedModel
 from ldm.util import instantiate_from_config
 
@@ -100,14 +101,17 @@ class AutoencoderTraining(TrainedModel):
 
     test_step = validation_step
 
+    @property
+    def size_multiple(self) -> int:
+        """What width and height of a frame must be multiples of."""
+        return self.first_stage_model.downsampling_factor
+
     def describe_parts(self) -> dict[str, int]:
         """Parameters of each part."""
         return {"first stage": sum(p.numel() for p in self.first_stage_model.parameters())}
 
     @torch.no_grad()
-    def log_images(
-        self, batch: FrameBatch, sampler: object, guidance: object, max_images: int = 4
-    ) -> dict[str, Tensor]:
+    def log_images(self, batch: FrameBatch, options: SamplingOptions) -> dict[str, Tensor]:
         """Rows of a picture grid: frames and their reconstructions; nothing is sampled."""
-        target = batch["target_frame"][:max_images]
+        target = batch["target_frame"]
         return {"truth": target, "reconstruction": self.first_stage_model(target).clamp(-1.0, 1.0)}

@@ -2,13 +2,11 @@
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 
 from ldm.data.pixels import to_signed, to_uint8
-from ldm.models.diffusion.guidance import DualGuidance
 from ldm.models.diffusion.sampling import SAMPLERS, SamplingOptions, make_sampler
 from ldm.modules.attention import BasicTransformerBlock
 from ldm.util import instantiate_from_config
@@ -95,10 +93,9 @@ def test_predictions_are_those_of_a_model_that_projects_at_every_step(predictor,
     """With three, two and one branches of guidance."""
     tune_for_inference(predictor.model, Runtime(precision))
     options, sentences, seeds = replace(predictor.options, **scales), ["a", "stack", "a"], [4, 5, 6]
-    guidance = partial(DualGuidance, text_scale=options.text_scale, image_scale=options.image_scale)
-    batch = {"source_frame": to_signed(frames), "instruction": sentences}
-    sampler = make_sampler(predictor.model.schedule, options)
-    plain = to_uint8(predictor.model.sample_frames(batch, sampler, guidance, seeds))
+    model = predictor.model
+    cond = model.get_learned_conditioning(to_signed(frames), sentences)
+    plain = to_uint8(model.draw_frames(cond, model.get_null_conditioning(cond), options, seeds))
     assert torch.equal(predictor.predict(frames, sentences, seeds, options=options), plain)
 
 

@@ -8,7 +8,7 @@ trains to the same classes. One config serves both, so what only training reads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from commands.errors import UserError
 from ldm.data.batch import CachedBatch, FrameBatch
 from ldm.models.diffusion.conditioning import Conditioning, TrainingDraws, drop_conditioning, make_null
+from ldm.models.diffusion.guidance import DualGuidance
+from ldm.models.diffusion.sampler import Sampler
+from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
@@ -28,6 +31,7 @@ from ldm.util import instantiate_from_config
 
 if TYPE_CHECKING:
     from ldm.modules.losses.frame_loss import FrameTerms
+SEED_RANGE = 2**63
 
 
 @dataclass(frozen=True)
@@ -284,39 +288,57 @@ class LatentDiffusion(DDPM):
             cond = drop_conditioning(cond, null, draws.u, dropout)
         return x_start, cond
 
+    @property
+    def size_multiple(self) -> int:
+        """What width and height of a frame must be multiples of, for first stage and U-Net to halve it."""
+        halvings = getattr(self.model.diffusion_model, "downsampling_factor", 1)
+        return self.first_stage_model.downsampling_factor * halvings
+
+    @property
+    def frame_dtype(self) -> torch.dtype:
+        """What the first stage computes in; one without weights takes anything."""
+        return next((p.dtype for p in self.first_stage_model.parameters()), torch.float32)
+
     @torch.no_grad()
-    def sample_frames(self, batch: FrameBatch, sampler: object, guidance: object, seeds: list[int]) -> Tensor:
-        """Predicted frames (B, 3, H, W) in [-1, 1] of a batch, by a sampler and scales of the caller's.
+    def draw_frames(
+        self,
+        cond: Conditioning,
+        null: Conditioning,
+        options: SamplingOptions,
+        seeds: Sequence[int],
+        sampler: Sampler | None = None,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> Tensor:
+        """Predicted frames (B, 3, H, W), about [-1, 1]; latents stay in float32 whatever the networks compute in.
 
         Args:
-            batch: source frames and instructions.
-            sampler: has `sample(denoise, noise, generators)`.
-            guidance: makes (denoise, cond, null) into a plain denoiser.
-            seeds: one a sample; a frame depends on its seed and on nothing else.
+            cond, null: conditions of B samples, and the same without frame and text.
+            options: how they are drawn.
+            seeds: one a sample; a frame depends on its seed and not on its batch.
+            sampler: of `options`, where the caller keeps it.
+            progress: wraps the sampler's steps, to show a bar.
         """
-        source = batch["source_frame"]
-        cond = self.get_learned_conditioning(source, batch["instruction"])
-        denoise = guidance(self.predict_eps, cond, self.get_null_conditioning(cond))
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = torch.stack([torch.randn(self.latent_shape(source), generator=g) for g in generators])
-        z = sampler.sample(denoise, noise.to(cond.concat), generators)
-        return self.decode_first_stage(z, cond.concat).clamp(-1.0, 1.0)
+        scales = (options.text_scale, options.image_scale, options.interval, options.rescale)
+        generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
+        noise = torch.stack([torch.randn(cond.concat.shape[1:], generator=g) for g in generators])
+        sampler = sampler or make_sampler(self.schedule, options)
+        guided = DualGuidance(self.predict_eps, cond, null, *scales)
+        z = sampler.sample(guided, noise.to(cond.concat.device), generators, progress)
+        return self.decode_first_stage(z.to(self.frame_dtype), cond.concat.to(self.frame_dtype))
 
     @torch.no_grad()
-    def log_images(
-        self, batch: FrameBatch, sampler: object, guidance: object, max_images: int = 4
-    ) -> dict[str, Tensor]:
+    def log_images(self, batch: FrameBatch, options: SamplingOptions) -> dict[str, Tensor]:
         """Rows of a picture grid: input, truth, the first stage's reconstruction of the truth, prediction."""
-        few = {name: value[:max_images] for name, value in batch.items()}
-        target = few["target_frame"]
+        target = batch["target_frame"]
         reconstruction = self.first_stage_model.decode(self.first_stage_model.encode(target).mode())
         with self.ema_scope():
-            prediction = self.sample_frames(few, sampler, guidance, list(range(len(target))))
+            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"])
+            prediction = self.draw_frames(cond, self.get_null_conditioning(cond), options, range(len(target)))
         return {
-            "input": few["source_frame"],
+            "input": batch["source_frame"],
             "truth": target,
             "reconstruction": reconstruction.clamp(-1.0, 1.0),
-            "prediction": prediction,
+            "prediction": prediction.clamp(-1.0, 1.0),
         }
 
     def describe_parts(self) -> dict[str, int]:
