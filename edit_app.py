@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from commands.errors import MissingPackageError, UserError, sentence_for
 from commands.run import run_command
+from prediction.request import BUNDLED, PRECISIONS, ModelRequest
 
 if TYPE_CHECKING:
     from prediction.service import PredictionService
 
 log = logging.getLogger("edit_app")
 
-BUNDLED = Path(__file__).resolve().parent / "bundled_model" / "model.safetensors"
 STOPPED = "stopped; the same command starts it again."
 DATA = Path("demo/prepared")  # of `make demo`; its examples are offered where it is there
 OUT_OF_MEMORY = "start edit_app.py with a lower --resolution, or with --tiny-decoder"
@@ -56,9 +56,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
     parser.add_argument("--config", type=Path, help="config; default: found beside the checkpoint")
+    parser.add_argument("--trust-config", action="store_true", help="let the config beside the weights name any class")
     parser.add_argument("--resolution", type=int, help="side of the predicted square; default: the config's")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="default: fp32 on a CPU, half on a GPU")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, half on a GPU")
     parser.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
+    parser.add_argument(
+        "--first-stage", help="another autoencoder: a run with a fine-tuned decoder, a file, or vae-ft-mse"
+    )
     parser.add_argument("--tiny-decoder", type=Path, help="TAESD's decoder: quicker, a little softer")
     parser.add_argument("--data", type=Path, help=f"prepared data set to offer examples of; default: {DATA} if there")
     parser.add_argument("--split", default="test", help="of that data set: train, val, test (default) or all")
@@ -278,20 +282,10 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
     from prediction.load import load_predictor
     from prediction.request_queue import PredictionQueue
     from prediction.service import Examples, PredictionService
-    from stable_diffusion.checkpoint import load_pretrained, suggest_config
 
     folder = opt.data or (DATA if (DATA / "index.jsonl").is_file() else None)
     examples = Examples.read(folder, opt.split) if folder else None
-    loaded = load_predictor(
-        opt.ckpt,
-        load_pretrained,
-        suggest_config,
-        config_path=opt.config,
-        resolution=opt.resolution,
-        precision=opt.precision,
-        compiled=opt.compile,
-        tiny_decoder=opt.tiny_decoder,
-    )
+    loaded = load_predictor(ModelRequest.of(vars(opt)))
     # Gradio's own folder would be that of all gradio programs of this user.
     uploads = Path(tempfile.mkdtemp(prefix="edit_app-", dir=os.environ.get("TMPDIR")))
     return PredictionService(loaded, PredictionQueue(loaded.predictor, MAX_AT_ONCE), examples, uploads)

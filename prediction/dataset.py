@@ -1,16 +1,13 @@
-"""What is to be predicted, in batches, and the predictions folder of a prepared data set.
+"""A prepared data set through a model: predictions or reconstructions in batches, resumable, with what they took.
 
-   <folder>/<pair id>.png        the predicted frame
-   <folder>/predictions.jsonl    one line a pair: file, instruction, seed, hashes of picture and weights, steps,
-                                 scales, seconds, peak_memory_mib (of the GPU where there is one, else of the
-                                 process, until then), and on what it was predicted
-
-The folder is taken up where an interrupted call left it; metrics reads it.
+Reconstructions are what the first stage alone makes of the true future frames (the posterior's mode, decoded again):
+the upper bound of any prediction in its latents.
 """
 
-import hashlib
-import json
+import logging
+import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +16,29 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
 from commands.errors import UserError
-from formats.atomic import atomic_path, write_text
+from formats.atomic import write_json
+from formats.hashing import sha256_of_file
 from formats.pictures import Picture, open_picture
+from formats.predictions_folder import BENCHMARK, picture_path, resume_records, save_picture, write_records
 from formats.prepared_folder import FramePair
-from formats.provenance import peak_memory_mib
-from ldm.data.pixels import array_to_tensor, tensor_to_array
+from formats.provenance import describe_device, peak_memory_mib, read_commit
+from ldm.data.pixels import array_to_tensor, tensor_to_array, to_signed, to_uint8
+from prediction.load import LoadedPredictor
 from prediction.postprocess import Postprocess
 from prediction.predictor import FramePredictor, Progress, seed_of
 
-RECORDS = "predictions.jsonl"
+log = logging.getLogger(__name__)
+
 SOURCE_DIGEST = "source_sha256"
-METADATA_KEY = "prediction"  # text chunk of a written PNG
+OF_FIRST_STAGE = (
+    "precision", "resolution", "checkpoint", "checkpoint_sha256", "tiny_decoder", "tiny_decoder_sha256",
+    "first_stage", "first_stage_sha256",
+)  # fmt: skip
+FRAMES = 15  # whose seconds papers on this task print
+FACTS = ("batch_size", "device", "torch", "commit")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ class PredictedJob:
     seconds: float
 
 
+Batches = Callable[[Sequence[Job]], Iterable[list[PredictedJob]]]
+
+
 def jobs_of_pairs(pairs: Iterable[FramePair], folder: Path, output: Path, edit: str | None, seed: int) -> list[Job]:
     """One job a pair of a prepared folder; `edit` replaces the data's own instructions."""
     return [
@@ -64,7 +73,7 @@ def jobs_of_pairs(pairs: Iterable[FramePair], folder: Path, output: Path, edit: 
             pair.pair_id,
             pair.source_path(folder),
             pair.instruction if edit is None else edit,
-            output / f"{pair.pair_id}.png",
+            picture_path(output, pair.pair_id),
             seed_of(pair.pair_id, seed),
             pair.target_path(folder),
         )
@@ -80,43 +89,54 @@ def predict_batches(
     progress: Progress | None = None,
     horizon: int | None = None,
 ) -> Iterator[list[PredictedJob]]:
-    """Jobs in their order, `batch_size` at once; seconds are those of the batch over its frames.
+    """Jobs in their order, `batch_size` at once; the horizon is in frames, see FramePredictor.predict."""
 
-    The horizon is in frames, see FramePredictor.predict.
-    """
-    for start in range(0, len(jobs), batch_size):
-        batch = list(jobs[start : start + batch_size])
-        begun = time.perf_counter()
-        opened = [open_picture(job.source) for job in batch]
-        frames = torch.stack([array_to_tensor(picture.squared(predictor.resolution)) for picture in opened])
+    def predict(frames: Tensor, batch: Sequence[Job]) -> Tensor:
         sentences, seeds = [job.instruction for job in batch], [job.seed for job in batch]
         predicted = predictor.predict(frames, sentences, seeds, horizon, progress=progress).cpu()
-        if postprocess is not None:
-            predicted = postprocess(predicted, frames)
+        return predicted if postprocess is None else postprocess(predicted, frames)
+
+    return _in_batches(jobs, batch_size, predictor.resolution, predict)
+
+
+def reconstruct_batches(
+    predictor: FramePredictor, jobs: Sequence[Job], batch_size: int
+) -> Iterator[list[PredictedJob]]:
+    """Sources of jobs (here: the true future frames), encoded and decoded by the predictor's first stage."""
+    stage = predictor.model.first_stage_model
+    number = next((parameter.dtype for parameter in stage.parameters()), torch.get_default_dtype())
+
+    @torch.inference_mode()
+    def reconstruct(frames: Tensor, _: Sequence[Job]) -> Tensor:
+        signed = to_signed(frames.to(predictor.model.device)).to(number)
+        return to_uint8(stage.decode(stage.encode(signed).mode())).cpu()
+
+    return _in_batches(jobs, batch_size, predictor.resolution, reconstruct)
+
+
+def _in_batches(
+    jobs: Sequence[Job], batch_size: int, side: int, make: Callable[[Tensor, Sequence[Job]], Tensor]
+) -> Iterator[list[PredictedJob]]:
+    """What `make` makes of uint8 (B, 3, side, side) frames; seconds are those of the batch over its frames."""
+    for start in range(0, len(jobs), batch_size):
+        batch = jobs[start : start + batch_size]
+        begun = time.perf_counter()
+        opened = [open_picture(job.source) for job in batch]
+        made = make(torch.stack([array_to_tensor(picture.squared(side)) for picture in opened]), batch)
         seconds = (time.perf_counter() - begun) / len(batch)
-        arrays = [tensor_to_array(frame) for frame in predicted]
+        arrays = [tensor_to_array(frame) for frame in made]
         yield [PredictedJob(*done, seconds) for done in zip(batch, opened, arrays, strict=True)]
 
 
-def save_picture(path: Path, picture: Image.Image, record: dict[str, Any]) -> None:
-    """Write a picture; a PNG carries its record as text, so that it can be told how it was made."""
-    with atomic_path(path) as draft:
-        if path.suffix.lower() == ".png":
-            info = PngInfo()
-            info.add_itxt(METADATA_KEY, json.dumps(record, ensure_ascii=False))
-            picture.save(draft, pnginfo=info)
-        else:
-            picture.save(draft)
-
-
 def predict_data_set(
-    batches_of: Callable[[Sequence[Job]], Iterable[list[PredictedJob]]],
+    batches_of: Batches,
     jobs: Sequence[Job],
     folder: Path,
     settings: dict[str, Any],
     facts: dict[str, Any] | None = None,
+    others: Iterable[Job] = (),
 ) -> int:
-    """Write <pair id>.png and predictions.jsonl; pairs that are done with the same settings are not done again.
+    """Write a predictions folder; pairs that are done with the same settings are not done again.
 
     Args:
         batches_of: predicts jobs, batch by batch.
@@ -124,17 +144,18 @@ def predict_data_set(
         folder: where to.
         settings: what the predictions depend on.
         facts: what else records say, such as the device; another call may have others.
+        others: further jobs of the same call whose predictions the folder may hold.
 
     Returns:
         How many of the jobs were there already.
 
     Raises:
-        UserError: if the folder was made with other settings.
+        UserError: if the folder was made with other settings, another sentence or another seed.
     """
-    index = folder / RECORDS
-    done = read_records(index, settings)
-    todo = [job for job in jobs if not _is_done(job, done)]
-    lines = {name: json.dumps(record, ensure_ascii=False) for name, record in done.items()}
+    records = resume_records(folder, settings)
+    for job in (*others, *jobs) if records else ():
+        _check_same_call(job, records.get(job.name), folder)
+    todo = [job for job in jobs if not _is_done(job, records.get(job.name))]
     for batch in batches_of(todo):
         for item in batch:
             job = item.job
@@ -143,44 +164,77 @@ def predict_data_set(
             record |= {SOURCE_DIGEST: _digest(job.source)} | settings
             save_picture(job.target, Image.fromarray(item.frame), record)
             measured = {"seconds": round(item.seconds, 4), "peak_memory_mib": peak_memory_mib()}
-            lines[job.name] = json.dumps(record | (facts or {}) | measured, ensure_ascii=False)
-        write_text(index, "\n".join(lines.values()) + "\n")
+            records[job.name] = record | (facts or {}) | measured
+        write_records(folder, records.values())
     return len(jobs) - len(todo)
 
 
-def _is_done(job: Job, done: dict[str, dict]) -> bool:
-    """Whether it was predicted from the same picture, sentence and seed; older records do not know the picture."""
-    record = done.get(job.name)
+def _check_same_call(job: Job, record: dict[str, Any] | None, folder: Path) -> None:
+    for name, value in (("instruction", job.instruction), ("seed", job.seed)):
+        if record is not None and record.get(name) != value:
+            raise UserError(
+                f"{folder}: {job.name} was predicted with {name} {record.get(name)!r}, now it is {value!r}; choose "
+                "another --output, or delete the folder."
+            )
+
+
+def _is_done(job: Job, record: dict[str, Any] | None) -> bool:
+    """Whether it was predicted, and from the same picture; older records do not know the picture."""
     if record is None or not job.target.is_file():
         return False
-    same = (record["instruction"], record["seed"]) == (job.instruction, job.seed)
-    return same and record.get(SOURCE_DIGEST) in (None, _digest(job.source))
+    if record.get(SOURCE_DIGEST) in (None, _digest(job.source)):
+        return True
+    log.info("%s has changed since it was predicted from; it is predicted again.", job.source)
+    return False
 
 
 def _digest(picture: Path) -> str | None:
-    """Of the file's bytes; None where there is none, which is said when it is opened."""
-    return hashlib.sha256(picture.read_bytes()).hexdigest() if picture.is_file() else None
+    """SHA-256 of a picture's file, None if it does not exist: opening it says so."""
+    return sha256_of_file(picture) if picture.is_file() else None
 
 
-def read_records(index: Path, settings: dict[str, Any]) -> dict[str, dict]:
-    """Records of an earlier, interrupted call by pair id; empty where there was none.
+def reconstruction_settings(loaded: LoadedPredictor) -> dict[str, Any]:
+    """What a reconstruction depends on beside the truth; `reconstruction` tells metrics what the folder holds."""
+    settings = loaded.settings()
+    return {"reconstruction": True} | {name: settings[name] for name in OF_FIRST_STAGE if name in settings}
 
-    Raises:
-        UserError: if it was made with other settings, or a line is damaged.
+
+def describe_run(loaded: LoadedPredictor, batch_size: int) -> dict[str, Any]:
+    """FACTS of a call, for its records: what seconds depend on and pictures do not."""
+    device = describe_device(loaded.predictor.model.device)
+    return dict(zip(FACTS, (batch_size, device, torch.__version__, read_commit()), strict=True))
+
+
+def write_benchmark(folder: Path, loaded: LoadedPredictor, settings: dict[str, Any]) -> None:
+    """Write benchmark.json from the records of a predictions folder that was made with these settings."""
+    records = list(resume_records(folder, settings).values())
+    write_json(folder / BENCHMARK, describe_benchmark(loaded, records))
+
+
+def describe_benchmark(loaded: LoadedPredictor, records: Sequence[dict]) -> dict[str, Any]:
+    """Parameters, median seconds a frame, peak memory, and on what, with what; null where older records do not say.
+
+    A folder may be the work of several calls, on other devices or in other batches: the largest part with the same
+    FACTS counts. Seconds are those of a batch over its frames, reading and resizing included, loading the model not.
     """
-    if not index.is_file():
-        return {}
-    records = {}
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-            records[record["pair_id"]] = record
-            other = [name for name, value in settings.items() if record.get(name) != value]
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{index}, line {number} is damaged ({error}); delete the line or the file.") from error
-        if other:
-            raise UserError(
-                f"{index} was made with {other[0]}={record.get(other[0])}, now it is {settings[other[0]]}; "
-                "choose another --output."
-            )
-    return records
+    options, parts = loaded.predictor.options, loaded.predictor.model.describe_parts()
+    facts = Counter(_facts_of(record) for record in records).most_common(1)[0][0]
+    records = [record for record in records if _facts_of(record) == facts]
+    seconds = statistics.median(record["seconds"] for record in records)
+    return {
+        "parameters": f"{sum(parts.values()) / 1e6:.4g}M",
+        "parameters_of": {part: f"{count / 1e6:.4g}M" for part, count in parts.items()},
+        "seconds_a_frame": seconds,
+        f"seconds_{FRAMES}_frames": round(FRAMES * seconds, 4),
+        "peak_memory_mib": max((r["peak_memory_mib"] for r in records if "peak_memory_mib" in r), default=None),
+        "num_frames": len(records),
+        "steps": options.steps,
+        "predictions_a_frame": loaded.predictor.count_predictions(records[0].get("horizon")),
+        "sampler": options.sampler,
+        "resolution": loaded.predictor.resolution,
+        "precision": loaded.runtime.precision,
+    } | dict(zip(FACTS, facts, strict=True))
+
+
+def _facts_of(record: dict) -> tuple:
+    return tuple(record.get(name) for name in FACTS)

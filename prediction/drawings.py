@@ -6,42 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from commands.errors import UserError
 from formats.pictures import open_picture
+from formats.predictions_folder import save_picture
 from ldm.data.pixels import array_to_tensor, tensor_to_array
-from prediction.dataset import Job, PredictedJob, save_picture
+from prediction.dataset import Job, PredictedJob
 from prediction.postprocess import Postprocess
 from prediction.predictor import FramePredictor, Progress
-from prediction.sheets import draw_panels
+from prediction.request import Sweep
 
-MAX_SWEEP = 100  # pictures in one sheet
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Guidance scales to try: rows are text scales, columns image scales."""
-
-    text_scales: tuple[float, ...]
-    image_scales: tuple[float, ...]
-
-    @staticmethod
-    def parse(text: str) -> "Sweep":
-        """From "1,4,7.5x1,1.5,2".
-
-        Raises:
-            ValueError: if it is not two lists of numbers, or too many.
-        """
-        try:
-            rows, columns = (tuple(float(number) for number in part.split(",")) for part in text.split("x"))
-        except ValueError:
-            raise UserError(
-                f"--sweep {text}: wanted text scales x image scales, such as 1,4,7.5x1,1.5,2 (no spaces)."
-            ) from None
-        if len(rows) * len(columns) > MAX_SWEEP:
-            raise UserError(f"--sweep {text}: {len(rows) * len(columns)} pictures, at most {MAX_SWEEP} fit a sheet.")
-        return Sweep(rows, columns)
+BAR = 18  # pixels of a label's bar
+GAP = 4  # pixels between panels
+PAPER = "white"
+INK = "black"
+MIN_PANEL = 96  # pixels; smaller frames are enlarged so that their labels fit
 
 
 def write_pictures(batches: Iterable[list[PredictedJob]], settings: dict[str, Any]) -> Iterator[str]:
@@ -141,3 +120,38 @@ def draw_sweep(
         rows.append([source, *row])
         labels.append(["input", *(f"text {text_scale:g}, image {scale:g}" for scale in sweep.image_scales)])
     return draw_panels(rows, labels)
+
+
+def draw_panels(rows: Sequence[Sequence[np.ndarray]], labels: Sequence[Sequence[str]]) -> Image.Image:
+    """Sheet of uint8 (H, W, 3) frames in rows, each under its label.
+
+    Args:
+        rows: frames of one size; rows may differ in length.
+        labels: as many; a label too long for its panel is cut.
+    """
+    height, width = rows[0][0].shape[:2]
+    scale = max(1, -(-MIN_PANEL // min(height, width)))
+    size = (width * scale, height * scale)
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (size[0] + GAP) - GAP, len(rows) * (size[1] + BAR + GAP) - GAP), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=12)
+    for r, (row, names) in enumerate(zip(rows, labels, strict=True)):
+        for c, (frame, label) in enumerate(zip(row, names, strict=True)):
+            left, top = c * (size[0] + GAP), r * (size[1] + BAR + GAP)
+            pen.text((left + 2, top + 1), _fitting(label, font, size[0] - 4), fill=INK, font=font)
+            panel = Image.fromarray(frame)
+            sheet.paste(panel if scale == 1 else panel.resize(size, Image.Resampling.NEAREST), (left, top + BAR))
+    return sheet
+
+
+def _fitting(label: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    while label and font.getlength(label) > width:
+        label = label[:-1]
+    return label
+
+
+def draw_difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3): how much each pixel changes, white for nothing, dark for all."""
+    change = np.abs(before.astype(np.int16) - after.astype(np.int16)).max(axis=2)
+    return np.repeat((255 - change).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,6 +1,7 @@
-"""From a checkpoint on disk to a FramePredictor with the defaults of the checkpoint's own run.
+"""From a checkpoint on disk to a trained model at work, with the defaults of the checkpoint's own run.
 
-How a checkpoint is read is handed in by the script, since ldm knows no published weights.
+What a model predicts is its kind's: one table says how each kind is loaded. A config that lies beside weights comes
+from wherever those come, so it names this project's classes only, unless the user vouches for it.
 """
 
 import hashlib
@@ -11,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from commands.errors import MissingFileError, UserError
+from formats.hashing import sha256_of_file
 from formats.run_folder import RunFolder
 from ldm.models.diffusion.ddpm import LatentDiffusion
+from ldm.models.diffusion.sampling import SamplingOptions
+from ldm.models.tiny_autoencoder import load_tiny_decoder
+from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalGaussianDistribution
 from ldm.training.config import compose
-from ldm.util import get_obj_from_str, instantiate_from_config
-from prediction.predictor import (
-    FramePredictor,
-    Precision,
-    Runtime,
-    SamplingOptions,
-    default_runtime,
-    tune_for_inference,
-)
-from prediction.tiny_decoder import use_tiny_decoder
+from ldm.util import check_targets, get_obj_from_str, instantiate_from_config
+from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
+from prediction.request import ModelRequest
+from prediction.template import check_template, fill_template
+from stable_diffusion.checkpoint import load_first_stage, load_pretrained, suggest_config
 
 log = logging.getLogger(__name__)
 
@@ -41,24 +42,34 @@ class LoadedPredictor:
     checkpoint_sha256: str
     runtime: Runtime
     tiny_decoder: Path | None = None
+    first_stage: Path | None = None  # another one than the checkpoint's own
+    template: str | None = None  # of the sentences that the model was trained on; see prediction.template
 
     @property
     def horizon(self) -> int | None:
         """Frames ahead that the model was trained for, where its config says so."""
         return self.predictor.horizon
 
+    def sentence(self, edit: str) -> str:
+        """What is sent for a sentence of the user: the form that the model was trained on."""
+        return edit if self.template is None else fill_template(self.template, edit, self.horizon)
+
     def settings(self) -> dict[str, Any]:
         """What a prediction depends on beside picture, sentence and seed: for records."""
         options = {field.name: getattr(self.predictor.options, field.name) for field in fields(SamplingOptions)}
         options["interval"] = list(options["interval"]) if options["interval"] else None
-        return options | {
+        settings = options | {
             "precision": self.runtime.precision,
             "resolution": self.predictor.resolution,
             "checkpoint": self.checkpoint.name,
             "checkpoint_sha256": self.checkpoint_sha256,
             "tiny_decoder": self.tiny_decoder.name if self.tiny_decoder else None,
-            "tiny_decoder_sha256": _sha256(self.tiny_decoder) if self.tiny_decoder else None,
+            "tiny_decoder_sha256": digest_of_weights(self.tiny_decoder) if self.tiny_decoder else None,
         }
+        if self.first_stage is not None:
+            own = {"first_stage": self.first_stage.name, "first_stage_sha256": digest_of_weights(self.first_stage)}
+            settings |= own
+        return settings
 
 
 def find_config(checkpoint: Path) -> Path | None:
@@ -67,6 +78,97 @@ def find_config(checkpoint: Path) -> Path | None:
         if (folder / "config.yaml").is_file():
             return folder / "config.yaml"
     return None
+
+
+def read_config(checkpoint: Path, path: Path | None = None, *, trusted: bool = False) -> tuple[dict[str, Any], Path]:
+    """The config of a checkpoint, and where it is from.
+
+    Args:
+        checkpoint: file or folder.
+        path: config that the user names, who vouches for it; None looks beside the checkpoint.
+        trusted: the one beside the checkpoint may name any class.
+
+    Raises:
+        MissingFileError: if there is no checkpoint.
+        UserError: if the config names a class of another project, or is damaged.
+    """
+    if not checkpoint.exists():
+        raise MissingFileError(
+            f"there is no checkpoint {checkpoint}; train one (python main.py --base configs/train.yaml --gpus 0), "
+            "fetch one (python -m stable_diffusion.weights list), or leave --ckpt out for the bundled model."
+        )
+    found = path or find_config(checkpoint)
+    config = dict(compose([found]) if found else suggest_config(checkpoint))
+    check_targets(config, trusted=trusted or path is not None, where=str(found or checkpoint))
+    return config, found or checkpoint
+
+
+def load_predictor(request: ModelRequest) -> LoadedPredictor:
+    """The model of a config with the weights of a checkpoint, ready to predict.
+
+    Raises:
+        MissingFileError: if there is no checkpoint, or no tiny decoder.
+        UserError: if a number makes no sense, or the config is of no model that predicts frames.
+    """
+    config, path = read_config(request.ckpt, request.config, trusted=request.trust_config)
+    return loader_of(config, path)(config, path, request)
+
+
+def loader_of(config: Mapping[str, Any], path: Path) -> Callable[[Mapping[str, Any], Path, ModelRequest], Any]:
+    """How a model of this config's kind is loaded.
+
+    Raises:
+        UserError: if nothing here predicts with such a model.
+    """
+    node = config.get("model")
+    if not isinstance(node, Mapping):
+        raise UserError(f"{path} has no section 'model'; give --config, the config.yaml of the run.")
+    target = node.get("target", "")
+    kind = get_obj_from_str(target, "model")
+    for known, load in LOADERS.items():
+        if isinstance(kind, type) and issubclass(kind, known):
+            return load
+    raise UserError(
+        f"{path}: {target} predicts no frames; give the checkpoint of a run of LatentDiffusion, the model that "
+        "configs/train.yaml trains."
+    )
+
+
+def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelRequest) -> LoadedPredictor:
+    absent = [name for name in ("resolution", "sampling") if config.get(name) is None]
+    if absent:
+        raise UserError(f"{path} has no section '{absent[0]}'; give --config, the config.yaml of the run.")
+    resolution = config["resolution"] if request.resolution is None else request.resolution
+    if not 0 < resolution <= MAX_RESOLUTION:
+        raise UserError(f"--resolution {resolution} is outside 1 to {MAX_RESOLUTION}.")
+    sampling = {**config["sampling"], **request.sampling}
+    if isinstance(sampling.get("interval"), list):
+        sampling["interval"] = tuple(sampling["interval"])
+    options = SamplingOptions(**sampling)
+    template = config.get("instruction_template")
+    if template is not None:
+        check_template(template, path)
+    model = instantiate_from_config(for_prediction(config["model"]), "model")
+    log.debug("%s", load_pretrained(model, request.ckpt, use_ema=True))
+    first_stage = None if request.first_stage is None else load_first_stage(model, request.first_stage).path
+    if request.tiny_decoder is not None:
+        use_tiny_decoder(model, request.tiny_decoder)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    runtime = default_runtime(device)
+    runtime = replace(runtime, precision=request.precision or runtime.precision, compile=request.compile)
+    model = tune_for_inference(model.eval().to(device), runtime)
+    model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
+    between = config.get("horizon_range")
+    predictor = FramePredictor(
+        model, resolution, options, horizon=config.get("horizon"), horizon_range=tuple(between) if between else None
+    )
+    digest = digest_of_weights(request.ckpt)
+    return LoadedPredictor(predictor, request.ckpt, digest, runtime, request.tiny_decoder, first_stage, template)
+
+
+LOADERS: dict[type, Callable[[Mapping[str, Any], Path, ModelRequest], Any]] = {
+    LatentDiffusion: _load_frame_predictor,  # => LoadedPredictor
+}
 
 
 def for_prediction(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,87 +180,58 @@ def for_prediction(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**node, "params": params | {"use_ema": False}}
 
 
-def _check_config(config: Mapping[str, Any], path: Path) -> None:
-    """Refuse a config that no predictor can be made of.
-
-    Raises:
-        UserError: naming the section.
-    """
-    absent = [name for name in ("model", "resolution", "sampling") if config.get(name) is None]
-    if absent:
-        raise UserError(f"{path} has no section '{absent[0]}'; give --config, the config.yaml of the run.")
-    target = config["model"].get("target", "")
-    kind = get_obj_from_str(target, "model")
-    if not (isinstance(kind, type) and issubclass(kind, LatentDiffusion)):
-        raise UserError(
-            f"{path}: {target} predicts no frames; give the checkpoint of a run of LatentDiffusion, the model that "
-            "configs/train.yaml trains."
-        )
-
-
-def load_predictor(
-    checkpoint: Path,
-    load_weights: Callable,
-    suggest_config: Callable[[Path], Mapping[str, Any]],
-    config_path: Path | None = None,
-    resolution: int | None = None,
-    precision: Precision | None = None,
-    compiled: bool = False,
-    tiny_decoder: Path | None = None,
-    **sampling: Any,
-) -> LoadedPredictor:
-    """The model of a config with the weights of a checkpoint, ready to predict.
-
-    Args:
-        checkpoint: file or folder.
-        load_weights: (model, checkpoint, use_ema=) -> report.
-        suggest_config: config of a checkpoint that has none beside it.
-        config_path: None looks beside the checkpoint.
-        resolution: None takes the config's.
-        precision: None takes what suits the device.
-        compiled: see Runtime.compile.
-        tiny_decoder: file of a decoder to be used instead of the model's own, see ldm.models.tiny_autoencoder.
-        **sampling: fields of SamplingOptions that replace the config's; None leaves the config's.
-
-    Raises:
-        FileNotFoundError: if there is no checkpoint, or no tiny decoder.
-        ValueError: if a number makes no sense, or the config is of no model that predicts frames.
-    """
-    if not checkpoint.exists():
-        raise MissingFileError(
-            f"there is no checkpoint {checkpoint}; train one (python main.py --base configs/train.yaml --gpus 0), "
-            "fetch one (python -m stable_diffusion.weights list), or leave --ckpt out for the bundled model."
-        )
-    path = config_path or find_config(checkpoint)
-    config = compose([path]) if path else suggest_config(checkpoint)
-    _check_config(config, path or checkpoint)
-    resolution = config["resolution"] if resolution is None else resolution
-    if not 0 < resolution <= MAX_RESOLUTION:
-        raise UserError(f"--resolution {resolution} is outside 1 to {MAX_RESOLUTION}.")
-    own = config["sampling"] | {name: value for name, value in sampling.items() if value is not None}
-    if isinstance(own.get("interval"), list):
-        own["interval"] = tuple(own["interval"])
-    options = SamplingOptions(**own)
-    model = instantiate_from_config(for_prediction(config["model"]), "model")
-    log.debug("%s", load_weights(model, checkpoint, use_ema=True))
-    if tiny_decoder is not None:
-        use_tiny_decoder(model, tiny_decoder)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    runtime = default_runtime(device)
-    runtime = replace(runtime, precision=precision or runtime.precision, compile=compiled)
-    model = tune_for_inference(model.eval().to(device), runtime)
-    model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
-    predictor = FramePredictor(model, resolution, options, horizon=config.get("horizon"))
-    return LoadedPredictor(predictor, checkpoint, _sha256(checkpoint), runtime, tiny_decoder)
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's bytes; of a run folder, its last checkpoint's; of another folder, the digests of its weights."""
+def digest_of_weights(path: Path) -> str:
+    """SHA-256 of a file; of a run folder, of its last checkpoint; of another folder, of its weights' digests."""
     last = RunFolder(path).checkpoints / "last.ckpt"
     if last.is_file():
-        return _sha256(last)
+        return sha256_of_file(last)
     if path.is_dir():
         files = sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin"))
-        return hashlib.sha256("".join(_sha256(file) for file in files).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256("".join(sha256_of_file(file) for file in files).encode()).hexdigest()
+    return sha256_of_file(path)
+
+
+class TinyDecodedStage(nn.Module):
+    """A first stage that encodes as ever and decodes with another's decoder.
+
+    Args:
+        first_stage: encodes.
+        decoder: has `decode` from unscaled latents.
+    """
+
+    def __init__(self, first_stage: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.first_stage = first_stage
+        self.decoder = decoder
+        self.downsampling_factor = first_stage.downsampling_factor
+        self.latent_channels = first_stage.latent_channels
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The part of the first stage that is compiled beside the decoder; None where it has none."""
+        return getattr(self.first_stage, "encoder", None)
+
+    def encode(self, frame: Tensor) -> DiagonalGaussianDistribution | DeltaDistribution:
+        """Distribution of the latent of frames (B, 3, H, W) in [-1, 1]."""
+        return self.first_stage.encode(frame)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Frames (B, 3, H, W), about [-1, 1], of unscaled latents."""
+        return self.decoder.decode(latent)
+
+
+def use_tiny_decoder(model: LatentDiffusion, path: Path) -> None:
+    """Give a model the tiny decoder of a file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds no tiny decoder, or the model's latents are not of its kind.
+    """
+    decoder, first_stage = load_tiny_decoder(path, model.scale_factor), model.first_stage_model
+    kinds = [(part.latent_channels, part.downsampling_factor) for part in (decoder, first_stage)]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"the tiny decoder {path} wants latents of {kinds[0][0]} channels at 1/{kinds[0][1]} of the frame's size, "
+            f"this model's have {kinds[1][0]} at 1/{kinds[1][1]}; leave the tiny decoder out."
+        )
+    model.first_stage_model = TinyDecodedStage(first_stage, decoder)

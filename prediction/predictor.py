@@ -87,7 +87,8 @@ class FramePredictor:
         resolution: side of the square frames that the model was trained on.
         options: how frames are drawn where a call does not say otherwise.
         progress: wraps the sampler's steps, to show a bar.
-        horizon: frames ahead that the model was trained for; None where that is not known.
+        horizon: frames ahead that the model was trained for; None where that is not known, or varies.
+        horizon_range: least and largest of the horizons that it was trained for, where they vary.
     """
 
     def __init__(
@@ -97,12 +98,14 @@ class FramePredictor:
         options: SamplingOptions,
         progress: Progress = iter,
         horizon: int | None = None,
+        horizon_range: tuple[int, int] | None = None,
     ) -> None:
         self.model = model
         self.resolution = resolution
         self.options = options
         self.progress = progress
         self.horizon = horizon
+        self.horizon_range = horizon_range
         self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
         self.sampler_of(options)  # refuses impossible step counts now
         self._texts: OrderedDict[str, ProjectedContext] = OrderedDict()
@@ -145,6 +148,13 @@ class FramePredictor:
         """
         if horizon is None:
             return 1
+        if self.horizon is None and self.horizon_range is not None:
+            least, largest = self.horizon_range
+            raise UserError(
+                f"horizon {horizon}: this model was trained on pairs {least} to {largest} frames apart; a prediction "
+                "shows the end of the motion, not a given frame; leave the horizon out, and count in predictions "
+                "(--rollout) to look further."
+            )
         if self.horizon is None:
             raise UserError(
                 f"horizon {horizon}: the model's config does not say how far ahead it predicts; leave the horizon out, "

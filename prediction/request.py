@@ -1,121 +1,311 @@
-"""What edit_cli's flags may not ask for, refused before anything is loaded. The manifest only.
+"""What is asked of a model, as frozen requests: parsed and checked once, before anything is loaded.
 
-A flag that would be ignored is refused too: its user would take the result for something that it is not.
+A flag that would be ignored is refused too: its user would take the result for something that it is not. Imports no
+torch, so that a command's --help and its refusals come at once.
 """
 
-import argparse
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
-from commands.errors import UserError
-from formats.prepared_folder import FramePair
+from commands.errors import MissingFileError, UserError
+from formats.atomic import inside
+from formats.pictures import PICTURE_SUFFIXES
+from formats.prepared_folder import FramePair, read_manifest
 
 log = logging.getLogger(__name__)
 
-NOT_OF_RECONSTRUCTION = (
-    "edit", "steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between", "horizon",
-    "colour_balance", "sharpen", "video",
-)  # fmt: skip
+BUNDLED = Path(__file__).resolve().parents[1] / "bundled_model" / "model.safetensors"
+PRECISIONS = ("fp32", "bf16", "fp16")
+MAX_SWEEP = 100  # pictures in one sheet
+SAMPLING_FLAGS = ("steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between")
+NOT_OF_RECONSTRUCTION = ("edit", *SAMPLING_FLAGS, "horizon", "colour_balance", "sharpen", "video")
 OF_DATA_SETS = ("split", "limit", "episode")
 
 
-def check_flags(opt: argparse.Namespace) -> None:
-    """Refuse what makes no sense before anything is loaded.
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Which model predicts, and how its network is run; None takes the checkpoint's own or what suits the device.
 
-    Raises:
-        ValueError: if a number is out of range or flags exclude each other.
+    Args:
+        ckpt: weights, a file or a folder.
+        config: None looks beside the weights.
+        trust_config: the config beside the weights may name any class, see ldm.util.check_targets.
+        first_stage: run, file or published name of another autoencoder.
+        tiny_decoder: file of a decoder that is used instead of the first stage's own.
+        resolution: side of the predicted square, in pixels.
+        compile: see prediction.predictor.Runtime.
+        sampling: fields of SamplingOptions that replace the config's.
     """
-    for flag in ("batch_size", "limit", "frames", "horizon", "rollout"):
-        number = getattr(opt, flag)
-        if number is not None and number < 1:
-            raise UserError(f"--{flag.replace('_', '-')} {number}: wanted at least 1.")
-    if opt.rollout is not None and opt.sweep is not None:
-        raise UserError("--rollout and --sweep: choose one of them.")
-    if opt.rollout is not None and opt.horizon is not None:
-        raise UserError(
-            "--rollout and --horizon: choose one; --rollout shows all frames on the way, --horizon the last."
-        )
-    if opt.sweep is not None and opt.video is not None:
-        raise UserError("--sweep makes one sheet, no video: leave --video out.")
-    if is_data_set(opt.input) and (opt.rollout is not None or opt.sweep is not None):
-        raise UserError("--rollout and --sweep take a picture, not a data set; give one of its pictures as --input.")
-    if opt.video is not None:
-        from formats.video import check_rate, check_video_path
 
-        check_video_path(opt.video)
-        if opt.fps is not None:
-            check_rate(opt.fps)
-    for path in filter(None, (opt.output, opt.video)):
-        check_writable(path)
-    check_ignored(opt)
+    ckpt: Path = BUNDLED
+    config: Path | None = None
+    trust_config: bool = False
+    first_stage: str | None = None
+    tiny_decoder: Path | None = None
+    resolution: int | None = None
+    precision: str | None = None
+    compile: bool = False
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any]) -> Self:
+        """From a command's flags by name; flags that say nothing of the model are left alone."""
+        words = {"cfg_text": "text_scale", "cfg_image": "image_scale", "guide_between": "interval"}
+        given = {words.get(name, name): flags.get(name) for name in SAMPLING_FLAGS}
+        own = {one.name: flags[one.name] for one in fields(cls) if one.name in flags}
+        return cls(**own, sampling={name: value for name, value in given.items() if value is not None})
 
 
-def check_ignored(opt: argparse.Namespace) -> None:
-    """Refuse flags that the input or another flag makes void.
+@dataclass(frozen=True)
+class Sweep:
+    """Guidance scales to try: rows are text scales, columns image scales."""
 
-    Raises:
-        ValueError: naming the flag.
-    """
-    if opt.input.exists() and not is_data_set(opt.input):
-        void = [flag for flag in OF_DATA_SETS if getattr(opt, flag) is not None]
-        if void:
+    text_scales: tuple[float, ...]
+    image_scales: tuple[float, ...]
+
+    @staticmethod
+    def parse(text: str) -> "Sweep":
+        """From "1,4,7.5x1,1.5,2".
+
+        Raises:
+            UserError: if it is not two lists of numbers, or too many.
+        """
+        try:
+            rows, columns = (tuple(float(number) for number in part.split(",")) for part in text.split("x"))
+        except ValueError:
             raise UserError(
-                f"--{void[0]} chooses pairs of a data set, and {opt.input} is none (no index.jsonl or seeds.json); "
-                "leave it out."
-            )
-        if opt.input.is_file() and opt.frames is not None:
-            raise UserError(f"--frames takes pictures of a folder or data set; {opt.input} is one picture.")
-    if opt.fps is not None and opt.video is None:
-        raise UserError("--fps is of a video: name its file with --video, or leave --fps out.")
-    if opt.sweep is not None and (opt.cfg_text is not None or opt.cfg_image is not None):
-        raise UserError("--sweep brings its own scales: leave --cfg-text and --cfg-image out.")
+                f"--sweep {text}: wanted text scales x image scales, such as 1,4,7.5x1,1.5,2 (no spaces)."
+            ) from None
+        if len(rows) * len(columns) > MAX_SWEEP:
+            raise UserError(f"--sweep {text}: {len(rows) * len(columns)} pictures, at most {MAX_SWEEP} fit a sheet.")
+        return Sweep(rows, columns)
 
 
-def check_reconstruction(opt: argparse.Namespace) -> None:
-    """Refuse what a reconstruction would ignore.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What both kinds of input have: see the flags of edit_cli.py for each field."""
+
+    input: Path
+    output: Path | None = None
+    edit: str | None = None
+    seed: int = 0
+    batch_size: int = 16
+    horizon: int | None = None  # frames ahead
+    frames: int | None = None
+    video: Path | None = None
+    fps: float | None = None
+    colour_balance: bool = False
+    sharpen: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "limit", "frames", "horizon", "rollout"):
+            number = getattr(self, name, None)
+            if number is not None and number < 1:
+                raise UserError(f"--{name.replace('_', '-')} {number}: wanted at least 1.")
+        if self.fps is not None and self.video is None:
+            raise UserError("--fps is of a video: name its file with --video, or leave --fps out.")
+        if self.video is not None:
+            from formats.video import check_rate, check_video_path
+
+            check_writable(check_video_path(self.video))
+            if self.fps is not None:
+                check_rate(self.fps)
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any]) -> Self:
+        """From a command's flags by name."""
+        return cls(**{one.name: flags[one.name] for one in fields(cls) if one.name in flags})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRequest(Request):
+    """Predictions of one picture, or of the pictures of a folder.
 
     Raises:
-        ValueError: naming the flag, or that the truth is not known.
+        UserError: if flags exclude each other, or what somebody brought would be overwritten.
+        MissingFileError: if there is nothing to predict from.
     """
-    if not is_data_set(opt.input):
+
+    rollout: int | None = None
+    sweep: Sweep | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollout is not None and self.sweep is not None:
+            raise UserError("--rollout and --sweep: choose one of them.")
+        if self.rollout is not None and self.horizon is not None:
+            raise UserError(
+                "--rollout and --horizon: choose one; --rollout shows all frames on the way, --horizon the last."
+            )
+        if self.sweep is not None and self.video is not None:
+            raise UserError("--sweep makes one sheet, no video: leave --video out.")
+        if self.edit is None or not self.edit.strip():
+            raise UserError('--edit is empty; say what the robot does, such as --edit "stack blocks".')
+        targets = [target for _, target in self.pictures]
+        for target in targets[:1]:
+            check_writable(target)
+        check_overwrites(self._brought, targets, self.rollout is not None, self.video)
+
+    @cached_property
+    def pictures(self) -> tuple[tuple[Path, Path], ...]:
+        """What is predicted from, and where each prediction goes."""
+        if not self.input.is_dir():
+            target = self.output or self.input.with_name(f"{self.input.stem}_future.png")
+            if target.suffix.lower() not in PICTURE_SUFFIXES:
+                target = target / f"{self.input.stem}.png"
+            return ((self._brought[0], target),)
+        output = self.output or self.input.with_name(self.input.name + "_future")
+        stems = [path.stem for path in self._brought]
+        names = [path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in self._brought]
+        found = [(path, inside(output, f"{name}.png")) for path, name in zip(self._brought, names, strict=True)]
+        return tuple(found[: self.frames])
+
+    @cached_property
+    def _brought(self) -> list[Path]:
+        """Pictures of the input, predicted from or not; what is no regular file, such as a pipe, is none."""
+        if self.input.is_dir():
+            found = sorted(p for p in self.input.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            if not found:
+                wanted = ", ".join(PICTURE_SUFFIXES)
+                raise MissingFileError(f"no pictures in {self.input}; wanted files ending in {wanted}.")
+            return found
+        if not self.input.exists():
+            raise MissingFileError(f"there is no picture or folder {self.input}.")
+        if self.frames is not None:
+            raise UserError(f"--frames takes pictures of a folder or data set; {self.input} is one picture.")
+        return [self.input]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRequest(Request):
+    """Predictions, or reconstructions, of the pairs of a prepared data set.
+
+    Raises:
+        UserError: if there is no place to write to, or no pair is left.
+    """
+
+    output: Path
+    split: str | None = None
+    limit: int | None = None
+    episode: str | None = None
+    reconstruction: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output is None:
+            raise UserError("a data set needs --output, the folder that the predictions go to.")
+        if self.edit is not None and not self.edit.strip():
+            raise UserError("--edit is empty; leave it out, and the data's own sentences are taken.")
+        if self.output.exists() and not self.output.is_dir():
+            raise UserError(f"--output {self.output} is a file; a data set's predictions need a folder.")
+        check_writable(self.output / "predictions.jsonl")
+        self.check_frames()
+
+    @cached_property
+    def pairs(self) -> tuple[FramePair, ...]:
+        """Pairs that --split, --episode, --frames and --limit leave."""
+        split = self.split or "test"
+        pairs = read_manifest(self.input, None if split == "all" else split)
+        if self.episode is not None:
+            name = self.episode.rstrip("/") + "/"
+            wanted = [pair for pair in pairs if pair.pair_id.startswith(name)]
+            if not wanted:
+                raise UserError(
+                    f"--episode {self.episode}: no pair of split '{split}' begins so; {pairs[0].pair_id} does."
+                )
+            pairs = wanted
+        if self.frames is not None:
+            first = (pairs[0].task, pairs[0].episode)
+            pairs = [pair for pair in pairs if (pair.task, pair.episode) == first]
+            pairs = sorted(pairs, key=lambda pair: pair.source_index or 0)[: self.frames]
+        if self.limit is not None and self.limit < len(pairs):
+            pairs = [pairs[i * len(pairs) // self.limit] for i in range(self.limit)]
+        return tuple(pairs)
+
+    @cached_property
+    def all_pairs(self) -> list[FramePair]:
+        """Pairs of the whole data set."""
+        return read_manifest(self.input)
+
+    def check_frames(self) -> None:
+        """Say where --frames gets fewer pairs than asked, or pairs that do not follow one another."""
+        if self.frames is None or self.pairs[0].source_index is None:
+            return
+        at = [pair.source_index for pair in self.pairs]
+        steps = sorted({after - before for before, after in zip(at, at[1:], strict=False)})
+        if len(self.pairs) < self.frames:
+            log.info(
+                "--frames %d: the episode of %s has only %d pairs.", self.frames, self.pairs[0].pair_id, len(self.pairs)
+            )
+        if steps and steps != [1]:
+            log.info(
+                "--frames %d: these sources are %s frames apart, not consecutive. A figure of consecutive frames needs "
+                "pairs from every frame: python -m dataset_tools.prepare_dataset --episodes <folder> "
+                "--output <another folder> --horizon %s --stride 1",
+                self.frames, " or ".join(map(str, steps)), self.pairs[0].horizon,
+            )  # fmt: skip
+
+    def check_truths(self, own: int | None) -> None:
+        """Predictions are to be measured against truths that are as far ahead.
+
+        Args:
+            own: frames that the model looks ahead; None where its horizons vary or are not known.
+
+        Raises:
+            UserError: if --horizon asks for another distance than the pairs have.
+        """
+        ahead = self.horizon or own
+        other = next((pair.horizon for pair in self.pairs if pair.horizon not in (None, ahead)), None)
+        if ahead is None or other is None:
+            return
+        if self.horizon is not None:
+            raise UserError(
+                f"--horizon {self.horizon}: the pairs of this data set are {other} frames apart; ask for that, or none."
+            )
+        log.warning("the model predicts %d frames ahead, these pairs are %d apart; see --horizon.", ahead, other)
+
+
+def make_request(flags: Mapping[str, Any]) -> PictureRequest | DatasetRequest:
+    """The request that a command's flags make.
+
+    Args:
+        flags: by name; None or False where not given. `sweep` is text, see Sweep.parse.
+
+    Raises:
+        UserError: if a flag belongs to the other kind of input, or a value is wrong.
+    """
+    of_data_set = is_data_set(flags["input"])
+    if flags.get("sweep") is not None:
+        flags = {**flags, "sweep": Sweep.parse(flags["sweep"])}
+        if flags.get("cfg_text") is not None or flags.get("cfg_image") is not None:
+            raise UserError("--sweep brings its own scales: leave --cfg-text and --cfg-image out.")
+    if of_data_set and (flags.get("rollout") is not None or flags.get("sweep") is not None):
+        raise UserError("--rollout and --sweep take a picture, not a data set; give one of its pictures as --input.")
+    if flags.get("reconstruction"):
+        _check_reconstruction(flags, of_data_set)
+    if of_data_set:
+        return DatasetRequest.of(flags)
+    void = [name for name in OF_DATA_SETS if flags.get(name) is not None]
+    if void and flags["input"].exists():
+        raise UserError(
+            f"--{void[0]} chooses pairs of a data set, and {flags['input']} is none (no index.jsonl or seeds.json); "
+            "leave it out."
+        )
+    return PictureRequest.of(flags)
+
+
+def _check_reconstruction(flags: Mapping[str, Any], of_data_set: bool) -> None:
+    if not of_data_set:
         raise UserError("--reconstruction encodes and decodes true future frames: give a data set as --input.")
-    ignored = [flag for flag in NOT_OF_RECONSTRUCTION if getattr(opt, flag) not in (None, False, 0.0)]
+    ignored = [name for name in NOT_OF_RECONSTRUCTION if flags.get(name) not in (None, False, 0.0)]
     if ignored:
         flag = ignored[0].replace("_", "-")
         raise UserError(f"--reconstruction asks no diffusion model: --{flag} would have no effect; leave it out.")
-
-
-def check_writable(path: Path) -> None:
-    """Refuse an output that lies in something else than a folder.
-
-    Raises:
-        ValueError: naming the file that is in the way.
-    """
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not there.is_dir():
-        raise UserError(f"{path} cannot be written: {there} is a file, not a folder; choose another name.")
-
-
-def check_overwrites(pictures: Sequence[Path], targets: Sequence[Path], opt: argparse.Namespace) -> None:
-    """Refuse outputs that would replace a picture that somebody brought.
-
-    Args:
-        pictures: all that lie in the input, predicted from or not.
-        targets: files that will be written; with --rollout also a folder of frames beside each.
-        opt: for --rollout and --video.
-
-    Raises:
-        ValueError: naming the picture.
-    """
-    brought = {path.resolve(): path for path in pictures}
-    written = [*targets, *([opt.video] if opt.video else [])]
-    lost = next((brought[path.resolve()] for path in written if path.resolve() in brought), None)
-    if lost is None and opt.rollout is not None:
-        folders = {target.with_suffix("").resolve() for target in targets}
-        lost = next((path for whole, path in brought.items() if whole.parent in folders), None)
-    if lost is not None:
-        raise UserError(f"{lost} is the input itself and could be overwritten; choose another name or folder.")
 
 
 def is_data_set(folder: Path) -> bool:
@@ -123,18 +313,39 @@ def is_data_set(folder: Path) -> bool:
     return (folder / "index.jsonl").is_file() or (folder / "seeds.json").is_file()
 
 
-def check_truths(pairs: Sequence[FramePair], asked: int | None, own: int | None) -> None:
-    """Predictions are to be measured against truths that are as far ahead.
+def check_writable(path: Path) -> Path:
+    """The path itself, if a file can be written there as far as can be seen without writing.
 
     Raises:
-        ValueError: if --horizon asks for another distance than the pairs have.
+        UserError: naming the file or folder that is in the way, or the folder that takes no files.
     """
-    ahead = asked or own
-    other = next((pair.horizon for pair in pairs if pair.horizon not in (None, ahead)), None)
-    if ahead is None or other is None:
-        return
-    if asked is not None:
-        raise UserError(
-            f"--horizon {asked}: the pairs of this data set are {other} frames apart; ask for that, or none."
-        )
-    log.warning("the model predicts %d frames ahead, these pairs are %d apart; see --horizon.", ahead, other)
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"{path} cannot be written: {there} is a file, not a folder; choose another name.")
+    if path.is_dir():
+        raise UserError(f"{path} cannot be written: it is a folder; choose another name.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written: {there} takes no files; choose another folder.")
+    return path
+
+
+def check_overwrites(brought: Sequence[Path], targets: Sequence[Path], rollout: bool, video: Path | None) -> None:
+    """Refuse outputs that would replace a picture that somebody brought.
+
+    Args:
+        brought: all that lie in the input, predicted from or not.
+        targets: files that will be written.
+        rollout: whether a folder of frames is written beside each target.
+        video: that will be written.
+
+    Raises:
+        UserError: naming the picture.
+    """
+    originals = {path.resolve(): path for path in brought}
+    written = [*targets, *([video] if video else [])]
+    lost = next((originals[path.resolve()] for path in written if path.resolve() in originals), None)
+    if lost is None and rollout:
+        folders = {target.with_suffix("").resolve() for target in targets}
+        lost = next((path for whole, path in originals.items() if whole.parent in folders), None)
+    if lost is not None:
+        raise UserError(f"{lost} is the input itself and could be overwritten; choose another name or folder.")

@@ -22,10 +22,10 @@ from formats.pictures import open_picture
 from formats.prepared_folder import FramePair, read_manifest
 from formats.provenance import peak_memory_mib
 from ldm.data.pixels import array_to_tensor, tensor_to_array
+from prediction.drawings import draw_difference, draw_panels
 from prediction.load import LoadedPredictor
 from prediction.predictor import SEED_RANGE, SamplingOptions, rollout_seed
 from prediction.request_queue import PredictionQueue, Ticket
-from prediction.sheets import draw_difference, draw_panels
 
 MAX_HORIZONS = 8  # rollout steps of one request
 MAX_STEPS = 200  # network calls of one frame
@@ -154,8 +154,11 @@ class PredictionService:
         frame, shown, labels, seconds = array_to_tensor(source), [source], ["input"], []
         truths = self.examples.truths(request.example, num, self.loaded.horizon) if self.examples else []
         truth = open_picture(truths[0]).squared(side) if truths else None
+        sentence = self.loaded.sentence(request.sentence)
+        if sentence != request.sentence:
+            notes = (*notes, f'sent as "{sentence}"')
         for k in range(num):
-            ticket = self.queue.submit(frame, request.sentence, rollout_seed(k, seed), options)
+            ticket = self.queue.submit(frame, sentence, rollout_seed(k, seed), options)
             yield from self._watch(ticket, seconds, f"frame {k + 1} of {num}")
             frame = ticket.result()
             shown.append(tensor_to_array(frame))

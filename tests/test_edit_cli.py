@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import edit_cli
+from commands.errors import INTERRUPTED
 from formats.prepared_folder import read_manifest
 from ldm.models.diffusion.sampling import SAMPLERS
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -256,9 +257,9 @@ def test_an_interrupted_call_says_what_the_same_command_does(run, pair_folder, p
         raise KeyboardInterrupt
 
     monkeypatch.setattr(edit_cli, "load", stop)
-    assert run("--input", pair_folder(), "--output", tmp_path / "o", edit=None) == edit_cli.INTERRUPTED
+    assert run("--input", pair_folder(), "--output", tmp_path / "o", edit=None) == INTERRUPTED
     assert "goes on where it was" in capsys.readouterr().err
-    assert run("--input", picture) == edit_cli.INTERRUPTED
+    assert run("--input", picture) == INTERRUPTED
     assert "begins anew" in capsys.readouterr().err
 
 

@@ -17,7 +17,10 @@ from commands.errors import UserError
 from formats.atomic import write_text
 from ldm.util import current_path, nearest_name
 
-TOP_LEVEL = ("seed", "resolution", "horizon", "pretrained", "model", "data", "sampling", "lightning")
+TOP_LEVEL = (
+    "seed", "resolution", "horizon", "horizon_range", "instruction_template", "pretrained", "model", "data", "sampling",
+    "lightning",
+)  # fmt: skip
 SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
 
 EXTENDS = "extends"  # a file's parent, by a path relative to the file

@@ -1,25 +1,34 @@
 """Laws of the predictions folder: whole, resumable, and never mixed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from commands.errors import UserError
 from formats.pictures import open_picture
+from formats.predictions_folder import METADATA_KEY, read_records
 from formats.prepared_folder import read_manifest
+from ldm.data.pixels import array_to_tensor, to_signed, to_uint8
+from ldm.util import instantiate_from_config
 from prediction.dataset import (
-    METADATA_KEY,
+    Job,
     PredictedJob,
+    describe_benchmark,
     jobs_of_pairs,
     predict_batches,
     predict_data_set,
-    read_records,
-    save_picture,
+    reconstruct_batches,
+    reconstruction_settings,
+    write_benchmark,
 )
-from prediction.predictor import seed_of
+from prediction.load import LoadedPredictor
+from prediction.predictor import FramePredictor, Runtime, SamplingOptions, seed_of
 
+SIDE = 16
 SETTINGS = {"steps": 2, "interval": [0.0, 5.0]}
 
 
@@ -58,7 +67,7 @@ def test_records_say_how_each_picture_was_made(jobs, tmp_path):
 
 
 def test_an_interrupted_call_is_taken_up_where_it_was(jobs, tmp_path):
-    """Also when a picture is gone, or the last line was of another sentence."""
+    """Also when a picture is gone."""
     done = []
     predict_data_set(stub_batches(done), jobs[:2], tmp_path / "out", SETTINGS)
     assert predict_data_set(stub_batches(done), jobs, tmp_path / "out", SETTINGS) == 2
@@ -67,7 +76,7 @@ def test_an_interrupted_call_is_taken_up_where_it_was(jobs, tmp_path):
     done.clear()
     predict_data_set(stub_batches(done), jobs, tmp_path / "out", SETTINGS)
     assert done == [jobs[1].name]
-    assert len(read_records(tmp_path / "out" / "predictions.jsonl", SETTINGS)) == len(jobs)
+    assert len(read_records(tmp_path / "out")) == len(jobs)
 
 
 def test_a_picture_that_changed_under_its_name_is_predicted_again(jobs, tmp_path):
@@ -86,10 +95,21 @@ def test_a_folder_made_with_other_settings_is_refused(jobs, tmp_path):
         predict_data_set(stub_batches([]), jobs, tmp_path / "out", SETTINGS | {"steps": 3})
 
 
-def test_a_damaged_line_is_named(tmp_path):
-    (tmp_path / "predictions.jsonl").write_text('{"pair_id": "a"}\n{"pair')
-    with pytest.raises(UserError, match="line 2 is damaged"):
-        read_records(tmp_path / "predictions.jsonl", {})
+def test_another_sentence_or_seed_over_a_folder_is_said(jobs, tmp_path):
+    """Also where this call would predict other pairs of the data set: the folder would be a mixture."""
+    predict_data_set(stub_batches([]), jobs[:1], tmp_path / "out", SETTINGS)
+    for name, value in (("instruction", "go home"), ("seed", 8)):
+        others = [replace(job, **{name: value}) for job in jobs]
+        with pytest.raises(UserError, match=f"was predicted with {name} .* choose another --output"):
+            predict_data_set(stub_batches([]), others[1:], tmp_path / "out", SETTINGS, None, others)
+
+
+def test_a_sentence_with_a_line_separator_survives_a_resume(jobs, tmp_path):
+    """U+2028 ends a line for str.splitlines, and is a letter to JSON."""
+    odd = [replace(job, instruction="stack\u2028the\u0085blocks\n") for job in jobs]
+    predict_data_set(stub_batches([]), odd[:2], tmp_path / "out", SETTINGS)
+    assert predict_data_set(stub_batches([]), odd, tmp_path / "out", SETTINGS) == 2
+    assert {record["instruction"] for record in read_records(tmp_path / "out").values()} == {odd[0].instruction}
 
 
 def test_batches_keep_order_and_size(jobs):
@@ -106,6 +126,78 @@ def test_batches_keep_order_and_size(jobs):
     assert np.array_equal(batches[0][0].frame, expected)
 
 
-def test_other_formats_are_written_without_a_record(tmp_path):
-    save_picture(tmp_path / "a.jpg", Image.new("RGB", (4, 4)), {"a": 1})
-    assert Image.open(tmp_path / "a.jpg").format == "JPEG"
+@pytest.fixture
+def predictor(tiny_model_config):
+    coder = {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "z_channels": 4, "resolution": SIDE}
+    params = tiny_model_config["params"]
+    params["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
+    params["first_stage_config"] = {
+        "target": "ldm.models.autoencoder.AutoencoderKL",
+        "params": {"ddconfig": coder, "embed_dim": 4},
+    }
+    torch.manual_seed(0)
+    model = instantiate_from_config(tiny_model_config, "model").eval()
+    return FramePredictor(model, SIDE, SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0))
+
+
+@pytest.fixture
+def truths(tmp_path):
+    """Three jobs whose sources are true future frames."""
+    made = []
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        made.append(Job(str(number), tmp_path / f"{number}.png", "go", tmp_path / f"{number}_out.png", 0))
+    return made
+
+
+def test_truths_are_encoded_and_decoded(predictor, truths):
+    """The posterior's mode, so the same every time and in every batch."""
+    done = [item for batch in reconstruct_batches(predictor, truths, 2) for item in batch]
+    assert [item.job.name for item in done] == ["0", "1", "2"]
+    stage = predictor.model.first_stage_model
+    for item in done:
+        truth = np.asarray(Image.open(item.job.source))
+        with torch.inference_mode():
+            expected = to_uint8(stage(to_signed(array_to_tensor(truth)[None])))[0].permute(1, 2, 0)
+        assert np.abs(item.frame.astype(int) - expected.numpy()).max() <= 1, "rounding of another batch size"
+        assert np.abs(item.frame.astype(int) - truth).max() > 1, "a stage with random weights is not lossless"
+
+
+def test_record_says_what_it_is_and_nothing_of_sampling(predictor, tmp_path):
+    settings = reconstruction_settings(LoadedPredictor(predictor, tmp_path / "m.ckpt", "abc", Runtime()))
+    assert settings["reconstruction"] is True and settings["checkpoint_sha256"] == "abc"
+    assert "steps" not in settings and "text_scale" not in settings
+
+
+def _load(config, path):
+    model = instantiate_from_config(config, "model").eval()
+    predictor = FramePredictor(model, 8, SamplingOptions(steps=4, text_scale=1.0, image_scale=1.0), horizon=3)
+    return LoadedPredictor(predictor, path, "abc", Runtime())
+
+
+def test_median_peak_and_parameters(tiny_model_config, tmp_path):
+    """The first batch, slow for warming up, does not count for more than another; the average's weights not at all."""
+    loaded = _load(tiny_model_config, tmp_path)
+    records = [{"seconds": s, "peak_memory_mib": m, "horizon": 6} for s, m in ((9.0, 300), (1.0, 301), (2.0, 302))]
+    found = describe_benchmark(loaded, records)
+    assert (found["seconds_a_frame"], found["seconds_15_frames"], found["peak_memory_mib"]) == (2.0, 30.0, 302)
+    assert (found["steps"], found["predictions_a_frame"], found["num_frames"]) == (4, 2, 3)
+    parts = (loaded.predictor.model.model, loaded.predictor.model.cond_stage_model)
+    count = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert found["parameters"] == f"{count / 1e6:.4g}M"
+
+
+def test_records_before_peak_memory_was_kept_are_taken(tiny_model_config, tmp_path):
+    records = {"pair_id": "a", "seconds": 0.5, "steps": 4}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(records) + "\n")
+    write_benchmark(tmp_path, _load(tiny_model_config, tmp_path), {"steps": 4})
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert found["batch_size"] is None and found["peak_memory_mib"] is None and found["seconds_15_frames"] == 7.5
+
+
+def test_seconds_of_different_calls_are_not_mixed(tiny_model_config, tmp_path):
+    """Two frames in batches of 2, then one alone: the larger part counts, under its own batch size."""
+    records = [{"seconds": s, "batch_size": b, "device": "cpu"} for s, b in ((1.0, 2), (1.0, 2), (9.0, 1))]
+    found = describe_benchmark(_load(tiny_model_config, tmp_path), records)
+    assert (found["seconds_a_frame"], found["batch_size"], found["num_frames"]) == (1.0, 2, 2)

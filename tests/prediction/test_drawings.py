@@ -7,8 +7,11 @@ from PIL import Image
 from formats.pictures import open_picture
 from prediction.dataset import Job, PredictedJob
 from prediction.drawings import (
-    Sweep,
+    BAR,
+    GAP,
     comparison_video,
+    draw_difference,
+    draw_panels,
     draw_sweep,
     predict_rollout,
     rollout_video,
@@ -17,7 +20,7 @@ from prediction.drawings import (
 )
 from prediction.postprocess import Postprocess
 from prediction.predictor import SamplingOptions
-from prediction.sheets import BAR, GAP
+from prediction.request import Sweep
 
 
 class Brighter:
@@ -66,16 +69,6 @@ def test_a_sweep_shows_every_pair_of_scales(job):
     assert grid == [[11, 12], [31, 32]]
 
 
-@pytest.mark.parametrize("text", ["1,2", "1,axb", "1x2x3", "", ",".join("1" * 11) + "x" + ",".join("1" * 10)])
-def test_a_sweep_that_cannot_be_read_is_refused(text):
-    with pytest.raises(ValueError, match="--sweep"):
-        Sweep.parse(text)
-
-
-def test_a_sweep_is_read():
-    assert Sweep.parse("1,4,7.5x1,1.5") == Sweep((1.0, 4.0, 7.5), (1.0, 1.5))
-
-
 def test_a_comparison_shows_input_prediction_and_truth(job, tmp_path):
     job.target.parent.mkdir()
     Image.new("RGB", (100, 100), (60, 60, 60)).save(job.target)
@@ -84,3 +77,26 @@ def test_a_comparison_shows_input_prediction_and_truth(job, tmp_path):
     with_truth, without = next(comparison_video([known], ["3"])), next(comparison_video([job]))
     assert [int(with_truth[-1, c * (100 + GAP), 0]) for c in range(3)] == [50, 60, 70]
     assert without.shape[1] == 2 * 100 + GAP
+
+
+def flat(value, side=100):
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def test_frames_stand_in_rows_under_their_labels():
+    sheet = np.asarray(draw_panels([[flat(10), flat(20)], [flat(30)]], [["a", "b"], ["c"]]))
+    assert sheet.shape == (2 * (100 + BAR) + GAP, 2 * 100 + GAP, 3)
+    assert (sheet[BAR : BAR + 100, :100] == 10).all()
+    assert (sheet[BAR : BAR + 100, 100 + GAP :] == 20).all()
+    assert (sheet[100 + 2 * BAR + GAP :, :100] == 30).all()
+    assert (sheet[: BAR - 2, :100] < 128).any(), "a label is written"
+
+
+def test_small_frames_are_enlarged_by_whole_numbers():
+    sheet = np.asarray(draw_panels([[flat(10, side=8)]], [["a label that is far too long for such a small panel"]]))
+    assert sheet.shape == (96 + BAR, 96, 3)
+
+
+def test_no_change_is_white_and_full_change_black():
+    assert (draw_difference(flat(5), flat(5)) == 255).all()
+    assert (draw_difference(flat(0), flat(255)) == 0).all()

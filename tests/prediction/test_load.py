@@ -3,12 +3,17 @@
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from commands.errors import UserError
-from prediction.load import find_config, load_predictor
-from stable_diffusion.checkpoint import load_pretrained, suggest_config
+from ldm.models.tiny_autoencoder import TinyDecoder, to_published
+from ldm.util import instantiate_from_config
+from prediction.load import find_config, load_predictor, use_tiny_decoder
+from prediction.predictor import FramePredictor, Runtime, SamplingOptions, tune_for_inference
+from prediction.request import ModelRequest
 from tests.tiny_checkpoint import write_tiny_checkpoint
+
+SCALE = 0.5
 
 
 @pytest.fixture
@@ -17,7 +22,7 @@ def checkpoint(tmp_path, tiny_model_config):
 
 
 def load(checkpoint, **options):
-    return load_predictor(checkpoint, load_pretrained, suggest_config, **options)
+    return load_predictor(ModelRequest.of({"ckpt": checkpoint} | options))
 
 
 def test_defaults_are_the_checkpoints_own(checkpoint):
@@ -29,7 +34,7 @@ def test_defaults_are_the_checkpoints_own(checkpoint):
 
 
 def test_what_is_given_replaces_them_and_none_does_not(checkpoint):
-    loaded = load(checkpoint, resolution=16, steps=7, text_scale=None, sampler="dpm_solver", precision="bf16")
+    loaded = load(checkpoint, resolution=16, steps=7, cfg_text=None, sampler="dpm_solver", precision="bf16")
     assert (loaded.predictor.options.steps, loaded.predictor.options.text_scale) == (7, 2.0)
     settings = loaded.settings()
     assert settings["sampler"] == "dpm_solver" and settings["resolution"] == 16 and settings["precision"] == "bf16"
@@ -65,7 +70,7 @@ def test_a_run_folder_is_known_by_its_last_checkpoint(checkpoint, tmp_path):
         ({"resolution": 7}, "multiples of 2"),
         ({"steps": 0}, "wanted 1 to 1000"),
         ({"steps": 2000}, "wanted 1 to 1000"),
-        ({"text_scale": -1.0}, "outside"),
+        ({"cfg_text": -1.0}, "outside"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(checkpoint, options, message):
@@ -88,7 +93,7 @@ def change_config(checkpoint, change):
 def test_what_only_training_needs_is_not_built(checkpoint):
     """No second U-Net for averages, no loss networks: the loss named here does not exist."""
     change_config(checkpoint, lambda config: config["model"]["params"].update(frame_loss_config={"target": "no.Loss"}))
-    model = load(checkpoint).predictor.model
+    model = load(checkpoint, trust_config=True).predictor.model
     assert model.model_ema is None and not hasattr(model, "frame_loss")
 
 
@@ -105,6 +110,109 @@ def test_a_model_that_predicts_no_frames_is_refused(checkpoint):
     change_config(checkpoint, lambda config: config["model"].update(target=target))
     with pytest.raises(UserError, match="AutoencoderTraining predicts no frames"):
         load(checkpoint)
+
+
+def test_a_config_without_a_section_is_refused(checkpoint):
     change_config(checkpoint, lambda config: config.pop("sampling"))
     with pytest.raises(UserError, match="has no section 'sampling'"):
         load(checkpoint)
+
+
+NODE = {"target": "subprocess.getoutput", "params": {"cmd": "touch ran"}}
+PLACES = {  # where a stranger's config may hide a node
+    "the top": lambda config: config.update(model=NODE),
+    "a parameter": lambda config: config["model"]["params"].update(unet_config=NODE),
+    "a parameter of a parameter": lambda c: c["model"]["params"]["unet_config"]["params"].update(first=NODE),
+    "a list": lambda config: config["model"]["params"].update(scheduler_config=[[NODE]]),
+    "another section": lambda config: config.update(data={"params": {"train": NODE}}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_config_beside_weights_runs_no_code(checkpoint, tmp_path, monkeypatch, place):
+    """The payload would write a file; a config that the user names, or vouches for, is his own word."""
+    monkeypatch.chdir(tmp_path)
+    change_config(checkpoint, PLACES[place])
+    with pytest.raises(UserError, match=r"subprocess.getoutput.*--trust-config"):
+        load(checkpoint)
+    assert not (tmp_path / "ran").exists()
+    for vouched in ({"trust_config": True}, {"config": checkpoint.parent / "config.yaml"}):
+        try:
+            load(checkpoint, **vouched)
+        except Exception as error:  # the payload is no model: what matters is that it was not refused
+            assert "--trust-config" not in str(error)
+
+
+def test_a_template_travels_with_the_model(checkpoint):
+    """light_future's sentences; a sentence that has the form already, as the data's own have, stays as it is."""
+    assert load(checkpoint).sentence("go") == "go"
+    form = "Scene after executing '{instruction}' for {horizon} frames."
+    change_config(checkpoint, lambda config: config.update(instruction_template=form))
+    loaded = load(checkpoint)
+    whole = "Scene after executing 'stack {horizon} blocks' for 3 frames."
+    assert loaded.sentence("stack {horizon} blocks") == whole == loaded.sentence(whole)
+    change_config(checkpoint, lambda config: config.update(horizon=None))
+    with pytest.raises(UserError, match="give the whole sentence"):
+        load(checkpoint).sentence("go")
+    for wrong in ("no place", 3, "{instruction}" * 2):
+        change_config(checkpoint, lambda config, wrong=wrong: config.update(instruction_template=wrong))
+        with pytest.raises(UserError, match="instruction_template is no text"):
+            load(checkpoint)
+
+
+def test_horizons_that_vary_are_counted_in_predictions(checkpoint):
+    change_config(checkpoint, lambda config: config.update(horizon=None, horizon_range=[120, 205]))
+    loaded = load(checkpoint)
+    assert loaded.horizon is None and loaded.predictor.count_predictions(None) == 1
+    with pytest.raises(UserError, match="trained on pairs 120 to 205 frames apart.*--rollout"):
+        loaded.predictor.count_predictions(150)
+
+
+@pytest.fixture
+def model(tiny_model_config):
+    """A model of KL latents of 4 channels at an eighth of the frame's size."""
+    coder = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4, "resolution": 16}
+    coder |= {"in_channels": 3, "out_ch": 3, "attn_resolutions": [], "double_z": True}
+    params = tiny_model_config["params"]
+    params["scale_factor"] = SCALE
+    params["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
+    params["first_stage_config"] = {
+        "target": "ldm.models.autoencoder.AutoencoderKL",
+        "params": {"ddconfig": coder, "embed_dim": 4},
+    }
+    torch.manual_seed(0)
+    return instantiate_from_config(tiny_model_config, "model").eval()
+
+
+@pytest.fixture
+def decoder_file(tmp_path):
+    torch.manual_seed(1)
+    decoder = TinyDecoder(SCALE, width=8)
+    save_file(to_published(decoder.state_dict(), "decoder"), tmp_path / "taesd_decoder.safetensors")
+    return tmp_path / "taesd_decoder.safetensors", decoder
+
+
+def test_latents_are_encoded_as_before_and_decoded_by_the_other(model, decoder_file):
+    path, decoder = decoder_file
+    frame, z = torch.rand(1, 3, 16, 16), torch.randn(1, 4, 2, 2)
+    context, own = model.encode_context(frame), model.decode_first_stage(z)
+    use_tiny_decoder(model, path)
+    assert torch.equal(model.encode_context(frame), context)
+    decoded = model.decode_first_stage(z)
+    torch.testing.assert_close(decoded, decoder(z))
+    assert decoded.shape == own.shape and not torch.allclose(decoded, own, atol=1e-2)
+
+
+def test_a_frame_is_predicted_with_it_in_half_precision_too(model, decoder_file):
+    use_tiny_decoder(model, decoder_file[0])
+    tune_for_inference(model, Runtime("bf16"))
+    predictor = FramePredictor(model, 32, SamplingOptions(steps=2, text_scale=1.0, image_scale=1.0))
+    frame = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    assert predictor.predict(frame, ["stack blocks"], [0]).shape == frame.shape
+
+
+def test_latents_of_another_kind_are_refused(tiny_model_config, decoder_file):
+    """The model of patches has 12 channels at half size."""
+    model = instantiate_from_config(tiny_model_config, "model")
+    with pytest.raises(ValueError, match="4 channels at 1/8 .* this model's have 12 at 1/2; leave"):
+        use_tiny_decoder(model, decoder_file[0])

@@ -40,7 +40,7 @@ def service(pair_folder, tmp_path):
     predictor = Brighter()
     queue = PredictionQueue(predictor, 4)
     examples = Examples.read(pair_folder(length=12, size=8), "test")
-    yield PredictionService(SimpleNamespace(predictor=predictor, horizon=3), queue, examples, tmp_path)
+    yield PredictionService(SimpleNamespace(predictor=predictor, horizon=3, sentence=str), queue, examples, tmp_path)
     predictor.gate.set()
     queue.close()
 
