@@ -1,4 +1,4 @@
-"""What is in prepared folders: counts, horizons, motion, duplicates, leaks. Reads files, draws nothing.
+"""What is in prepared folders: counts, horizons, motion, duplicates, leaks, as a report and as pictures.
 
 A leak is an episode, told by task and number, that is trained on and tested on. It is looked for across all the
 folders given, because RoboTwin episode numbers are seeds: the same task and number in two people's data sets is the
@@ -12,13 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from formats.atomic import read_file
+from formats.atomic import atomic_path, inside, read_file
 from formats.pictures import read_picture
-from formats.prepared_folder import FramePair, read_manifest
+from formats.prepared_folder import SPLITS, FramePair, read_manifest
 
 MOTION_SAMPLE = 1000  # pairs a folder that motion is measured on, evenly spread
 HELD_OUT = ("val", "test")
+CELL = 128  # pixels, height of a picture on the sheet
+CAPTION = 30  # pixels under a row
+GAP = 8
+COLUMNS = 3  # pairs side by side
+SHEET_PAIRS = 12
+DIFFERENCE_GAIN = 2  # so that small motion shows
+BAR = 40  # characters of the report's longest bar
+LISTED = 10  # leaks named before "and n more"
 
 
 @dataclass(frozen=True)
@@ -132,3 +141,157 @@ def _summarise(task: str, pairs: Sequence[FramePair]) -> TaskSummary:
         seconds=tuple(sorted({round(pair.horizon_seconds, 2) for pair in pairs if pair.horizon_seconds is not None})),
         instructions=tuple(sorted({pair.instruction for pair in pairs})),
     )
+
+
+def write_pictures(inspections: Sequence[Inspection], output: Path) -> list[Path]:
+    """Contact sheets (in a folder of their own where there are several prepared folders) and motion.png."""
+    written = []
+    for number, inspection in enumerate(inspections):
+        place = output if len(inspections) == 1 else output / f"{number}_{inspection.folder.resolve().name}"
+        written += write_sheets(inspection, place)
+    write_motion_histogram(inspections, output / "motion.png")
+    return [*written, output / "motion.png"]
+
+
+def make_report(inspections: Sequence[Inspection], leaks: Sequence[Leak]) -> str:
+    """The text report."""
+    lines: list[str] = []
+    for inspection in inspections:
+        lines += [f"{inspection.folder}: {len(inspection.pairs)} pairs, {len(inspection.tasks)} tasks", ""]
+        for summary in inspection.tasks:
+            lines += _task_lines(summary)
+        lines += _motion_lines(inspection)
+    lines += _leak_lines(inspections, leaks)
+    return "\n".join(lines) + "\n"
+
+
+def _task_lines(summary: TaskSummary) -> list[str]:
+    splits = [split for split in (*SPLITS, "none") if split in summary.pairs]
+    counts = "; ".join(
+        f"{split} {summary.pairs[split]} pairs"
+        + (f" of {summary.episodes[split]} episodes" if split in summary.episodes else "")
+        for split in splits
+    )
+    horizon = f"{_range(summary.horizons)} frames" if summary.horizons else "unknown"
+    seconds = f" = {_range(summary.seconds)} s" if summary.seconds else ", seconds unknown (no save_freq or rate)"
+    sentences = f"{len(summary.instructions)} sentences, such as" if len(summary.instructions) > 1 else "sentence"
+    return [
+        f"  {summary.task}",
+        f"    {counts}",
+        f"    horizon {horizon}{seconds}",
+        f"    {sentences} '{summary.instructions[0]}'",
+        "",
+    ]
+
+
+def _motion_lines(inspection: Inspection) -> list[str]:
+    motion = inspection.motion[np.isfinite(inspection.motion)]
+    if not len(motion):
+        return ["  motion: the two pictures of the pairs differ in size", ""]
+    low, median, high = np.percentile(motion, [10, 50, 90])
+    counts, edges = np.histogram(motion, bins=10, range=(0, max(1.0, float(motion.max()))))
+    bars = [
+        f"    {edges[i]:6.2f}-{edges[i + 1]:6.2f} {'#' * round(BAR * count / max(counts))} {count}"
+        for i, count in enumerate(counts)
+    ]
+    return [
+        f"  motion, mean |future - current| of 255, {len(motion)} pairs: median {median:.2f}, "
+        f"middle 80% {low:.2f} to {high:.2f}",
+        *bars,
+        f"  duplicates: {inspection.static} pairs of two identical pictures; "
+        f"{inspection.repeated} current pictures that several episodes share",
+        "",
+    ]
+
+
+def _leak_lines(inspections: Sequence[Inspection], leaks: Sequence[Leak]) -> list[str]:
+    unknown = [str(i.folder) for i in inspections if any(pair.episode is None for pair in i.pairs)]
+    lines = [f"leak check impossible in {name}: it does not say which episodes it holds" for name in unknown]
+    if not leaks:
+        return [*lines, "leak check: no episode is both trained on and held out"]
+    lines.append(f"LEAK: {len(leaks)} episodes are both trained on and held out")
+    for leak in leaks[:LISTED]:
+        trained, held_out = ", ".join(leak.trained_in), ", ".join(leak.held_out_in)
+        lines.append(f"  {leak.task}/{leak.episode}: trained on in {trained}; held out in {held_out}")
+    if len(leaks) > LISTED:
+        lines.append(f"  and {len(leaks) - LISTED} more")
+    return lines
+
+
+def _range(numbers: Sequence[float]) -> str:
+    if len(numbers) <= 4:
+        return ", ".join(f"{number:g}" for number in numbers)
+    return f"{numbers[0]:g} to {numbers[-1]:g} ({len(numbers)} values)"
+
+
+def draw_sheet(folder: Path, pairs: Sequence[FramePair], title: str) -> Image.Image:
+    """Source, target and |difference| of up to 12 pairs, evenly spread over those given."""
+    chosen = spread(pairs, SHEET_PAIRS)
+    tiles = [_draw_pair(folder, pair) for pair in chosen]
+    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * (width + GAP) + GAP, rows * (height + GAP) + CAPTION + GAP), "white")
+    ImageDraw.Draw(sheet).text((GAP, GAP), title, fill="black", font=ImageFont.load_default(16))
+    for position, tile in enumerate(tiles):
+        row, column = divmod(position, COLUMNS)
+        sheet.paste(tile, (GAP + column * (width + GAP), CAPTION + GAP + row * (height + GAP)))
+    return sheet
+
+
+def write_sheets(inspection: Inspection, output: Path) -> list[Path]:
+    """contact_<task>.png for each task of a folder; returns the files."""
+    written = []
+    for summary in inspection.tasks:
+        pairs = [pair for pair in inspection.pairs if (pair.task or "unknown") == summary.task]
+        path = inside(output, f"contact_{summary.task}.png", "the sheet")
+        sheet = draw_sheet(
+            inspection.folder, pairs, f"{summary.task}: current | future | difference x{DIFFERENCE_GAIN}"
+        )
+        with atomic_path(path) as draft:
+            sheet.save(draft)
+        written.append(path)
+    return written
+
+
+def write_motion_histogram(inspections: Sequence[Inspection], path: Path) -> None:
+    """Histogram of mean |target - source| of each folder."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (takes half a second, and only this picture needs it)
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    top = max((float(np.nanmax(inspection.motion)) for inspection in inspections), default=1.0)
+    edges = np.linspace(0, max(top, 1.0), 41)
+    for inspection in inspections:
+        axes.hist(inspection.motion, bins=edges, histtype="step", label=str(inspection.folder))
+    axes.set_xlabel("motion: mean |future - current| of a pair, in 0..255")
+    axes.set_ylabel("pairs")
+    axes.legend(frameon=False)
+    with atomic_path(path) as draft:
+        figure.savefig(draft, dpi=120)
+
+
+def _draw_pair(folder: Path, pair: FramePair) -> Image.Image:
+    source, target = (read_picture(path).pixels for path in picture_paths(folder, pair))
+    if source.shape != target.shape:
+        target = np.asarray(Image.fromarray(target).resize((source.shape[1], source.shape[0])))
+    difference = np.abs(target.astype(np.int16) - source.astype(np.int16)) * DIFFERENCE_GAIN
+    pictures = [_to_cell(pixels) for pixels in (source, target, difference.clip(0, 255).astype(np.uint8))]
+    width = sum(picture.width for picture in pictures) + 4
+    tile = Image.new("RGB", (width, CELL + CAPTION), "white")
+    left = 0
+    for picture in pictures:
+        tile.paste(picture, (left, 0))
+        left += picture.width + 2
+    span = f"+{pair.horizon}" if pair.horizon is not None else ""
+    seconds = f" = {pair.horizon_seconds:.2f} s" if pair.horizon_seconds is not None else ""
+    draw = ImageDraw.Draw(tile)
+    draw.text((0, CELL + 2), f"{pair.pair_id} [{pair.split}] {span}{seconds}", fill="black")
+    draw.text((0, CELL + 15), pair.instruction, fill="gray")
+    return tile
+
+
+def _to_cell(pixels: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(pixels)
+    width = round(picture.width * CELL / picture.height)
+    resample = Image.Resampling.NEAREST if picture.height < CELL else Image.Resampling.LANCZOS
+    return picture.resize((width, CELL), resample)

@@ -13,8 +13,7 @@ from PIL import Image
 import edit_cli
 import main as command
 from commands.errors import UserError
-from dataset_tools import prepare_dataset
-from dataset_tools.preparing.pairing import PairingRule
+from dataset_tools.preparing.request import parse_request
 from formats.run_folder import RUN_VARIABLE
 from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
@@ -92,8 +91,7 @@ def test_the_data_command_of_a_recipe_is_understood(name):
         assert (CONFIGS / "recipes" / words[1].rstrip(";")).is_file()
         return
     assert words[:3] == ["python", "-m", "dataset_tools.prepare_dataset"]
-    args = prepare_dataset.make_parser().parse_args(words[3:])
-    rule = PairingRule(args.pairing, tuple(args.horizon), (), args.stride, args.window, args.pairs_per_episode)
+    rule = parse_request(words[3:]).options.pairing
     assert rule.kind == "first_last" or list(rule.horizons) == [recipe(name)["horizon"]]
 
 

@@ -9,7 +9,8 @@ are H.264 video, or, exact to the bit, PNG inside the rows.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,8 +22,8 @@ import pyarrow.parquet as pq
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode, Joints
+from dataset_tools.preparing.instructions import SentenceRule, make_instruction
 from dataset_tools.readers.lerobot import ACTION, ANGLES, CAMERA_PREFIX, INFO, SOURCES, STATE
-from dataset_tools.writers.feature_stats import Stats, measure_picture_stats, measure_stats, merge_stats
 from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PIXELS, RollingTable, RollingVideo
 from formats.atomic import draft_folder, write_json, write_text
 from formats.pictures import check_frame, encode_picture
@@ -32,8 +33,10 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_FILE = Path("meta") / "episodes" / "chunk-000" / "file-000.parquet"
 PICTURES = ("video", "image")
+FASTEST = 10_000  # frames per second
 UNKNOWN_ROBOT = "unknown"
 STATS_STRIDE = 10  # every tenth picture enters the statistics
+Stats = dict[str, np.ndarray]  # min, max, mean, std of one shape; count of shape (1,)
 COUNTERS = {
     "timestamp": pa.float32(),
     "frame_index": pa.int64(),
@@ -67,6 +70,42 @@ class _Written:
     stats: list[dict[str, Stats]] = field(default_factory=list)
     rows: int = 0
     robots: set[str] = field(default_factory=set)  # as the episodes name them
+
+
+def group_views(episodes: Sequence[Episode], rule: SentenceRule) -> list[Recording]:
+    """Episodes of one source, task and number but several cameras => one recording each, in order."""
+    groups: dict[tuple, dict[str, Episode]] = {}
+    for episode in episodes:
+        groups.setdefault((episode.task, episode.number, str(episode.source)), {})[episode.camera] = episode
+    recordings = []
+    for views in groups.values():
+        main = next(iter(views.values()))
+        recordings.append(Recording(views, make_instruction(rule, main, f"{main.task}/{main.number}", horizon=0)))
+    return recordings
+
+
+def common_rate(episodes: Sequence[Episode], stated: float | None = None) -> float:
+    """Frames per second of all the episodes; `stated` holds where they do not say.
+
+    Raises:
+        UserError: if it is unknown or they differ, among themselves or from the stated one.
+    """
+    if stated is not None and not 0 < stated <= FASTEST:
+        raise UserError(f"--fps is {stated:g}; give the frames per second, more than 0 and at most {FASTEST}.")
+    rates = {episode.frames_per_second for episode in episodes}
+    if stated is not None:
+        known = rates - {None}
+        odd = [rate for rate in known if not math.isclose(rate, stated, rel_tol=0.01)]
+        if odd:
+            raise UserError(f"--fps is {stated:g}, but the episodes say {odd[0]:g} themselves; leave --fps out.")
+        rates = known or {stated}
+    if None in rates:
+        raise UserError("the frame rate of the episodes is unknown; give --fps, or RoboTwin's --save-freq.")
+    if len(rates) > 1:
+        raise UserError(
+            f"the episodes differ in frame rate ({sorted(rates)}); a LeRobot data set has one: export apart."
+        )
+    return float(rates.pop())
 
 
 def write_lerobot(
@@ -279,3 +318,40 @@ def _write_tasks(path: Path, tasks: dict[str, int]) -> None:
     pandas = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
+
+
+def measure_stats(values: np.ndarray) -> Stats:
+    """Statistics over the first axis of (N, ...)."""
+    values = values.astype(np.float64)
+    return {
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+        "count": np.array([len(values)]),
+    }
+
+
+def measure_picture_stats(pictures: Sequence[np.ndarray]) -> Stats:
+    """Statistics per colour of uint8 (H, W, 3) pictures, in [0, 1], each of shape (3, 1, 1); count is of pictures."""
+    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures]) / 255.0
+    stats = {name: value.reshape(3, 1, 1) for name, value in measure_stats(pixels).items() if name != "count"}
+    return {**stats, "count": np.array([len(pictures)])}
+
+
+def merge_stats(parts: Sequence[Stats]) -> Stats:
+    """Statistics of all values together, from those of disjoint parts."""
+    counts = np.array([part["count"][0] for part in parts], dtype=np.float64)
+    shape = (len(parts), *(1 for _ in parts[0]["mean"].shape))
+    weights = (counts / counts.sum()).reshape(shape)
+    means, deviations = (np.stack([part[name] for part in parts]) for name in ("mean", "std"))
+    mean = (weights * means).sum(axis=0)
+    # Variance of the whole = mean variance within the parts + variance of their means.
+    variance = (weights * (deviations**2 + (means - mean) ** 2)).sum(axis=0)
+    return {
+        "min": np.stack([part["min"] for part in parts]).min(axis=0),
+        "max": np.stack([part["max"] for part in parts]).max(axis=0),
+        "mean": mean,
+        "std": np.sqrt(variance),
+        "count": np.array([int(counts.sum())]),
+    }

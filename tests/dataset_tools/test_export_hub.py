@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
-from dataset_tools import export_hub
-from dataset_tools.export_hub import export_folder, main, push_folder
+from dataset_tools.export_hub import main
+from dataset_tools.writers import hub
+from dataset_tools.writers.hub import export_folder, push_folder
 from formats.pictures import read_picture
 from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import read_index
@@ -41,7 +42,7 @@ def test_the_columns_are_those_of_diffusers_script(tmp_path, folder):
 
 
 def test_large_sets_are_cut_into_several_files(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(export_hub, "FILE_BYTES", 9000)
+    monkeypatch.setattr(hub, "FILE_BYTES", 9000)
     export_folder(folder, tmp_path / "hub")
     files = sorted(path.name for path in (tmp_path / "hub" / "data").glob("train-*"))
     assert len(files) > 1 and files[-1] == f"train-{len(files) - 1:05d}-of-{len(files):05d}.parquet"

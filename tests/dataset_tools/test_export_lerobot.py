@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from dataset_tools.export_lerobot import common_rate, group_views, main
+from dataset_tools.export_lerobot import main
 from dataset_tools.preparing.instructions import SentenceRule
 from dataset_tools.readers.lerobot import find_episodes
+from dataset_tools.writers.lerobot import common_rate, group_views
 from tests.dataset_tools.layouts import read_index
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tools.prepare_dataset import main, make_options, make_parser
+from dataset_tools.prepare_dataset import main
+from dataset_tools.preparing.request import parse_request
 from formats.prepared_folder import read_manifest
 from tests.dataset_tools.test_prepare_dataset import tree
 
@@ -18,7 +19,7 @@ PAPERS = re.findall(r"^\| `?\w+`?.*\| `(--.+?)`", README.read_text(encoding="utf
 def test_the_papers_commands_are_accepted(arguments):
     horizon = ["--horizon", "5"] if arguments == "--split leaky" else []
     given = ["--episodes", "x", "--output", "y", *horizon, *shlex.split(arguments)]
-    options = make_options(make_parser().parse_args(given))
+    options = parse_request(given).options
     assert options.pairing.kind in arguments or options.pairing.kind == "fixed"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from commands.errors import UserError
 from dataset_tools.preparing import convert as conversion
-from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts
+from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts, stamp_sources
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
 from formats.pictures import read_picture
@@ -169,3 +170,45 @@ def test_motion_is_measured_reading_each_frame_once(episode):
     for pair, motion in zip(pairs, motions, strict=True):
         source, target = (moving.read_frame(i).astype(int) for i in (pair.source_index, pair.target_index))
         assert motion == pytest.approx(np.abs(target - source).mean())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "episode0"
+    place.mkdir()
+    for index in range(4):
+        (place / f"{index}.pkl").write_bytes(bytes([index]) * 50_000)
+    return place
+
+
+def test_a_copy_elsewhere_and_later_has_the_same_stamp(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "0.pkl").touch()
+    assert stamp_sources([folder]) == stamp_sources([tmp_path / "copy"]) == stamp_sources([folder, folder])
+
+
+@pytest.mark.parametrize("position", [0, 25_000, 49_999])
+def test_other_bytes_names_or_sizes_have_another(folder, position):
+    stamps = [stamp_sources([folder])]
+    for name in ("0.pkl", "3.pkl"):
+        content = bytearray((folder / name).read_bytes())
+        content[position] ^= 1
+        (folder / name).write_bytes(content)
+        stamps += [stamp_sources([folder]), stamp_sources([folder / name])]
+    (folder / "1.pkl").write_bytes(b"shorter")
+    stamps.append(stamp_sources([folder]))
+    (folder / "3.pkl").unlink()
+    stamps.append(stamp_sources([folder]))
+    assert len(set(stamps)) == len(stamps)
+
+
+def test_what_is_no_recording_does_not_count(folder):
+    before = stamp_sources([folder])
+    for name in (".cache", "begun/.parts", "whole"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.pkl").touch()
+    (folder / "begun" / "0_0.jpg").touch()
+    (folder / "whole" / "index.jsonl").touch()
+    (folder / "notes.txt").touch()
+    assert stamp_sources([folder]) == before
+    assert stamp_sources([folder / "absent"]) == stamp_sources([])

@@ -1,0 +1,99 @@
+"""A request => a prepared folder: plan, convert in one process or several, finish, and say what is there."""
+
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import as_completed
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from commands.processes import make_pool
+from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts
+from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
+from dataset_tools.preparing.request import JSONL, PrepareRequest
+from dataset_tools.readers.detect import read_episodes
+from formats.atomic import write_text
+from formats.prepared_folder import SPLITS, read_manifest
+
+log = logging.getLogger(__name__)
+
+
+def prepare(request: PrepareRequest) -> None:
+    """Write the folder, or this shard of it, or go on where an earlier call stopped.
+
+    Raises:
+        UserError: if the episodes, the options or the folder do not allow it.
+    """
+    options, output = request.options, request.output
+    plan = plan_folder(read_episodes(request.reading), options, request.reading.folders)
+    if open_folder(plan, output):
+        log.info("%s is whole already: the same episodes, the same options.", output)
+        if request.jsonl:
+            write_jsonl(output)
+        return
+    index, count = request.shard
+    console = Console(stderr=True)
+    if not request.merge:
+        share = [part for part in pending_parts(plan, output) if part.position % count == index]
+        _convert(share, output, options, request.workers, console)
+        if count > 1:
+            log.info("shard %d/%d is done; when all are, run the same command with --merge.", index, count)
+            return
+    whole = finish_folder(plan, output, options)
+    if request.jsonl:
+        write_jsonl(output)
+    console.print(_report(whole, plan))
+    log.info(
+        "no target frame: %d skipped; static: %d dropped; split by %s.",
+        whole["skipped_without_target"],
+        whole["dropped_static"],
+        "episode" if options.split.kind == "episode" else "pair (leaky)",
+    )
+
+
+def write_jsonl(folder: Path) -> None:
+    """A line a pair: both pictures and the sentence."""
+    lines = []
+    for pair in read_manifest(folder):
+        pictures = [
+            path.relative_to(folder).as_posix() for path in (pair.source_path(folder), pair.target_path(folder))
+        ]
+        line = {"input_image": pictures[0], "edited_image": pictures[1], "edit": pair.instruction}
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_text(folder / JSONL, "".join(lines))
+
+
+def _convert(parts: list[Part], folder: Path, options: Options, workers: int, console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("pairs", total=sum(len(part.pairs) for part in parts))
+        for part in _converted(parts, folder, options, min(workers, len(parts))):
+            progress.advance(bar, len(part.pairs))
+
+
+def _converted(parts: list[Part], folder: Path, options: Options, workers: int) -> Iterator[Part]:
+    """Parts as they get done, in this process or in several."""
+    if workers <= 1:
+        for part in parts:
+            convert_part(part, folder, options)
+            yield part
+        return
+    with make_pool(workers) as pool:
+        futures = {pool.submit(convert_part, part, folder, options): part for part in parts}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _report(whole: dict, plan: Plan) -> Table:
+    table = Table("task", *SPLITS, title=f"{whole['pairs']} pairs of {len(plan.parts)} episodes", title_justify="left")
+    for task, row in whole["counts"].items():
+        table.add_row(escape(task), *(str(row.get(split, 0)) for split in SPLITS))
+    return table
