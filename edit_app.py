@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from commands.errors import MissingPackageError, UserError, sentence_for
 from commands.run import run_command
-from prediction.request import BUNDLED, PRECISIONS, ModelRequest
 
 if TYPE_CHECKING:
     from prediction.service import PredictionService
@@ -46,6 +45,8 @@ POLICY = (
 
 def make_parser() -> argparse.ArgumentParser:
     """Flags of the model, the examples and the address."""
+    from prediction.request import BUNDLED, PRECISIONS
+
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
         prog="edit_app.py",
@@ -280,6 +281,7 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
         UserError: if the checkpoint or the data set is not there.
     """
     from prediction.load import load_predictor
+    from prediction.request import ModelRequest
     from prediction.request_queue import PredictionQueue
     from prediction.service import Examples, PredictionService
 
@@ -334,10 +336,11 @@ def run(opt: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, and serve; see commands.run for how it ends."""
-    opt = make_parser().parse_args(argv)
-    return run_command(
-        "edit_app.py", lambda: run(opt), interrupted=STOPPED, out_of_memory=OUT_OF_MEMORY, level=logging.WARNING
-    )
+
+    def body() -> int:
+        return run(make_parser().parse_args(argv))
+
+    return run_command("edit_app.py", body, interrupted=STOPPED, out_of_memory=OUT_OF_MEMORY, level=logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -21,23 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.run import run_command, show_progress
-from prediction.request import (
-    BUNDLED,
-    PRECISIONS,
-    DatasetRequest,
-    ModelRequest,
-    PictureRequest,
-    Request,
-    is_data_set,
-    make_request,
-)
 
 if TYPE_CHECKING:
     from prediction.load import LoadedPredictor
     from prediction.postprocess import Postprocess
+    from prediction.request import DatasetRequest, ModelRequest, PictureRequest, Request
 
 log = logging.getLogger("edit_cli")
 
+STOPPED = "stopped; the same command goes on where it was with a data set, and begins anew with pictures."
 OUT_OF_MEMORY = "lower --batch-size or --resolution, or give --tiny-decoder"
 DEFAULT_SWEEP = "1,3,5,7.5x1,1.25,1.5,2"
 DEFAULT_RATE = 5.0  # frames per second of videos whose data do not say
@@ -69,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_model_flags(add: Callable) -> None:
+    from prediction.request import BUNDLED, PRECISIONS
+
     add("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
     add("--config", type=Path, help="config; default: found beside the checkpoint")
     add("--resolution", type=int, help="side of the predicted square; default: the config's")
@@ -129,7 +123,7 @@ def sentence_of(edit: str, loaded: "LoadedPredictor") -> str:
 
 
 def run_pictures(
-    request: PictureRequest, loaded: "LoadedPredictor", postprocess: "Postprocess", settings: dict[str, Any]
+    request: "PictureRequest", loaded: "LoadedPredictor", postprocess: "Postprocess", settings: dict[str, Any]
 ) -> None:
     """One picture or a folder of them: predictions, rollouts, or a sheet of scales."""
     from formats.predictions_folder import save_picture
@@ -163,7 +157,7 @@ def run_pictures(
 
 
 def run_data_set(
-    request: DatasetRequest, loaded: "LoadedPredictor", postprocess: "Postprocess", settings: dict[str, Any]
+    request: "DatasetRequest", loaded: "LoadedPredictor", postprocess: "Postprocess", settings: dict[str, Any]
 ) -> None:
     """Pairs of a prepared data set, resumable."""
     from formats.predictions_folder import BENCHMARK
@@ -192,7 +186,7 @@ def run_data_set(
     write_movie(request, drawings.comparison_video(jobs, steps), rate)
 
 
-def run_reconstruction(request: DatasetRequest, loaded: "LoadedPredictor") -> None:
+def run_reconstruction(request: "DatasetRequest", loaded: "LoadedPredictor") -> None:
     """The true frames of a data set, through the first stage and back."""
     from prediction.dataset import jobs_of_pairs, predict_data_set, reconstruct_batches, reconstruction_settings
 
@@ -206,7 +200,7 @@ def run_reconstruction(request: DatasetRequest, loaded: "LoadedPredictor") -> No
     print(f"{len(jobs)} reconstructions of the truth in {request.output} ({there} were there)")
 
 
-def write_movie(request: Request, frames: Iterable, rate: float) -> None:
+def write_movie(request: "Request", frames: Iterable, rate: float) -> None:
     """The video, where --video asks for one."""
     if request.video is None:
         return
@@ -216,7 +210,7 @@ def write_movie(request: Request, frames: Iterable, rate: float) -> None:
     print(request.video)
 
 
-def load(request: ModelRequest) -> "LoadedPredictor":
+def load(request: "ModelRequest") -> "LoadedPredictor":
     """The model of a request, ready to predict."""
     from prediction.load import load_predictor
 
@@ -225,6 +219,8 @@ def load(request: ModelRequest) -> "LoadedPredictor":
 
 def run(flags: dict[str, Any]) -> None:
     """Check, load, predict."""
+    from prediction.request import DatasetRequest, ModelRequest, make_request
+
     request = make_request(flags)
     from prediction.postprocess import Postprocess
 
@@ -241,10 +237,11 @@ def run(flags: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, and predict; see commands.run for how it ends."""
-    flags = vars(make_parser().parse_args(argv))
-    again = "goes on where it was" if is_data_set(flags["input"]) else "begins anew"
-    stopped = f"stopped; the same command {again}."
-    return run_command("edit_cli.py", lambda: run(flags), interrupted=stopped, out_of_memory=OUT_OF_MEMORY)
+
+    def body() -> None:
+        run(vars(make_parser().parse_args(argv)))
+
+    return run_command("edit_cli.py", body, interrupted=STOPPED, out_of_memory=OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":

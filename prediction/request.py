@@ -5,7 +5,7 @@ torch, so that a command's --help and its refusals come at once.
 """
 
 import logging
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -314,7 +314,7 @@ def is_data_set(folder: Path) -> bool:
 
 
 def check_writable(path: Path) -> Path:
-    """The path itself, if a file can be written there as far as can be seen without writing.
+    """The path itself, if a file can be written there; tried with a file without a name.
 
     Raises:
         UserError: naming the file or folder that is in the way, or the folder that takes no files.
@@ -324,8 +324,12 @@ def check_writable(path: Path) -> Path:
         raise UserError(f"{path} cannot be written: {there} is a file, not a folder; choose another name.")
     if path.is_dir():
         raise UserError(f"{path} cannot be written: it is a folder; choose another name.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written: {there} takes no files; choose another folder.")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {there} takes no files ({error.strerror}); choose another folder."
+        ) from error
     return path
 
 

@@ -252,6 +252,69 @@ def test_a_reconstruction_refuses_what_it_would_ignore(run, pair_folder, picture
     assert "give a data set as --input" in capsys.readouterr().err
 
 
+HEAVY = ("pytorch_lightning", "torchmetrics", "transformers", "matplotlib", "scipy", "pandas", "huggingface_hub", "av")
+
+
+def test_one_picture_needs_neither_what_trains_nor_what_measures(picture):
+    """Lightning alone took 3.7 of 6.2 CPU seconds."""
+    words = ["--input", str(picture), "--edit", "stack blocks", "--steps", "1"]
+    script = f"import sys, edit_cli; edit_cli.main({words}); print([m for m in {HEAVY} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "frame_future.png" in answer.stdout and answer.stdout.splitlines()[-1] == "[]"
+
+
+def cpu_seconds(*words):
+    before = os.times()
+    subprocess.run([sys.executable, *map(str, words)], capture_output=True, check=True, cwd=ROOT)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.slow
+def test_one_picture_costs_little_more_than_importing_torch(picture):
+    """At most 1.6 times the CPU seconds of the imports alone; medians of three runs, taken in turns."""
+    asked = ("edit_cli.py", "--input", picture, "--edit", "stack blocks")
+    runs = [(cpu_seconds("-c", "import torch, numpy, PIL"), cpu_seconds(*asked)) for _ in range(3)]
+    imports, whole = (sorted(column)[1] for column in zip(*runs, strict=True))
+    assert whole <= 1.6 * imports, f"{whole:.2f} s, the imports take {imports:.2f} s"
+
+
+def test_ctrl_c_while_modules_are_importing_is_one_sentence(picture):
+    """The signal comes as soon as torch begins to load."""
+    script = (
+        "import os, signal, sys, importlib.abc, edit_cli\n"
+        "class Stop(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        f"sys.exit(edit_cli.main(['--input', {str(picture)!r}, '--edit', 'go']))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert answer.returncode == INTERRUPTED
+    assert answer.stderr.startswith("edit_cli.py: stopped;") and answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["/proc/nowhere/a.png", "/proc/a.png"])
+def test_a_place_that_takes_no_files_is_one_sentence(run, picture, capsys, name):
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    assert run("--input", picture, "--output", name) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and name in error
+
+
+def test_another_sentence_over_predictions_is_refused(run, pair_folder, tmp_path, capsys):
+    wanted = ("--input", pair_folder(), "--output", tmp_path / "out")
+    assert run(*wanted, "--limit", 1, edit="stack\u2028blocks") == 0
+    assert run(*wanted, "--limit", 2, edit="stack\u2028blocks") == 0
+    assert "(1 were there)" in capsys.readouterr().out
+    for other in ({"edit": "go home"}, {"edit": None}):
+        assert run(*wanted, "--split", "all", **other) == 2
+        assert "choose another --output" in capsys.readouterr().err
+    assert run(*wanted, "--seed", 5, edit="stack\u2028blocks") == 2
+    assert "was predicted with seed" in capsys.readouterr().err
+
+
 def test_an_interrupted_call_says_what_the_same_command_does(run, pair_folder, picture, tmp_path, capsys, monkeypatch):
     def stop(opt):
         raise KeyboardInterrupt
