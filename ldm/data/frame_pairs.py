@@ -1,18 +1,16 @@
-"""FramePairDataset: pairs of a prepared folder as tensors.
-
-Imports layer 0, PIL and torch; knows no model.
-"""
+"""FramePairDataset: pairs of a prepared folder as tensors; knows no model."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from commands.errors import MissingFileError, UserError
+import formats.pictures
+from commands.errors import MissingFileError
+from formats.pictures import resize_square
 from formats.prepared_folder import FramePair, read_manifest
 from ldm.data.batch import FrameSample
 from ldm.data.pixels import array_to_tensor, to_signed, unit_to_signed
@@ -21,24 +19,16 @@ from ldm.util import instantiate_from_config
 
 
 def read_picture(path: Path, resolution: int | None = None) -> np.ndarray:
-    """RGB picture as uint8 (H, W, 3), resized to a square of `resolution` where that is given.
-
-    Resizing squashes the aspect ratio, as InstructPix2Pix's training does, with a Lanczos filter.
+    """RGB picture as uint8 (H, W, 3), squashed to a square of `resolution` where that is given.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no picture or is cut short.
+        MissingFileError: if there is no such file.
+        UserError: if it is no picture or is cut short.
     """
     try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")
-    except FileNotFoundError:
+        return resize_square(formats.pictures.read_picture(path).pixels, resolution)
+    except MissingFileError:
         raise MissingFileError(f"no picture {path}; it is named by the folder's index. Prepare it again.") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{path} is not a readable picture ({error}).") from error
-    if resolution is not None and picture.size != (resolution, resolution):
-        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
 
 
 class FramePairDataset(Dataset):
