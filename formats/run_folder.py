@@ -15,6 +15,7 @@ from formats.atomic import write_text
 
 log = logging.getLogger(__name__)
 
+WEIGHTS_ONLY = "epoch-"  # checkpoints of whole epochs are for prediction and comparison, not for going on
 RUN_VARIABLE = "FRAME_PREDICTION_RUN"  # tells the name to processes that Lightning starts for further GPUs
 
 
@@ -54,8 +55,8 @@ def new_run(logdir: Path, name: str, postfix: str = "") -> RunFolder:
 def find_run(resume: Path) -> tuple[RunFolder, Path]:
     """Run folder and checkpoint that `--resume` means: a run folder, or a file in its checkpoints/.
 
-    In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken; in place of one that is half-written, the newest
-    whole one beside it, which is said.
+    In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken; in place of one that is half-written or damaged,
+    the newest whole one beside it, which is said.
 
     Raises:
         UserError: if there is nothing to resume.
@@ -76,14 +77,26 @@ def find_run(resume: Path) -> tuple[RunFolder, Path]:
 
 
 def _whole_or_previous(checkpoint: Path, run: RunFolder) -> Path:
-    """The checkpoint, or the newest whole one of the run where it is cut short."""
-    others = sorted(run.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    whole = next((path for path in (checkpoint, *others) if zipfile.is_zipfile(path)), None)
+    """The checkpoint, or the newest whole one of the run where it is cut short or damaged."""
+    others = (path for path in run.checkpoints.glob("*.ckpt") if not path.name.startswith(WEIGHTS_ONLY))
+    others = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+    whole = next((path for path in (checkpoint, *others) if is_whole(path)), None)
     if whole is None:
-        raise UserError(f"--resume: {checkpoint} is half-written, and {run.checkpoints} holds no whole checkpoint.")
+        raise UserError(
+            f"--resume: {checkpoint} is half-written or damaged, and {run.checkpoints} holds no whole checkpoint."
+        )
     if whole != checkpoint:
-        log.warning("%s is half-written; going on from the previous one, %s.", checkpoint, whole)
+        log.warning("%s is half-written or damaged; going on from the previous one, %s.", checkpoint, whole)
     return whole
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint reads to its end and each of its records has the checksum that was written with it."""
+    try:
+        with zipfile.ZipFile(checkpoint) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError):  # damage may look like another compression
+        return False
 
 
 def set_aside_metrics(run: RunFolder) -> Path | None:

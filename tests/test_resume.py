@@ -166,7 +166,7 @@ def test_a_half_written_checkpoint_gives_way_to_the_one_before(argv, tmp_path, m
     assert torch.load(previous, weights_only=True)["global_step"] in (2, 4)
     last.write_bytes(last.read_bytes()[:1000])
     assert call(monkeypatch, argv("run", "--max_steps", 5, resume=last.parents[1])) == 0
-    assert f"{last} is half-written; going on from the previous one, {previous}" in caplog.text
+    assert f"{last} is half-written or damaged; going on from the previous one, {previous}" in caplog.text
     assert torch.load(last, weights_only=True)["global_step"] == 5
 
 

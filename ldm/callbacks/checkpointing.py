@@ -1,4 +1,4 @@
-"""last.ckpt: written every n steps, at the end, and when a run is stopped by a signal or an exception.
+"""Checkpoints: last.ckpt, every n steps, at the end, and when a run is stopped; epoch-10.ckpt of whole epochs.
 
 A checkpoint always describes the end of an optimiser step; resuming from it repeats the uninterrupted run
 exactly. Two stops leave the last periodic one: an exception in one of several processes, which the others do not
@@ -9,9 +9,12 @@ import contextlib
 import copy
 import logging
 import os
+import re
 import signal
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 
 import pytorch_lightning as pl
@@ -19,11 +22,14 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
+from commands.errors import UserError
 from formats.atomic import atomic_path
+from formats.run_folder import WEIGHTS_ONLY
 
 log = logging.getLogger(__name__)
 
 STOPS = (signal.SIGINT, signal.SIGTERM)  # end the run; SIGUSR1 saves and lets it go on
+RUN_STATE = ("state_dict", "loops", "global_step")  # of Lightning's checkpoints
 STEPS_BETWEEN_VOTES = 10  # with several processes: how often they agree whether one got a signal
 
 
@@ -43,6 +49,48 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write under a temporary name in the same folder, then rename."""
         with atomic_path(Path(path)) as draft:
             torch.save(checkpoint, draft)
+
+    def load_checkpoint(self, path: str | Path, map_location: object = None, weights_only: bool | None = True) -> dict:
+        """Read a checkpoint as numbers, text and containers only, whatever else it holds.
+
+        Raises:
+            UserError: if it asks for code to be run, or is no checkpoint of a run.
+        """
+        try:
+            checkpoint = super().load_checkpoint(path, map_location=map_location or "cpu", weights_only=True)
+        except UnpicklingError as error:
+            asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = f"it asks for {asked.group(1)}" if asked else "it is no list of tensors"
+            raise UserError(f"{path} is refused: {what}, and a checkpoint may hold numbers and text only.") from None
+        except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); go on from another one.") from None
+        missing = [name for name in RUN_STATE if not isinstance(checkpoint, dict) or name not in checkpoint]
+        if missing:
+            raise UserError(f"{path} is no checkpoint of a run of main.py: {missing[0]} is missing.")
+        return checkpoint
+
+
+class EpochCheckpoints(pl.Callback):
+    """Keeps epoch-10.ckpt, epoch-50.ckpt, ...: the weights and their average after whole epochs, without the
+    optimiser's moments.
+
+    Args:
+        folder: the run's checkpoints.
+        epochs: numbers of whole epochs, the first is 1.
+    """
+
+    def __init__(self, folder: str | Path, epochs: Sequence[int]) -> None:
+        wrong = [epoch for epoch in epochs if not isinstance(epoch, int) or epoch < 1]
+        if wrong:
+            raise UserError(f"lightning.checkpoint.keep_epochs: {wrong[0]!r}; wanted whole numbers from 1 on.")
+        self.folder = Path(folder)
+        self.epochs = frozenset(epochs)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save at the end of an epoch that is asked for."""
+        epoch = trainer.current_epoch + 1
+        if epoch in self.epochs:
+            trainer.save_checkpoint(self.folder / f"{WEIGHTS_ONLY}{epoch}.ckpt", weights_only=True)
 
 
 class StepBoundary(pl.Callback):

@@ -15,6 +15,7 @@ encoders as callables only.
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -120,7 +121,7 @@ class CacheBuilder:
             for name, values in self._encode_batch(batch, device).items():
                 if name not in arrays:
                     shape = (len(keys), *values.shape[1:])
-                    arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", values.dtype, shape)
+                    arrays[name] = _allocate(folder / f"{name}.npy", values.dtype, shape)
                 arrays[name][start : start + len(values)] = values
             for pair_id, instruction in zip(batch["pair_id"], batch["instruction"], strict=True):
                 row = rows.setdefault(instruction, len(rows))
@@ -149,6 +150,27 @@ class CacheBuilder:
         embedded = torch.cat([self.embed([sentence]) for sentence in sentences])
         with atomic_path(folder / "text.npy") as draft:
             np.save(draft, embedded.to(getattr(torch, self.dtype)).cpu().numpy())
+
+
+def _allocate(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A new array on disk whose room is taken now: a full disk met while writing to a memory map kills the process.
+
+    Raises:
+        UserError: if the disk has no room for it.
+    """
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if not hasattr(os, "posix_fallocate"):
+        return array
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink()
+        raise UserError(
+            f"the cache of latents takes {array.nbytes / 1e9:.2f} GB for {path.name} alone, which {path.parent} cannot "
+            f"hold ({error.strerror}); give --cache-latents a folder on a larger disk, or fewer --cache-variants."
+        ) from error
+    return array
 
 
 class CachedPairDataset(Dataset):

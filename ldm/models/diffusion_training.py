@@ -3,18 +3,22 @@
 Source: InstructPix2Pix (arXiv 2211.09800), section 3.2; LoRA (arXiv 2106.09685).
 """
 
+import copy
 import hashlib
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from commands.errors import UserError
 from ldm.data.batch import CachedBatch, FrameBatch
 from ldm.models.diffusion.conditioning import TrainingDraws, draw_training
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.trained_model import TrainedModel
 from ldm.models.trained_parts import merge_adapters
 from ldm.modules.losses.frame_loss import FrameTerms
+from ldm.modules.losses.trunk import Hidden
 from ldm.util import check_config, instantiate_from_config
 
 VALIDATION_SEED = 23  # validation noise is the same at every epoch, so that losses can be compared
@@ -41,13 +45,27 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         terms, parts = self.frame_loss_config, self.trainable_config
         self.frame_loss = instantiate_from_config(terms, f"{where}.frame_loss_config") if terms else None
         self.parts = instantiate_from_config(parts, f"{where}.trainable_config") if parts else None
+        self.target_encoder: Hidden | None = None  # the first stage as it was, where its encoder trains
         if self.parts is not None:
-            self.parts.select(self.model.diffusion_model)
+            self.parts.select(self.model.diffusion_model, self.first_stage_model)
+        if self.trains_first_stage and self.predict_change:
+            raise UserError(
+                "trainable_config: image_encoder vae moves the source frame's latent, to which predict_change adds; "
+                "give predict_change: false, or image_encoder: unet."
+            )
+
+    @property
+    def trains_first_stage(self) -> bool:
+        """Whether the last layers of the first stage's encoder train, see TrainedParts."""
+        return self.parts is not None and self.parts.trains_first_stage
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Parameters that the optimiser moves."""
-        text = self.cond_stage_model.parameters() if self.cond_stage_trainable else []
-        return super().trained_parameters() + [p for p in text if p.requires_grad]
+        encoders = [
+            *self.cond_stage_model.parameters(),
+            *self.first_stage_model.parameters(),
+        ]  # frozen but some
+        return super().trained_parameters() + [p for p in encoders if p.requires_grad]
 
     def configure_model(self) -> None:
         """Before training, with the weights there: low-rank additions, torch.compile. A second call changes nothing."""
@@ -55,12 +73,25 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         if self.parts is not None:
             for network in (unet, *([self.model_ema.average.diffusion_model] if self.model_ema else [])):
                 self.parts.add_adapters(network)
-            self.parts.select(unet)
+            self.parts.select(unet, self.first_stage_model)
+        if self.trains_first_stage and self.target_encoder is None:
+            frozen = copy.deepcopy(self.first_stage_model)
+            frozen.decoder = frozen.post_quant_conv = None
+            self.target_encoder = Hidden(frozen)
         if self.compile_unet and unet._compiled_call_impl is None:  # noqa: SLF001 - torch has no other way to ask
             unet.compile()
 
     def hash_encoders(self) -> str:
-        """Hash of the encoders that do not train: the key of cached latents."""
+        """Hash of the encoders that do not train: the key of cached latents.
+
+        Raises:
+            UserError: if the first stage's encoder trains, whose latents cannot be cached.
+        """
+        if self.trains_first_stage:
+            raise UserError(
+                "the first stage's encoder trains (trainable_config: image_encoder: vae), so its latents cannot be "
+                "cached; leave --cache-latents out, or give image_encoder: unet."
+            )
         return hash_weights(self.first_stage_model, *([] if self.cond_stage_trainable else [self.cond_stage_model]))
 
     def on_fit_start(self) -> None:
@@ -68,6 +99,24 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         for data in getattr(self.trainer.datamodule, "datasets", {}).values():
             if hasattr(data, "check_weights"):
                 data.check_weights(self.hash_encoders())
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "TrainedLatentDiffusion":
+        if self.target_encoder is not None:
+            self.target_encoder.move(fn)
+        return super()._apply(fn, recurse)
+
+    def encode_context(self, frame: Tensor) -> Tensor:
+        """See LatentDiffusion; with gradients where the encoder trains."""
+        if not self.trains_first_stage:
+            return super().encode_context(frame)
+        return self.first_stage_model.encode(frame).mode()
+
+    @torch.no_grad()
+    def encode_first_stage(self, frame: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
+        """See LatentDiffusion; an encoder that trains leaves the targets where the decoder knows them."""
+        if self.target_encoder is None:
+            return super().encode_first_stage(frame, generators)
+        return self.scale_factor * self.target_encoder.network.encode(frame).sample(generators)
 
     def draw(self, batch: FrameBatch | CachedBatch) -> TrainingDraws:
         """What chance decides about a batch, by the seeds of its samples."""
@@ -111,9 +160,13 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Low-rank additions are merged, so that a checkpoint is a plain model; what resuming needs lies beside."""
         checkpoint["adapters"] = merge_adapters(self, checkpoint["state_dict"], "")
+        if self.target_encoder is not None:
+            checkpoint["target_encoder"] = self.target_encoder.network.state_dict()
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """The other way round."""
         checkpoint["state_dict"].update(checkpoint.get("adapters", {}))
+        if self.target_encoder is not None and "target_encoder" in checkpoint:
+            self.target_encoder.network.load_state_dict(checkpoint["target_encoder"])
         super().on_load_checkpoint(checkpoint)

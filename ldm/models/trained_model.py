@@ -89,11 +89,16 @@ class TrainedModel(pl.LightningModule):
             checkpoint["adversary"] = self.adversary.optimizer.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuse a checkpoint of another recipe; take the adversary's moments.
+        """Refuse a checkpoint that a run cannot go on from; take the adversary's moments.
 
         Raises:
-            UserError: if names or shapes of weights differ.
+            UserError: if names or shapes of weights differ, or a run would resume from weights alone.
         """
+        if self._trainer is not None and self._trainer.training and "optimizer_states" not in checkpoint:
+            raise UserError(
+                "the checkpoint holds weights without the optimiser's moments; resume from last.ckpt, or begin a new "
+                "run from its weights: pretrained.path=<checkpoint>"
+            )
         misfit = describe_misfit(checkpoint["state_dict"], self.state_dict())
         if misfit:
             raise UserError(

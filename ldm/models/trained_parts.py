@@ -1,6 +1,6 @@
-"""Which parameters of the U-Net train: all of them, its attention, or low-rank additions (LoRA).
+"""Which parameters train: all of the U-Net, its attention, the image encoder's last layers, low-rank additions (LoRA).
 
-Source: LoRA (arXiv 2106.09685), eq. 3; light_future, section 4.3. Imports torch only.
+Source: LoRA (arXiv 2106.09685), eq. 3; light_future, sections 4.2 and 4.3. Imports torch only.
 
 The first convolution trains in every choice but LoRA with `first_convolution: false`: from Stable Diffusion's weights
 its four new input channels start at zero, and frozen there the network would never see the source frame.
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from commands.errors import UserError
 
 Parts = Literal["all", "cross-attention", "light_future", "lora"]
+ImageEncoder = Literal["vae", "unet"]
 CROSS_ATTENTION = r"\.attn2\."
 SELF_ATTENTION_PROJECTIONS = r"\.attn1\.to_(q|v)\."  # the "part of self-attention": what LoRA's paper adapts too
 FIRST_CONVOLUTION = r"input_blocks\.0\.0\."
@@ -57,10 +58,14 @@ class TrainedParts:
 
     Args:
         parts: `all`; `cross-attention`; `light_future`: cross-attention, queries and values of self-attention, and
-            the last `last_encoder_blocks` blocks of the descending half, the part that encodes the source frame beside
-            the noise (the paper's "image encoder" is ambiguous: a VAE whose encoder moves would move its own targets
-            and make cached latents stale, so the VAE stays frozen); `lora`: additions to all attention layers.
+            the last `last_encoder_blocks` blocks of the image encoder; `lora`: additions to all attention layers.
         last_encoder_blocks: see light_future.
+        image_encoder: which network light_future's "image encoder" is. `vae` is the paper's own (section 4.2: the
+            VAE's encoder): its last levels, the middle one being the very last, and its output layers train through
+            the source frame's latent; targets keep the encoder that the training began with, and latents cannot be
+            cached. `unet`, the default, for it is cheaper, allows cached latents and is what a config without this
+            key has always meant: the last input blocks of the U-Net's descending half, which encode the frame beside
+            the noise.
         rank, alpha: of LoRA.
         first_convolution: train it beside LoRA's additions; wanted when it has just been widened.
     """
@@ -71,6 +76,7 @@ class TrainedParts:
         last_encoder_blocks: int = 0,
         rank: int | None = None,
         alpha: float | None = None,
+        image_encoder: ImageEncoder = "unet",
         *,
         first_convolution: bool = True,
     ):
@@ -78,14 +84,25 @@ class TrainedParts:
             raise UserError(f"trainable_config: parts '{parts}' is not one of {', '.join(get_args(Parts))}.")
         if parts == "lora" and not rank:
             raise UserError("trainable_config: LoRA needs a rank, such as rank: 8.")
+        if image_encoder not in get_args(ImageEncoder):
+            raise UserError(f"trainable_config: image_encoder '{image_encoder}' is not one of vae, unet.")
         self.parts: Parts = parts
+        self.trains_first_stage = parts == "light_future" and image_encoder == "vae" and last_encoder_blocks > 0
         self.last_encoder_blocks = last_encoder_blocks
         self.rank = rank or 0
         self.alpha = float(alpha if alpha is not None else self.rank)
         self.first_convolution = first_convolution
 
-    def select(self, unet: nn.Module) -> None:
-        """Freeze what does not train. Before the optimiser is made; a second call changes nothing."""
+    def select(self, unet: nn.Module, first_stage: nn.Module | None = None) -> None:
+        """Freeze what does not train. Before the optimiser is made; a second call changes nothing.
+
+        Args:
+            unet: the denoising network.
+            first_stage: frozen as a whole before; needed where its encoder's last layers train.
+        """
+        if self.trains_first_stage:
+            for layer in last_encoder_layers(first_stage, self.last_encoder_blocks):
+                layer.requires_grad_(True)
         if self.parts == "all":
             unet.requires_grad_(True)
             return
@@ -101,6 +118,8 @@ class TrainedParts:
             return [*first, r"\.lora_(up|down)$"]
         if self.parts == "cross-attention":
             return [*first, CROSS_ATTENTION]
+        if self.trains_first_stage:
+            return [*first, CROSS_ATTENTION, SELF_ATTENTION_PROJECTIONS]
         num = len(unet.input_blocks)
         last = [rf"^input_blocks\.{i}\." for i in range(num - self.last_encoder_blocks, num)]
         return [*first, CROSS_ATTENTION, SELF_ATTENTION_PROJECTIONS, *last]
@@ -112,6 +131,24 @@ class TrainedParts:
         for parent, child, layer in list(_attention_layers(unet)):
             if not isinstance(layer, LoraLinear):
                 setattr(parent, child, LoraLinear(layer, self.rank, self.alpha))
+
+
+def last_encoder_layers(first_stage: nn.Module, blocks: int) -> list[nn.Module]:
+    """The last `blocks` levels of a first stage's encoder, its middle one the last, and the layers after them.
+
+    Raises:
+        UserError: if it is no AutoencoderKL, or has fewer levels.
+    """
+    encoder = getattr(first_stage, "encoder", None)
+    if not all(hasattr(encoder, name) for name in ("down", "mid", "norm_out", "conv_out")):
+        raise UserError(
+            f"trainable_config: image_encoder vae trains the encoder of an AutoencoderKL, and this model's first stage "
+            f"is a {type(first_stage).__name__}; give image_encoder: unet."
+        )
+    levels = [*encoder.down, encoder.mid]
+    if blocks > len(levels):
+        raise UserError(f"trainable_config: last_encoder_blocks {blocks}; the VAE's encoder has {len(levels)} levels.")
+    return [*levels[len(levels) - blocks :], encoder.norm_out, encoder.conv_out, first_stage.quant_conv]
 
 
 def _attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:

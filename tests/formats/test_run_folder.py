@@ -43,6 +43,23 @@ def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, c
         find_run(run.path)
 
 
+@pytest.mark.parametrize("place", [0, 4096, 0.5, -4096])
+def test_a_checkpoint_with_4_kib_overwritten_gives_way_to_the_one_before(tmp_path, caplog, place):
+    """Each record is compared with the checksum that torch wrote with it; weights of an epoch are no way to go on."""
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    for name in ("epoch-2.ckpt", "previous.ckpt", "last.ckpt"):
+        torch.save({"a": torch.randn(50, 50), "b": torch.randn(60, 60)}, run.checkpoints / name)
+    os.utime(run.checkpoints / "previous.ckpt", (1, 1))
+    last = run.checkpoints / "last.ckpt"
+    broken, start = bytearray(last.read_bytes()), int(place * last.stat().st_size) if 0 < place < 1 else place
+    start %= len(broken)
+    broken[start : start + 4096] = bytes(range(1, 129)) * 32
+    last.write_bytes(broken[: last.stat().st_size])
+    assert find_run(run.path)[1].name == "previous.ckpt"
+    assert "half-written or damaged; going on from the previous one" in caplog.text
+
+
 def test_nothing_to_resume_is_said(tmp_path):
     with pytest.raises(UserError, match="no such run folder"):
         find_run(tmp_path / "absent")

@@ -1,11 +1,20 @@
 """Laws of last.ckpt; whole runs, signals and exact resume are tested in tests/test_main.py."""
 
+import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, RunInterruptedError, StepBoundary
+from commands.errors import UserError
+from ldm.callbacks.checkpointing import (
+    AtomicCheckpointIO,
+    EpochCheckpoints,
+    LastCheckpoint,
+    RunInterruptedError,
+    StepBoundary,
+)
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
@@ -141,3 +150,37 @@ def test_signals_are_given_back(tmp_path):
     assert signal.getsignal(signal.SIGTERM) != before
     callback.teardown(trainer, None, "fit")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+class Payload:
+    """What a hostile file would run while it is unpickled."""
+
+    def __reduce__(self):
+        return os.getcwd, ()
+
+
+def test_a_checkpoint_that_is_none_is_refused_in_one_sentence(tmp_path):
+    path, io = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    torch.save({"state_dict": {}, "x": Payload()}, path)
+    with pytest.raises(
+        UserError, match=r"last.ckpt is refused: it asks for \w+.getcwd, and a checkpoint may hold"
+    ) as said:
+        io.load_checkpoint(path)
+    assert "\n" not in str(said.value)
+    torch.save([1], path)
+    with pytest.raises(UserError, match="is no checkpoint of a run of main.py: state_dict is missing"):
+        io.load_checkpoint(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match="last.ckpt is (damaged|refused)"):
+        io.load_checkpoint(path)
+
+
+def test_weights_of_the_epochs_that_are_asked_for_are_kept(tmp_path):
+    saved = []
+    trainer = SimpleNamespace(save_checkpoint=lambda path, weights_only: saved.append((path.name, weights_only)))
+    callback = EpochCheckpoints(tmp_path, [2, 4])
+    for trainer.current_epoch in range(5):
+        callback.on_train_epoch_end(trainer, None)
+    assert saved == [("epoch-2.ckpt", True), ("epoch-4.ckpt", True)]
+    with pytest.raises(UserError, match="keep_epochs: 0; wanted whole numbers from 1 on"):
+        EpochCheckpoints(tmp_path, [0])

@@ -1,5 +1,7 @@
 """Laws of cached latents."""
 
+import errno
+
 import pytest
 import torch
 from PIL import Image
@@ -167,3 +169,15 @@ def test_a_cache_on_the_gpu_is_moved_once_at_the_first_batch(model, data, tmp_pa
     assert cached.device == torch.device("cpu") and on_disk.device is None
     module = DataModuleFromConfig(2, 0, num_workers=3)
     assert module._loader_options(cached)["num_workers"] == 0 and module._loader_options(on_disk)["num_workers"] == 3
+
+
+def test_a_full_disk_is_said_before_anything_is_written_to_the_map(model, data, tmp_path, monkeypatch):
+    """A memory map of a sparse file would end the process by a bus error instead."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(latent_cache.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="GB for source.npy alone, .* cannot hold .No space left"):
+        build_cache(model, data, {}, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.npy"))

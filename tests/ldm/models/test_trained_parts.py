@@ -7,6 +7,7 @@ import torch
 
 from commands.errors import UserError
 from ldm.models.trained_parts import LoraLinear, TrainedParts, make_adamw, merge_adapters
+from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.util import instantiate_from_config
 
@@ -119,3 +120,69 @@ def test_eight_bits_without_bitsandbytes_are_said(unet):
             make_adamw(unet.parameters(), 1e-4, 0.01, 8)
     with pytest.raises(UserError, match="7 is not one of 8, 32"):
         make_adamw(unet.parameters(), 1e-4, 0.01, 7)
+
+
+VAE = {
+    "target": "ldm.models.autoencoder.AutoencoderKL",
+    "params": {"embed_dim": 4, "ddconfig": {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "z_channels": 4}},
+}
+LIGHT_FUTURE = {"parts": "light_future", "last_encoder_blocks": 1, "image_encoder": "vae"}
+
+
+@pytest.fixture
+def make_vae_model(tiny_model_config):
+    """Makes a model whose first stage is a small AutoencoderKL and whose VAE encoder's last layers train."""
+    params = tiny_model_config["params"]
+    params["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
+    trainable = {"target": "ldm.models.trained_parts.TrainedParts", "params": LIGHT_FUTURE}
+    params |= {"first_stage_config": VAE, "trainable_config": trainable, "cond_stage_trainable": False}
+
+    def make(**changes):
+        torch.manual_seed(0)
+        return build_trained_model({**tiny_model_config, "params": params | changes})
+
+    return make
+
+
+def test_the_vae_encoders_last_layers_learn_through_the_source_frame_and_leave_the_targets(make_vae_model, tmp_path):
+    """Reading by the paper's section 4.2; a resumed run keeps the encoder that its targets began with."""
+    model = make_vae_model()
+    model.configure_model()
+    names = {name for name, p in model.first_stage_model.named_parameters() if p.requires_grad}
+    assert {name.split(".")[1] for name in names if name.startswith("encoder.")} == {"mid", "norm_out", "conv_out"}
+    assert names >= {"quant_conv.weight"} and not any(name.startswith("decoder") for name in names)
+    torch.nn.init.normal_(model.model.diffusion_model.out[-1].weight, std=0.1)
+    source, target = torch.rand(2, 2, 3, 8, 8) * 2 - 1
+    seeds = {"seed": torch.tensor([1, 2]), "pair_id": ["a", "b"], "instruction": ["a", "b"]}
+    batch = {"source_frame": source, "target_frame": target, **seeds}
+    draws = model.draw(batch)
+    before, context = model.get_input(batch, draws, 0.0)[0], model.encode_context(source)
+    optimizer = model.configure_optimizers()["optimizer"]
+    model.p_losses(*model.get_input(batch, draws, 0.0), draws.t, draws.eps).loss.backward()
+    assert all(p.grad is not None for p in model.first_stage_model.parameters() if p.requires_grad)
+    assert all(p.grad is None for name, p in model.first_stage_model.named_parameters() if name not in names)
+    optimizer.step()
+    assert torch.equal(model.get_input(batch, model.draw(batch), 0.0)[0], before)
+    assert not torch.equal(model.encode_context(source), context)
+    saved = {"state_dict": dict(model.state_dict())}
+    model.on_save_checkpoint(saved)
+    assert not any("target_encoder" in name for name in saved["state_dict"])
+    again = make_vae_model()
+    again.configure_model()
+    again.on_load_checkpoint(saved)
+    again.load_state_dict(saved["state_dict"])
+    assert torch.equal(again.get_input(batch, again.draw(batch), 0.0)[0], before)
+    assert torch.equal(again.encode_context(source), model.encode_context(source))
+
+
+def test_an_image_encoder_that_cannot_train_is_said(make_vae_model, unet):
+    with pytest.raises(UserError, match="cannot be cached"):
+        make_vae_model().hash_encoders()
+    with pytest.raises(UserError, match="predict_change adds"):
+        make_vae_model(predict_change=True)
+    with pytest.raises(UserError, match="is a Linear; give image_encoder: unet"):
+        TrainedParts(**LIGHT_FUTURE).select(unet, torch.nn.Linear(1, 1))
+    with pytest.raises(UserError, match="the VAE's encoder has 3 levels"):
+        TrainedParts("light_future", 9, image_encoder="vae").select(unet, make_vae_model().first_stage_model)
+    with pytest.raises(UserError, match="not one of vae, unet"):
+        TrainedParts("light_future", image_encoder="clip")
