@@ -8,6 +8,7 @@ anything is allocated. Imports torch only.
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def read_pickle(path: Path) -> PickledTensors:
         raise UserError(_refusal(path, refused))
     stand_ins = [(_empty_dictionary if name == EMPTY_DICTIONARY else _Dropped, name) for name in unknown]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about a pickle that it then reads or refuses
             content = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -123,7 +125,7 @@ def _check_archive(path: Path) -> None:
                 )
             for member in pickled:
                 _refuse_growth(path, archive.read(member))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, UnicodeDecodeError) as error:
         raise UserError(_damage(path)) from error
 
 

@@ -10,6 +10,7 @@ Each takes list[str] and gives (B, max_length, width). A sentence longer than ma
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,12 @@ EMBEDDING_STD = 0.02  # of initial token and position embeddings; GPT-2
 def _warn_if_cut(lengths: list[int], text: list[str], max_length: int) -> None:
     for length, sentence in zip(lengths, text, strict=True):
         if length > max_length:
-            log.warning("instruction of %d tokens cut to %d: '%.60s...'", length, max_length, sentence)
+            _say_once(f"instruction of {length} tokens cut to {max_length}: '{sentence[:60]}...'")
+
+
+@lru_cache(maxsize=4096)
+def _say_once(sentence: str) -> None:
+    log.warning("%s", sentence)  # a run meets each sentence thousands of times
 
 
 class ClipTransformer(nn.Module):
