@@ -25,7 +25,7 @@ def train(tmp_path, monkeypatch, pair_folder):
         monkeypatch.delenv(RUN_VARIABLE, raising=False)
         base = [CONFIGS / "recipes" / f"{recipe}.yaml", *(CONFIGS / "tiny" / f"{name}.yaml" for name in overlays)]
         where = [f"data.params.{split}.params.folder={data}" for split in ("train", "validation")]
-        argv = ["--base", *map(str, base), "--folder", str(tmp_path / run), *where, *FAST, "--no-test", *argv]
+        argv = ["--base", *map(str, base), "--folder", str(tmp_path / run), *where, *FAST, "--no-test=true", *argv]
         assert command.main(argv) == 0
         return tmp_path / run
 
