@@ -227,13 +227,15 @@ def load_pretrained(
     return report
 
 
-def load_first_stage(model: nn.Module, source: Path | str) -> LoadReport:
-    """Put another autoencoder, such as one with a fine-tuned decoder, into a model whose other weights are loaded.
+def load_first_stage(model: nn.Module, source: Path | str, *, trained: bool = True) -> LoadReport:
+    """Put another autoencoder, such as one with a fine-tuned decoder, into a model.
 
     Args:
         model: has `first_stage_model`, of the file's shape.
         source: run of `ldm.models.first_stage_training`, an autoencoder alone or a whole model in any known layout, or
             the name of published weights, such as vae-ft-mse.
+        trained: whether the model's network has learnt the latents of its present first stage; then another encoder
+            is warned of.
 
     Raises:
         FileNotFoundError: if it is not on this machine.
@@ -246,7 +248,7 @@ def load_first_stage(model: nn.Module, source: Path | str) -> LoadReport:
     before = {name: p.detach().clone() for name, p in encoder.items()}
     report = load_pretrained(model, resolve(source), use_ema=False, widen=False, parts=["first_stage_model"])
     changes = [float((p.detach() - before[name]).norm() / (before[name].norm() + 1e-8)) for name, p in encoder.items()]
-    if max(changes, default=0.0) > ENCODER_TOLERANCE:
+    if trained and max(changes, default=0.0) > ENCODER_TOLERANCE:
         log.warning(
             "%s has another encoder than the model's first stage (a weight differs by %.0f %%): a diffusion model that "
             "was trained on the old latents has to be trained on the new ones.",

@@ -13,7 +13,7 @@ from formats.run_folder import RUN_VARIABLE
 from metrics import compute_metrics, paper_tables
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-FAST = ("lightning.callbacks.image_logger=null", "--val_check_interval", "2")
+FAST = ("horizon=3", "lightning.callbacks.image_logger=null", "--val_check_interval", "2")
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_light_future_end_to_end(train, tmp_path, caplog):
     changed = [name for name, value in first_stage(tuned).items() if not torch.equal(value, first_stage(stage_2)[name])]
     assert changed and all(".decoder." in name or ".post_quant_conv." in name for name in changed)
 
+    caplog.clear()
     data, argv = tmp_path / "prepared", ["--split", "test", "--ckpt", str(stage_2), "--steps", "2"]
     for name, flags in (("own", []), ("tuned", ["--first-stage", str(tuned)])):
         output = str(stage_2 / "predictions" / name)
@@ -66,5 +67,5 @@ def test_light_future_end_to_end(train, tmp_path, caplog):
     label = f"stage 2, 10 epochs={stage_2}"
     assert paper_tables.main(["light_future", "--runs", label, "--output", str(tmp_path / "tables")]) == 0
     table = json.loads((stage_2 / "metrics" / "tuned" / "table.json").read_text())
-    psnr = next(line for line in table["lines"] if line["group"] == "all")["estimates"]["psnr"]["mean"]
-    assert "Light Future" in (tmp_path / "tables" / "tables.md").read_text() and psnr > 0
+    assert all(line["estimates"]["psnr"]["mean"] > 0 for line in table["lines"])
+    assert "Light Future" in (tmp_path / "tables" / "tables.md").read_text()
