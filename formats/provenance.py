@@ -1,7 +1,9 @@
 """What made a result: commit, device, peak memory. Standard library; torch only where the process has it already."""
 
+import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +42,15 @@ def describe_device(device: Any) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def describe_machine(folder: Path) -> dict[str, Any]:
+    """Python, operating system, cores, memory and the size of the disk that holds a folder."""
+    page, pages = (os.sysconf(name) if hasattr(os, "sysconf") else 0 for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "memory_gib": round(page * pages / 2**30, 1),
+        "disk_gib": round(shutil.disk_usage(folder).total / 2**30),
+    }

@@ -2,10 +2,12 @@
 
     python -m metrics.paper_tables afp --runs logs/a --output tables/
     python -m metrics.paper_tables acp --runs "Fine-tuning 1=logs/a" "Training 2=logs/b"
+    python -m metrics.paper_tables light_future --runs "stage 1=logs/a"       (tables of epoch-10, epoch-50, ...)
+    python -m metrics.paper_tables acp --commands                             (how its rows are filled)
 
-A cell of a table of scores has three numbers where they exist: printed in the paper / as-published convention of our
-run / proper. A run takes the rows of the recipe that is its label. Under the paper's rows stands the baseline that
-copies the input, on the same pairs. With --output also the figures: curves, histograms, ablation, grids.
+A table of scores has the printed number, then ours in the as-published convention and in the proper one. A run takes
+the rows of the recipe that is its label. Under the paper's rows stands the baseline that copies the input, on the pairs
+that the run predicts. With --output also the figures: curves, histograms, ablation, grids.
 """
 
 import argparse
@@ -13,24 +15,29 @@ import csv
 import io
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
+from rich.text import Text
 
 from commands.errors import UserError
+from commands.run import run_command
 from formats.atomic import write_text
+from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.rows import COPY
 from metrics.comparison.table import ALL
+from metrics.comparison.table_formats import print_columns
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
-from metrics.reports.paper_numbers import ALIASES, PAPERS, FactSheet, Paper, PrintedScore, ScoreSheet
+from metrics.reports.paper_numbers import ALIASES, Paper, PrintedScore, Sheet, read_papers
+from metrics.reports.run_facts import ABSENT, as_text, descend, find_fact, main_results
 from metrics.reports.run_figures import note_figures, write_figures
-from metrics.reports.runs import Results, Run, read_runs
+from metrics.reports.runs import Results, Run, checkpoint_tables, estimate_entries, read_runs
 
-ABSENT = "-"
 INTERVAL = re.compile(r" \[.*?\]")
+EPOCHS = re.compile(r"(.*), (\d+) epochs")  # recipes that are checkpoints of one run
+SCORES = ("SSIM printed", "SSIM as published", "SSIM proper", "PSNR printed", "PSNR as published", "PSNR proper")
 
 
 @dataclass(frozen=True)
@@ -42,142 +49,157 @@ class PaperTable:
     rows: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True)
+class ScoredRow:
+    """The row of a run's table that takes a recipe's place."""
+
+    results: Results
+    row: str
+
+    def entries(self, task: str | None, *, copied: bool = False) -> list[dict]:
+        """Lines of pairs.jsonl of a task, or of all; of the copied input on the same pairs instead."""
+        groups = {entry["group"] for entry in self.results.pairs}
+        named = (group for group in sorted(groups) if task in (group, ALIASES.get(group)))
+        group = ALL if task is None else next(named, task)
+        return self.results.copied(self.row, group) if copied else self.results.entries(self.row, group)
+
+
 def lay_out(paper: Paper, runs: list[Run]) -> list[PaperTable]:
     """Every table of a paper, with the numbers of our runs where a run has the recipe's label.
 
     Raises:
-        ValueError: if a run's label is no recipe of the paper.
+        UserError: if a run's label is no recipe of the paper, or its config is another recipe's.
     """
-    recipes = paper.recipes
-    if len(recipes) == 1 and len(runs) == 1:
-        by_recipe = {recipes[0]: runs[0]}
-    else:
-        by_recipe = {run.label: run for run in runs}
-        unknown = next((label for label in by_recipe if label not in recipes), None)
-        if unknown is not None:
-            names = ", ".join(f'"{recipe}=<folder>"' for recipe in recipes)
-            raise UserError(f"the run '{unknown}' is no recipe of {paper.name}; give --runs {names}.")
-    return [
-        _lay_out_scores(paper, sheet, by_recipe)
-        if isinstance(sheet, ScoreSheet)
-        else _lay_out_facts(paper, sheet, by_recipe)
-        for sheet in paper.sheets
+    labels = {run.label: run for run in runs}
+    if len(paper.recipes) == len(runs) == 1:
+        labels = {paper.recipes[0]: runs[0]}
+    for label, run in labels.items():
+        _check_recipe(paper, label, run)
+    scored = {recipe: found for recipe in paper.recipes if (found := _find_scores(recipe, labels))}
+    return [_lay_out(paper, sheet, labels, scored) for sheet in paper.sheets]
+
+
+def _check_recipe(paper: Paper, label: str, run: Run) -> None:
+    """Refuse a label that no row has, and a run whose config is not the paper's."""
+    stages = [match.group(1) for recipe in paper.recipes if (match := EPOCHS.fullmatch(recipe))]
+    if label not in (*paper.recipes, *stages):
+        names = ", ".join(f'"{recipe}=<folder>"' for recipe in dict.fromkeys([*paper.recipes, *stages]))
+        raise UserError(f"the run '{label}' is no recipe of {paper.name}; give --runs {names}.")
+    if not run.config:
+        return
+    absent = next((key for key in paper.has if not descend(run.config, key)), None)
+    strange = next((key for key in paper.lacks if descend(run.config, key)), None)
+    if absent or strange:
+        reason = f"its config has no {absent}" if absent else f"its config has {strange}"
+        raise UserError(f"{run.folder} was trained by another recipe than {paper.name}'s: {reason}; leave it out.")
+
+
+def _find_scores(recipe: str, labels: Mapping[str, Run]) -> ScoredRow | None:
+    """The scores of the run with a recipe's label; of "stage 1, 10 epochs" those of epoch 10 of the run "stage 1"."""
+    if recipe in labels:
+        results = main_results(labels[recipe])
+        return ScoredRow(results, results.systems[-1]) if results else None
+    match = EPOCHS.fullmatch(recipe)
+    if match is None or match.group(1) not in labels:
+        return None
+    tables = checkpoint_tables(labels[match.group(1)]).get("epoch", [])
+    return next((ScoredRow(results, row) for number, results, row in tables if number == int(match.group(2))), None)
+
+
+def _lay_out(paper: Paper, sheet: Sheet, labels: Mapping[str, Run], scored: Mapping[str, ScoredRow]) -> PaperTable:
+    title = f"{paper.name}, {sheet.number}: {sheet.title}"
+    if sheet.scores:
+        return PaperTable(f"{title} (printed: {sheet.convention})", ("", *SCORES, "n"), _score_rows(sheet, scored))
+    if sheet.gains:
+        return PaperTable(f"{title} (printed: {sheet.convention})", ("", *SCORES), _gain_rows(sheet, scored))
+    if sheet.own_rows is not None:
+        own = [
+            (f"{name}: {label}", *(find_fact(run, source) for source in sources))
+            for label, run in labels.items()
+            for name, sources in sheet.own_rows.items()
+        ]
+        return PaperTable(title, sheet.headings, (*sheet.facts, *own))
+    ours = any(sheet.sources) * tuple(labels.items())
+    rows = [
+        (*row, *(find_fact(run, source) for _, run in ours))
+        for row, source in zip(sheet.facts, sheet.sources, strict=True)
     ]
+    return PaperTable(title, (*sheet.headings, *(f"ours: {label}" for label, _ in ours)), tuple(rows))
 
 
-def _lay_out_scores(paper: Paper, sheet: ScoreSheet, by_recipe: dict[str, Run]) -> PaperTable:
+def _score_rows(sheet: Sheet, scored: Mapping[str, ScoredRow]) -> tuple[tuple[str, ...], ...]:
     rows, copied = [], {}
-    for row in sheet.rows:
-        results = _results(by_recipe.get(row.recipe))
-        rows.append((row.name, *_score_cells(row, results, None)))
-        if results:
-            copied.setdefault(
-                (row.task, id(results)), (f"{COPY}, {row.task or 'mean'}", *_score_cells(row, results, COPY))
-            )
-    headings = ("", "SSIM: printed", "as published", "proper", "PSNR dB: printed", "as published", "proper", "n")
-    return PaperTable(f"{paper.name}, table {sheet.number}: {sheet.title}", headings, (*rows, *copied.values()))
+    for row in sheet.scores:
+        found = scored.get(row.recipe)
+        rows.append((row.name, *_score_cells(row, found.entries(row.task) if found else [])))
+        entries = found.entries(row.task, copied=True) if found else []
+        if entries:
+            name = f"{COPY}, pairs of {row.recipe}, {row.task or ALL}"
+            unprinted = PrintedScore(name, row.recipe, row.task, None, None)
+            copied[found.row, found.results.folder, row.task] = (name, *_score_cells(unprinted, entries))
+    return (*rows, *copied.values())
 
 
-def _score_cells(row: PrintedScore, results: Results | None, baseline: str | None) -> tuple[str, ...]:
-    """Printed, as-published and proper SSIM, then PSNR, then n; a baseline has nothing printed."""
-    printed = (ABSENT, ABSENT) if baseline else (f"{row.ssim:g}", f"{row.psnr:g}")
-    if results is None:
-        return (printed[0], ABSENT, ABSENT, printed[1], ABSENT, ABSENT, ABSENT)
-    name = baseline or _own_row(results)
-    group = _group_of(results, row.task)
-    ssim, ssim_published, psnr = (results.estimate(name, group, key) for key in ("ssim", "ssim_as_published", "psnr"))
+def _score_cells(row: PrintedScore, entries: list[dict]) -> tuple[str, ...]:
+    """Printed, as-published and proper SSIM, then PSNR, then n."""
+    ssim, published, psnr = (estimate_entries(entries, key) for key in ("ssim", "ssim_as_published", "psnr"))
     return (
-        printed[0],
-        _cell(ssim_published, 4),
+        _printed(row.ssim),
+        _cell(published, 4),
         _cell(ssim, 4),
-        printed[1],
-        f"{psnr['mean'] + AS_PUBLISHED_GAIN:.2f}" if psnr else ABSENT,
+        _printed(row.psnr),
+        f"{psnr.mean + AS_PUBLISHED_GAIN:.2f}" if psnr else ABSENT,
         _cell(psnr, 2),
-        str(psnr["n"]) if psnr else ABSENT,
+        str(psnr.n) if psnr else ABSENT,
     )
 
 
-def _cell(estimate: dict | None, digits: int) -> str:
+def _gain_rows(sheet: Sheet, scored: Mapping[str, ScoredRow]) -> tuple[tuple[str, ...], ...]:
+    rows = []
+    for gain in sheet.gains:
+        ends = [scored[recipe].entries(None) if recipe in scored else [] for recipe in (gain.start, gain.end)]
+        ours = []
+        for key in ("ssim_as_published", "ssim", "psnr"):
+            start, end = (estimate_entries(entries, key) for entries in ends)
+            ours.append(f"{end.mean - start.mean:+.4f}" if start and end else ABSENT)
+        rows.append((gain.name, f"{gain.ssim:+g}", *ours[:2], f"{gain.psnr:+g}", ours[2], ours[2]))
+    return tuple(rows)
+
+
+def _printed(value: float | str | None) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else as_text(value)
+
+
+def _cell(estimate: Estimate | None, digits: int) -> str:
     if estimate is None:
         return ABSENT
-    interval = "" if estimate["low"] is None else f" [{estimate['low']:.{digits}f}–{estimate['high']:.{digits}f}]"
-    return f"{estimate['mean']:.{digits}f}{interval}"
+    interval = "" if estimate.low != estimate.low else f" [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
+    return f"{estimate.mean:.{digits}f}{interval}"
 
 
-def _results(run: Run | None) -> Results | None:
-    """The first table that has a system in it, the least deep one."""
-    return next((results for results in run.results if results.systems), None) if run else None
-
-
-def _own_row(results: Results) -> str:
-    return results.systems[-1]
-
-
-def _group_of(results: Results, task: str | None) -> str:
-    groups = {line["group"] for line in results.table["lines"]}
-    if task is None or task in groups:
-        return task or ALL
-    return next((group for group in groups if ALIASES.get(group) == task), task)
-
-
-def _lay_out_facts(paper: Paper, sheet: FactSheet, by_recipe: dict[str, Run]) -> PaperTable:
-    title = f"{paper.name}, table {sheet.number}: {sheet.title}"
-    if sheet.own_row is not None:
-        sources = sheet.own_row.split("|")
-        own = [(f"ours: {label}", *(find_fact(run, source) for source in sources)) for label, run in by_recipe.items()]
-        return PaperTable(title, sheet.headings, (*sheet.rows, *own))
-    headings = (*sheet.headings, *(f"ours: {label}" for label in by_recipe))
-    rows = [
-        (*row, *(find_fact(run, source) for run in by_recipe.values()))
-        for row, source in zip(sheet.rows, sheet.ours, strict=True)
+def note_tables(paper: Paper, runs: list[Run]) -> list[str]:
+    """How the printed scores can be read, and what our runs' numbers rest on."""
+    notes = [
+        f"Convention of the printed scores: {paper.convention} ({paper.remark}). Ours stand in both: as published and "
+        "proper; PSNR in dB."
     ]
-    return PaperTable(title, headings, tuple(rows))
+    for run in runs:
+        tables = [results for results in run.results if results.systems]
+        if tables and not any("ssim_as_published" in entry for results in tables for entry in results.pairs):
+            notes.append(
+                f"{run.label}: scored before the as-published SSIM was kept; score it again to fill its column."
+            )
+        if not run.config:
+            notes.append(f"{run.label}: {run.folder} has no config.yaml, so that its recipe cannot be checked.")
+    return notes
 
 
-def find_fact(run: Run, source: str | None) -> str:
-    """What a run says under a source of `FactSheet`; ABSENT where it says nothing."""
-    if source is None:
-        return ABSENT
-    kind, _, key = source.partition(":")
-    if kind == "config":
-        return _text(_descend(run.config, key.split(".")))
-    if kind in ("curve", "last"):
-        values = run.curves[key].values if key in run.curves else ()
-        return _text((max(values) if kind == "curve" else values[-1]) if values else None)
-    results = _results(run)
-    if kind == "score":
-        estimate = results.estimate(_own_row(results), ALL, key) if results else None
-        return f"{estimate['mean']:.4g}" if estimate else ABSENT
-    if kind == "data":
-        return Path(results.table["provenance"]["data"]).name if results else ABSENT
-    return _text({"run": run.facts, "part": _describe_parts(run), "benchmark": run.benchmark}[kind].get(key))
-
-
-def _describe_parts(run: Run) -> dict:
-    """The last part of a run; the seconds of all of them."""
-    parts = run.facts.get("parts") or [{}]
-    seconds = [part["seconds"] for part in parts if part.get("seconds") is not None]
-    return {**parts[-1], "seconds": sum(seconds) if seconds else None}
-
-
-def _descend(node: object, path: list[str]) -> object:
-    for name in path:
-        node = node.get(name) if isinstance(node, dict) else None
-    return node
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ABSENT
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def to_markdown(paper: Paper, tables: list[PaperTable]) -> str:
+def to_markdown(paper: Paper, tables: list[PaperTable], notes: list[str]) -> str:
     """All tables of a paper under their titles."""
-    out = [f"# {paper.title} ({paper.name})", "", f"Convention of the printed scores: {paper.convention}.", ""]
+    out = [f"# {paper.title} ({paper.name})", "", *(f"- {note}" for note in notes), ""]
     for table in tables:
         out += [f"## {table.title}", "", "| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
-        out += ["| " + " | ".join(row) + " |" for row in table.rows] + [""]
+        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows] + [""]
     return "\n".join(out)
 
 
@@ -191,44 +213,42 @@ def to_csv(tables: list[PaperTable]) -> str:
     return stream.getvalue()
 
 
-def to_rich(table: PaperTable) -> RichTable:
-    """A table for the terminal, without intervals, for which there is no room."""
-    rich_table = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in table.headings:
-        rich_table.add_column(heading, overflow="fold")
-    for row in table.rows:
-        rich_table.add_row(*(INTERVAL.sub("", cell) for cell in row))
-    return rich_table
+def make_parser(papers: Mapping[str, Paper]) -> argparse.ArgumentParser:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m metrics.paper_tables", description=__doc__.split("\n")[0])
+    parser.add_argument("paper", choices=tuple(papers))
+    parser.add_argument("--runs", nargs="*", default=[], metavar="[RECIPE=]FOLDER", help="run folders of ours")
+    parser.add_argument("--output", type=Path, help="folder for tables.md, tables.csv and figures")
+    parser.add_argument("--commands", action="store_true", help="say the commands that fill the rows, nothing else")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print a paper's tables; write them and the figures where --output says; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m metrics.paper_tables", description=__doc__.split("\n")[0])
-    parser.add_argument("paper", choices=tuple(PAPERS))
-    parser.add_argument("--runs", nargs="*", default=[], metavar="[RECIPE=]FOLDER", help="run folders of ours")
-    parser.add_argument("--output", type=Path, help="folder for tables.md, tables.csv and figures")
-    options = parser.parse_args(argv)
-    console, errors = Console(), Console(stderr=True, highlight=False, soft_wrap=True)
-    paper = PAPERS[options.paper]
-    try:
+    papers = read_papers()
+    options = make_parser(papers).parse_args(argv)
+    paper = papers[options.paper]
+
+    def run() -> None:
+        if options.commands:
+            sys.stdout.write(paper.commands)
+            return
         runs = read_runs(options.runs)
-        tables = lay_out(paper, runs)
-        files = []
+        tables, notes, files = lay_out(paper, runs), note_tables(paper, runs), []
         if options.output:
-            write_text(options.output / "tables.md", to_markdown(paper, tables))
+            notes += [note for run in runs for note in note_figures(run)]
+            write_text(options.output / "tables.md", to_markdown(paper, tables, notes))
             write_text(options.output / "tables.csv", to_csv(tables))
             files = write_figures(runs, options.output)
-    except (ValueError, OSError) as error:
-        errors.print(str(error), markup=False)
-        return 2
-    for table in tables:
-        console.print(to_rich(table))
-    console.print(f"Convention of the printed scores: {paper.convention}.", highlight=False, markup=False)
-    for note in (note for run in runs if options.output for note in note_figures(run)):
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    for file in files:
-        console.print(str(file), highlight=False, markup=False, soft_wrap=True)
-    return 0
+        console = Console()
+        for table in tables:  # without intervals, for which a terminal has no room
+            rows = [tuple(Text(INTERVAL.sub("", cell)) for cell in row) for row in table.rows]
+            print_columns(console, table.headings, rows, table.title)
+        for note in notes:
+            console.print(f"- {note}", markup=False, highlight=False)
+        sys.stdout.write("".join(f"{file}\n" for file in files))
+
+    return run_command("metrics.paper_tables", run)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from formats.atomic import write_json
-from formats.provenance import describe_device, read_commit
+from formats.provenance import describe_device, describe_machine, read_commit
 
 
 class RunFacts(pl.Callback):
@@ -41,6 +41,9 @@ class RunFacts(pl.Callback):
             "precision": str(trainer.precision),
             "torch": torch.__version__,
             "pytorch_lightning": pl.__version__,
+            **describe_machine(self.path.parent),
+            "trained_parameters": sum(parameter.numel() for parameter in pl_module.trained_parameters()),
+            "samples": _count_samples(trainer),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
         self._parts = [*earlier, part]
@@ -59,3 +62,9 @@ class RunFacts(pl.Callback):
             "seconds": round(time.monotonic() - self._since, 1),
         }
         write_json(self.path, {"steps": trainer.global_step, "parts": self._parts})
+
+
+def _count_samples(trainer: pl.Trainer) -> int | None:
+    """Training pairs; None where they come as a stream."""
+    dataset = getattr(trainer.train_dataloader, "dataset", None)
+    return len(dataset) if hasattr(dataset, "__len__") else None

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
@@ -117,25 +117,24 @@ def print_columns(
         console: where to; its width is kept unless one column alone is wider.
         headings: of the columns; the first one names the rows and stands in each part.
         rows: cells; a row of one cell alone is a heading and begins a section.
-        title: above the first part.
+        title: above the columns.
         last: number of columns at the end that stand in each part.
     """
-    columns = range(1, len(headings) - last)
     always = [0, *range(len(headings) - last, len(headings))]
     widths = [
         _least_width([Text(headings[i]), *(row[i] for row in rows if i < len(row))]) for i in range(len(headings))
     ]
     widths[0] = max(widths[0], min(NAME_WIDTH, max((len(row[0]) for row in rows), default=0)))
     parts: list[list[int]] = [[]]
-    for i in columns:
-        if parts[-1] and sum(widths[j] + 1 for j in (*always, *parts[-1], i)) + 1 > console.width:
+    for i in range(1, len(headings) - last):
+        if parts[-1] and _total_width(widths[j] for j in (*always, *parts[-1], i)) > console.width:
             parts.append([])
         parts[-1].append(i)
-    for number, part in enumerate(parts):
+    if title:
+        console.print(Text(title, style="italic"))
+    for part in parts:
         chosen = [0, *part, *always[1:]]
         shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        if title and not number:
-            shown.title, shown.title_justify = Text(title), "left"
         for i in chosen:
             numeric = i > 0 and all(_is_number(row[i].plain) for row in rows if i < len(row))
             shown.add_column(Text(headings[i]), justify="right" if numeric else "left", min_width=widths[i])
@@ -143,7 +142,12 @@ def print_columns(
             if len(row) == 1 and shown.row_count:
                 shown.add_section()
             shown.add_row(*(row[i] if i < len(row) else Text() for i in chosen))
-        console.print(shown, width=max(console.width, sum(widths[i] + 1 for i in chosen) + 2), crop=False)
+        console.print(shown, width=max(console.width, _total_width(widths[i] for i in chosen)), crop=False)
+
+
+def _total_width(widths: Iterable[int]) -> int:
+    """Columns of a terminal that a table takes, with a space and a gap after each column and an edge before."""
+    return sum(width + 2 for width in widths) + 1
 
 
 def _least_width(cells: Sequence[Text]) -> int:

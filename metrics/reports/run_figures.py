@@ -2,7 +2,7 @@
 
 loss, learning rate, GPU      metrics.csv of each run                    (all papers)
 histograms of PSNR and SSIM   pairs.jsonl                                (light_future, figures 1 and 2)
-ablation over epochs          tables named epoch-10, epoch=50, ...       (light_future, tables 2 and 3)
+ablation over epochs          tables or rows named epoch-10, epoch=50     (light_future, tables 2 and 3)
 score by horizon              pairs at two horizons or more
 3x3 grid                      rows of tasks, columns input, predictions (a reconstruction, too), truth
 consecutive predictions       three frames in a row                      (light_future, figure 7)
@@ -17,7 +17,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metrics.comparison.rows import COPY
-from metrics.comparison.table import ALL
 from metrics.measures.columns import MEASURES
 from metrics.reports.cases import choose_cases, find_consecutive, open_pictures
 from metrics.reports.figures import (
@@ -29,13 +28,12 @@ from metrics.reports.figures import (
     plot_series,
     save_figure,
 )
-from metrics.reports.runs import Curve, Results, Run, estimate_entries, finite
+from metrics.reports.runs import Curve, Results, Run, checkpoint_tables, estimate_entries, finite
 
 log = logging.getLogger(__name__)
 
 SCORES = ("psnr", "ssim")
 NUM_HORIZONS = 8  # points of a horizon curve where more horizons occur
-VARIED = re.compile(r"(epoch|step)s?[-=_ ]*0*(\d+)")
 NamedFigures = Iterator[tuple[str, Figure]]
 
 
@@ -77,13 +75,21 @@ def _gpu_curves(run: Run, part: str) -> dict[str, Curve]:
 
 
 def note_figures(run: Run) -> list[str]:
-    """What a training run has no figure of, and why, in a sentence."""
-    if not run.curves:
-        return []
+    """What a run has no figure of, and why, in a sentence each."""
+    notes = []
     missing = [what for what, part in (("memory", "mem"), ("utilisation", "util")) if not _gpu_curves(run, part)]
-    if not missing:
-        return []
-    return [f"{run.label}: no figure of GPU {' and '.join(missing)}, since this run logged none (trained on a CPU?)."]
+    if run.curves and missing:
+        notes.append(
+            f"{run.label}: no figure of GPU {' and '.join(missing)}, since this run logged none (trained on a CPU?)."
+        )
+    tables = [results for results in _with_pairs(run) if results.systems]
+    if tables and not any(find_consecutive(results, results.systems[-1]) for results in tables):
+        notes.append(
+            f"{run.label}: no figure of consecutive predictions (light_future, figure 7), since no three scored source "
+            "frames follow each other; prepare test data with dataset_tools.prepare_dataset --horizon 100 --stride 1 "
+            "--all-test, predict and score them."
+        )
+    return notes
 
 
 def _histograms(run: Run) -> NamedFigures:
@@ -96,27 +102,25 @@ def _histograms(run: Run) -> NamedFigures:
 
 
 def _ablation(run: Run) -> NamedFigures:
-    """Scores against epochs, from the checkpoints of one run scored into metrics/epoch-10, metrics/epoch-50, ..."""
-    points: dict[str, list[tuple[int, Results]]] = {}
-    for results in run.results:
-        found = VARIED.search(results.name)
-        if found and results.systems:
-            points.setdefault(found.group(1), []).append((int(found.group(2)), results))
-    for unit, tables in points.items():
+    """Scores against epochs or steps, where several checkpoints of the run were scored (see `checkpoint_tables`)."""
+    for unit, tables in checkpoint_tables(run).items():
         if len(tables) < 2:
             continue
-        tables.sort(key=lambda point: point[0])
         for key in SCORES:
-            series = [_ablation_series(name, tables, key) for name in (COPY, "prediction")]
+            lines = {
+                COPY: [(number, results.copied(row)) for number, results, row in tables],
+                "prediction": [(number, results.entries(row)) for number, results, row in tables],
+            }
+            series = [_series(name, points, key) for name, points in lines.items()]
             series = [line for line in series if line.x]
             yield f"ablation_{key}_by_{unit}", plot_series(series, f"{unit}s of training", _axis_title(key))
 
 
-def _ablation_series(name: str, tables: list[tuple[int, Results]], key: str) -> Series:
-    found = [(x, r.estimate(COPY if name == COPY else r.systems[-1], ALL, key)) for x, r in tables]
-    known = [(x, e) for x, e in found if e]
-    bounds = [[np.nan if e[part] is None else e[part] for _, e in known] for part in ("mean", "low", "high")]
-    return Series(name, tuple(x for x, _ in known), *(tuple(bound) for bound in bounds))
+def _series(name: str, points: list[tuple[float, list[dict]]], key: str) -> Series:
+    """Mean and interval of the lines of pairs.jsonl at each x."""
+    found = [(x, estimate) for x, entries in points if (estimate := estimate_entries(entries, key))]
+    bounds = ([getattr(estimate, part) for _, estimate in found] for part in ("mean", "low", "high"))
+    return Series(name, tuple(x for x, _ in found), *(tuple(bound) for bound in bounds))
 
 
 def _horizon_curves(run: Run) -> NamedFigures:
@@ -146,9 +150,8 @@ def _horizon_series(results: Results, row: str, key: str, edges: np.ndarray) -> 
     points = []
     for index in np.unique(bins):
         chosen = [entry for entry, position in zip(members, bins, strict=True) if position == index]
-        if estimate := estimate_entries(chosen, key):
-            points.append((float(horizons[bins == index].mean()), estimate.mean, estimate.low, estimate.high))
-    return Series(row, *(tuple(part) for part in zip(*points, strict=True))) if points else Series(row, (), (), (), ())
+        points.append((float(horizons[bins == index].mean()), chosen))
+    return _series(row, points, key)
 
 
 def _picture_grids(run: Run) -> NamedFigures:

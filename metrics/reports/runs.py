@@ -12,6 +12,7 @@ Everything is optional, so the output folder of metrics.compute_metrics alone is
 """
 
 import csv
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from metrics.comparison.rows import COPY, UPPER_BOUND, kind_by_name
 from metrics.comparison.table import ALL, ceiling_of
 
 TABLE_DEPTH = 3  # folders below the run in which tables are looked for
+NUMBERED = re.compile(r"(epoch|step)s?[-=_ ]*0*(\d+)")
 SCORE_AGAIN = "write it again with metrics.compute_metrics"
 
 
@@ -90,6 +92,21 @@ class Results:
         """Lines of the copied input, on the pairs that a row has."""
         same = {entry["pair_id"] for entry in self.entries(row, group)}
         return [entry for entry in self.entries(COPY, group) if entry["pair_id"] in same]
+
+
+def checkpoint_tables(run: "Run") -> dict[str, list[tuple[int, Results, str]]]:
+    """Scores of several checkpoints of one run, by "epoch" or "step": (number, table, row), in order of the numbers.
+
+    The number stands in the name of a table's folder (metrics/epoch-10, metrics/epoch=50) or of a row (epoch-10).
+    """
+    found: dict[str, list[tuple[int, Results, str]]] = {}
+    for results in run.results:
+        of_folder = NUMBERED.search(results.name)
+        rows = results.systems[-1:] if of_folder else results.systems
+        for row in rows:
+            if match := of_folder or NUMBERED.search(row):
+                found.setdefault(match.group(1), []).append((int(match.group(2)), results, row))
+    return {unit: sorted(tables, key=lambda table: table[0]) for unit, tables in found.items()}
 
 
 def estimate_entries(entries: list[dict], key: str) -> Estimate | None:
