@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +31,8 @@ def make_pool(workers: int, prepare: Callable | None = None, *arguments: object)
 
 
 def _begin(prepare: Callable | None, arguments: tuple) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the parent answers it
+
     def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)

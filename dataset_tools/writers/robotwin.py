@@ -8,6 +8,7 @@ import io
 import pickle
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -27,6 +28,15 @@ STATE_SIZE = 14
 PICKLE_PROTOCOL = 4  # RoboTwin's own
 
 Frames = np.ndarray | Mapping[str, np.ndarray]  # uint8 (T, H, W, 3) RGB of the head camera, or of several by name
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What our simulator knows besides; written to the group `simulation`, which RoboTwin's own readers ignore."""
+
+    executed: np.ndarray  # (T, 14) targets in force, with the operator's noise; joint_action holds the clean ones
+    measured: np.ndarray  # (T, 14) joint angles and finger openings
+    objects: Mapping[str, np.ndarray]  # (T, 7) by name: x, y, z, quaternion w, x, y, z
 
 
 def write_pkl_episode(
@@ -74,6 +84,7 @@ def write_hdf5_episode(
     endposes: np.ndarray | None = None,
     views: Mapping[str, CameraView] | None = None,
     attributes: Mapping[str, str | int | float] | None = None,
+    simulation: Simulation | None = None,
     true_rgb: bool = False,
 ) -> None:
     """Write one RoboTwin 2.0 file; it appears when it is whole, and a half-written one is overwritten next time.
@@ -82,6 +93,7 @@ def write_hdf5_episode(
         path: `<data>/<task>/<config>/data/episode<i>.hdf5`; what stood there is replaced.
         frames, states, endposes, views: as in `write_pkl_episode`.
         attributes: of the file's root, such as save_freq; RoboTwin's own readers ignore them.
+        simulation: what is known of a simulated episode only.
         true_rgb: write JPEGs in their true colours, marked by the comment XPL-RGB1; otherwise red and blue are
             swapped, as RoboTwin 2.0's are.
     """
@@ -100,6 +112,11 @@ def write_hdf5_episode(
                 group["extrinsic_cv"] = view.extrinsic.astype(np.float32)
                 group["cam2world_gl"] = view.cam2world_gl.astype(np.float32)
         _write_motion(file, np.asarray(states, np.float64), endposes)
+        if simulation is not None:
+            file["simulation/executed"] = simulation.executed
+            file["simulation/measured"] = simulation.measured
+            for name, poses in simulation.objects.items():
+                file[f"simulation/objects/{name}"] = poses
         file["pointcloud"] = np.zeros((len(states), 0))
     draft.replace(path)
 

@@ -1,11 +1,14 @@
 """Plans, resuming and failed attempts, with a simulation that costs nothing; one real run in two processes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
+from commands.errors import UserError
 from dataset_tools import simulation as generate
 from dataset_tools.simulation import Job, Settings
 from simulator.recorder import Footage, Trajectory
@@ -26,7 +29,7 @@ def played(monkeypatch) -> list[int]:
     """Replaces physics and pictures; even seeds fail. The list holds the seeds that were played."""
     seeds: list[int] = []
 
-    def simulate(task: str, seed: int, save_freq: int) -> Trajectory:
+    def simulate(task: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0) -> Trajectory:
         seeds.append(seed)
         joints = np.full((2, 14), float(seed))
         motion = {"states": joints, "executed": joints, "measured": joints, "objects": {}}
@@ -57,10 +60,30 @@ def test_a_failed_attempt_is_replaced_by_the_next_seed(tmp_path, played, layout)
     assert (entry["seed"], entry["save_freq"]) == (2001, 50)
 
 
+def test_where_the_noise_fails_the_scene_is_kept(tmp_path, played, monkeypatch):
+    """Otherwise hard scenes would be missing: noise is drawn again, and only a scene that fails clean is given up."""
+    attempts = []
+
+    def simulate(task: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0) -> Trajectory:
+        attempts.append((seed, noise, draw))
+        return replace(plain(task, seed, save_freq), success=seed == 2001 and (draw == 2 or not noise))
+
+    plain = generate.simulate
+    monkeypatch.setattr(generate, "simulate", simulate)
+    settings = replace(make_settings(tmp_path), operator_noise=0.01)
+    (report,) = generate.generate([Job(TASK, 2)], settings, workers=1)
+    assert attempts == [(2000, 0.01, 0), (2000, 0, 0), (2001, 0.01, 0), (2001, 0, 0), (2001, 0.01, 1), (2001, 0.01, 2)]
+    assert (report.seed, report.failed_attempts, report.redrawn) == (2001, 1, 2)
+    with h5py.File(generate.episode_path(settings, Job(TASK, 2))) as file:
+        assert {"executed", "measured"} <= set(file["simulation"]) and file.attrs["operator_noise"] == 0.01
+    with pytest.raises(ValueError, match="'operator_noise': 0.01.*'operator_noise': 0.0"):
+        generate.unfinished_jobs([Job(TASK, 2)], make_settings(tmp_path))
+
+
 def test_an_episode_that_never_succeeds_ends_the_run(tmp_path, played, monkeypatch):
     """With the seeds tried and the mend, not with a loop without end."""
     monkeypatch.setattr(generate, "MOST_ATTEMPTS", 1)
-    with pytest.raises(RuntimeError, match="seeds 0 to 0 all failed.*--first-seed"):
+    with pytest.raises(UserError, match="seeds 0 to 0 all failed.*--first-seed"):
         generate.make_episode(Job(TASK, 0), make_settings(tmp_path))
 
 
