@@ -1,17 +1,25 @@
 """Run folders, logs/<time>_<name>/{config.yaml, checkpoints/, images/, metrics.csv}."""
 
+import errno
 import logging
 import os
+import platform
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from commands.errors import UserError
 from commands.processes import is_first_process
 from formats.atomic import write_text
+
+try:
+    import fcntl
+except ImportError:  # Windows: runs are not kept apart there
+    fcntl = None
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +114,50 @@ def set_aside_metrics(run: RunFolder) -> Path | None:
         return None
     number = len(list(run.path.glob("metrics-*.csv")))
     return metrics.rename(run.path / f"metrics-{number:03d}.csv")
+
+
+@contextmanager
+def locked(run: RunFolder) -> Iterator[None]:
+    """Inside the block no other run may write the folder; the first process of a run holds the lock for all of them.
+
+    The lock is the system's, on a file `.lock`: it ends with the process that holds it, however that ends.
+
+    Raises:
+        UserError: if another run holds it; names its process.
+    """
+    if fcntl is None or not is_first_process():
+        yield
+        return
+    path = run.path / ".lock"
+    run.path.mkdir(parents=True, exist_ok=True)
+    with _lock_file(path) as file:
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {platform.node()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[TextIO]:
+    """The file, opened and locked; anew where another run removed it between the two."""
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise
+                file.seek(0)
+                raise UserError(
+                    f"{path.parent} is being written by another run, process {file.read() or 'unknown'}; wait until "
+                    "it ends, or give this one its own folder: --folder or --name."
+                ) from error
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return
 
 
 @contextmanager

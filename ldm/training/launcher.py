@@ -5,7 +5,7 @@ processes of one machine by itself, where nobody did.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,25 @@ def follow_launcher(trainer: Mapping[str, Any], environment: Mapping[str, str] =
                 f"is {asked}; ask for as many GPUs a node (--gpus) and nodes (--num-nodes) as {flag} and its nodes say."
             )
     return followed
+
+
+def choose_devices(trainer: Mapping[str, Any], gpus: Sequence[int] | None) -> dict[str, Any]:
+    """Trainer arguments that say where to run, on as many processes as torchrun or srun started.
+
+    Raises:
+        UserError: if GPUs are asked for that are not there, or not as many as processes.
+    """
+    if gpus is None:
+        return follow_launcher(trainer)
+    found = torch.cuda.device_count()
+    missing = [gpu for gpu in gpus if gpu >= found]
+    if missing or not gpus:
+        wanted = ",".join(map(str, gpus)) or "none"
+        raise UserError(
+            f"--gpus {wanted}: this machine has {found or 'no'} CUDA GPU{'s' if found != 1 else ''}; look at the run "
+            "with --dry-run, or try the small one: python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
+        )
+    return follow_launcher({**trainer, "accelerator": "gpu", "devices": list(gpus)})
 
 
 def own_device(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> str:
