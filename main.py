@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("main")
 
-TRAINER_FLAGS = (  # arguments of Lightning's Trainer that a command line can give; a test compares them with Lightning
-    "accelerator strategy devices num_nodes precision fast_dev_run max_epochs min_epochs max_steps min_steps max_time "
-    "limit_train_batches limit_val_batches limit_test_batches limit_predict_batches overfit_batches val_check_interval "
-    "check_val_every_n_epoch num_sanity_val_steps log_every_n_steps enable_checkpointing enable_progress_bar "
-    "enable_model_summary accumulate_grad_batches gradient_clip_val gradient_clip_algorithm deterministic benchmark "
-    "inference_mode use_distributed_sampler profiler detect_anomaly barebones sync_batchnorm "
-    "reload_dataloaders_every_n_epochs default_root_dir enable_autolog_hparams"
-).split()
-
 
 def parse_bool(text: str) -> bool:
     """`--train`, `--train True`, `--train no`."""
@@ -76,6 +67,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--cache-latents", type=Path, metavar="FOLDER", help="encode training pairs once, train from it")
     add("--cache-variants", type=int, default=1, metavar="K", help="augmented variants of each pair")
     add("--dry-run", action="store_true", help="build on the meta device, say what is missing, stop")
+    from ldm.training.keys import TRAINER_FLAGS
+
     for name in TRAINER_FLAGS:
         flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
         add(*flags, dest=f"trainer.{name}", type=parse_trainer_value, help=argparse.SUPPRESS)

@@ -8,8 +8,10 @@ word; one that only lies beside weights goes through `check_targets` first.
 import difflib
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 from commands.errors import UserError
 
@@ -142,6 +144,21 @@ def _parameters(target: Callable) -> tuple[list[inspect.Parameter], bool]:
     return list(takes.values()), True
 
 
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value may be given for a parameter so annotated; annotations of more than plain values take anything.
+
+    nan is no number for anything that a config sets.
+    """
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    if not set(kinds) <= {int, float, bool, str, NoneType}:
+        return True
+    if value is None or isinstance(value, bool | str):
+        return type(value) in kinds
+    if isinstance(value, float):
+        return float in kinds and not math.isnan(value)
+    return isinstance(value, int) and (int in kinds or float in kinds)
+
+
 def _check_params(target: Callable, params: Mapping, where: str, given: tuple[str, ...]) -> None:
     """Refuse names that `target` does not take and name the required ones that are absent."""
     takes, open_ended = _parameters(target)
@@ -152,6 +169,10 @@ def _check_params(target: Callable, params: Mapping, where: str, given: tuple[st
             raise UserError(
                 f"{where}: {label} has no parameter '{name}'{nearest_name(name, names)}\nIt takes: {', '.join(names)}."
             )
+    for parameter in takes:
+        if parameter.name in params and not _fits(params[parameter.name], parameter.annotation):
+            wanted = getattr(parameter.annotation, "__name__", parameter.annotation)
+            raise UserError(f"{where}.{parameter.name}: {params[parameter.name]!r}; {label} wants {wanted}.")
     present = {*params, *given}
     absent = [parameter.name for parameter in takes if parameter.default is parameter.empty]
     absent = [repr(name) for name in absent if name not in present]

@@ -211,7 +211,7 @@ def test_what_a_user_can_mend_is_one_sentence(run, base, capsys, argv, message):
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="this machine has the GPUs that the test says are missing")
 @pytest.mark.parametrize(("text", "devices"), [("0", [0]), ("0,", [0]), ("0,1", [0, 1]), ("1", [1])])
 def test_gpus_are_indices(text, devices):
-    assert command.make_parser().parse_args(["--gpus", text]).gpus == devices
+    assert command.make_parser().parse_args(["--gpus", text]).gpus == tuple(devices)
 
 
 def test_an_unknown_flag_is_an_error_and_never_an_override(capsys):

@@ -59,6 +59,14 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         """Whether the last layers of the first stage's encoder train, see TrainedParts."""
         return self.parts is not None and self.parts.trains_first_stage
 
+        if not self.loss_weights():
+            raise UserError(f"{where}: lambda_simple is 0 and there is no frame_loss_config; nothing would train.")
+
+    def loss_weights(self) -> dict[str, float]:
+        """The denoising loss and the terms on the decoded prediction."""
+        simple = {"loss_simple": self.lambda_simple} if self.lambda_simple else {}
+        return simple | super().loss_weights()
+
     def trained_parameters(self) -> list[nn.Parameter]:
         """Parameters that the optimiser moves."""
         encoders = [

@@ -71,6 +71,11 @@ class AutoencoderTraining(TrainedModel):
         """Parameters that the optimiser moves; the adversary has its own."""
         return [p for p in self.first_stage_model.parameters() if p.requires_grad]
 
+    def loss_weights(self) -> dict[str, float]:
+        """The terms on reconstructions, and the divergence where the encoder trains."""
+        divergence = {"kl": self.kl_weight} if self.parts == "all" and self.kl_weight else {}
+        return super().loss_weights() | divergence
+
     def reconstruction_loss(self, frames: Tensor, generators: list[torch.Generator] | None) -> dict[str, Tensor]:
         """Weighted terms () by name of frames (B, 3, H, W) in [-1, 1]; their sum is the loss."""
         with torch.set_grad_enabled(self.parts == "all" and torch.is_grad_enabled()):

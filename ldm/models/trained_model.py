@@ -39,6 +39,10 @@ class TrainedModel(pl.LightningModule):
         """Parameters that the optimiser moves; the adversary has its own."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of each term of the training loss that is not off, by the name under which it is logged."""
+        return self.frame_loss.weights() if self.frame_loss is not None else {}
+
     @property
     def adversary(self) -> Adversary | None:
         """The image loss's discriminator, where it has one."""

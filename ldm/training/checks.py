@@ -73,21 +73,79 @@ def resolution_doubts(config: Mapping) -> list[str]:
     ]
 
 
-def pairs_doubts(train: Sequence[FramePair], validation: Sequence[FramePair], horizon: int | None) -> list[str]:
-    """Sentences about pairs that train, but not as the config reads: another horizon, tasks without validation."""
-    doubts = []
-    horizons = {pair.horizon for pair in train} - {None}
-    if horizon is not None and len(horizons) == 1 and horizon not in horizons:
-        found = horizons.pop()
-        doubts.append(
-            f"the config's horizon is {horizon} frames, but all training pairs are {found} apart, and they decide: "
-            f"set horizon={found}, or prepare the data again with --horizon {horizon}."
-        )
+def data_doubts(config: Mapping, pairs: Mapping[str, Sequence[FramePair]]) -> list[str]:
+    """Sentences about data that trains, but not as the config reads: resolution, horizon, tasks without validation.
+
+    Args:
+        config: whole and resolved.
+        pairs: training and validation pairs, by `train` and `validation`.
+    """
+    train, validation = pairs.get("train", []), pairs.get("validation", [])
+    return [
+        *resolution_doubts(config),
+        *horizon_doubts(horizons_of(train), config.get("horizon")),
+        *task_doubts(train, validation),
+    ]
+
+
+def horizons_of(pairs: Sequence[FramePair]) -> Counter[int]:
+    """How many of the pairs lie so many frames apart, where that is known."""
+    return Counter(pair.horizon for pair in pairs if pair.horizon is not None)
+
+
+def horizon_doubts(found: Counter[int], horizon: int | None) -> list[str]:
+    """A sentence where the pairs decide on another horizon than the config's, or on none."""
+    if not found or list(found) == [horizon]:
+        return []
+    if len(found) == 1:
+        (only,) = found
+        prepare = f", or prepare the data again with --horizon {horizon}" if horizon else ""
+        return [
+            f"the config's horizon is {horizon or 'open'}, but all training pairs are {only} frames apart, and they "
+            f"decide: the model is stored with horizon {only}; set horizon={only}{prepare}."
+        ]
+    median = sorted(found.elements())[found.total() // 2]
+    return [
+        f"the training pairs are {min(found)} to {max(found)} frames apart (median {median}), so that the model has no "
+        f"single horizon{f' of {horizon} frames, as the config says' if horizon else ''}: it is stored with "
+        f"horizon_range [{min(found)}, {max(found)}], and a prediction shows the end of the motion, not a given time."
+    ]
+
+
+def true_horizon(config: Mapping, train: Sequence[FramePair]) -> dict[str, Any]:
+    """`horizon` and `horizon_range` as the training pairs have them, for the config that a run saves with the model.
+
+    One distance is the horizon; several leave it null, with the least and the largest as the range. Nothing is said
+    where the pairs do not know their frames.
+    """
+    found = horizons_of(train)
+    if not found:
+        return {}
+    if len(found) == 1:
+        return {"horizon": min(found), "horizon_range": None}
+    return {"horizon": None, "horizon_range": [min(found), max(found)]}
+
+
+def task_doubts(train: Sequence[FramePair], validation: Sequence[FramePair]) -> list[str]:
+    """A sentence for each task that trains and is never validated."""
     trained, validated = Counter(pair.task for pair in train), {pair.task for pair in validation}
-    for task, count in trained.items():
-        if validation and task is not None and task not in validated:
-            doubts.append(
-                f"the validation split has no pairs of the task '{task}', which has {count} training pairs: the "
-                "validation loss does not see it. Record more of its episodes and prepare the data again."
-            )
-    return doubts
+    return [
+        f"the validation split has no pairs of the task '{task}', which has {count} training pairs: the validation "
+        "loss does not see it. Record more of its episodes and prepare the data again."
+        for task, count in trained.items()
+        if validation and task is not None and task not in validated
+    ]
+
+
+def how_to_prepare(error: Exception, config: Mapping) -> str:
+    """The message of missing data, with the recipe's own data command in place of the general one."""
+    (what, *_), prepare = str(error).splitlines(), config.get("prepare")
+    folder = ((config["data"]["params"].get("train") or {}).get("params") or {}).get("folder")
+    if not prepare or not folder or str(folder) not in what:
+        return str(error)
+    return f"{what}\nMake it with: {data_command(prepare, folder)}"
+
+
+def data_command(prepare: str, folder: str) -> str:
+    """The command that prepares a recipe's data: the recipe's options with the folders around them."""
+    return f"python -m dataset_tools.prepare_dataset --episodes <folder> --output {folder} {prepare}"

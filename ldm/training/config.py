@@ -15,13 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from commands.errors import UserError
 from formats.atomic import write_text
+from ldm.training.keys import KNOWN, TOP_LEVEL, check_names
 from ldm.util import current_path, nearest_name
-
-TOP_LEVEL = (
-    "seed", "resolution", "horizon", "horizon_range", "instruction_template", "pretrained", "model", "data", "sampling",
-    "lightning",
-)  # fmt: skip
-SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
 
 EXTENDS = "extends"  # a file's parent, by a path relative to the file
 
@@ -95,8 +90,8 @@ def _check_override(config: Mapping, override: Mapping, path: str = "") -> None:
     """An override may add a parameter to a node, but not invent a section."""
     for key, value in override.items():
         where = f"{path}{key}"
-        known = {"": TOP_LEVEL, "sampling.": SAMPLING}.get(path, tuple(config))
-        if key not in known and not path.endswith(("params.", "trainer.")):
+        known = KNOWN.get(path.removesuffix("."), tuple(config))
+        if key not in known and not path.endswith(("params.", "callbacks.")):
             hint = nearest_name(key, list(map(str, known)))
             raise UserError(f"{where}: no such key in the config{hint} It has: {', '.join(map(str, known))}.")
         if isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
@@ -121,15 +116,12 @@ def merge_files(base: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
     config: dict = {}
     for path in base:
         config = merge(config, read_yaml(path))
-    unknown = [key for key in config if key not in TOP_LEVEL]
-    if unknown:
-        hint = nearest_name(str(unknown[0]), list(TOP_LEVEL))
-        raise UserError(f"{unknown[0]}: no such section{hint} A config has: {', '.join(TOP_LEVEL)}.")
-    _check_override({"sampling": {}}, {"sampling": config.get("sampling") or {}})
+    check_names(config)
     for text in overrides:
         override = parse_override(text)
         _check_override(config, override)
         config = merge(config, override)
+    check_names(config)
     return config
 
 

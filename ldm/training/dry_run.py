@@ -1,42 +1,64 @@
-"""--dry-run: what a config would train, and what is missing on this machine. Builds on the meta device."""
+"""--dry-run: what a config would train, at what cost, and what is missing on this machine. No tensor has contents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Group
 from rich.table import Table
 
+from commands.errors import UserError
 from formats.prepared_folder import FramePair, read_manifest
+from formats.run_folder import RunFolder
 from ldm.data.latent_cache import CachedPairDataset
+from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
-from ldm.training.checks import check_resolutions, pairs_doubts, resolution_doubts
+from ldm.training.checks import check_resolutions, data_command, data_doubts, how_to_prepare
+from ldm.training.fit import build_callbacks
+from ldm.training.keys import check_values
 from ldm.training.launcher import count_processes, follow_launcher
-from ldm.util import check_config, get_obj_from_str
+from ldm.training.memory import estimate_memory
+from ldm.util import check_config, get_obj_from_str, instantiate_from_config
+
+SHARDED = ("fsdp", "deepspeed")  # strategies that want GPUs to be named at all
 
 
-def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[str]) -> Group:
-    """Parameters by part, data, effective batch, and a command for each thing that is missing.
+def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: list[str]) -> Group:
+    """Parameters, loss, batch, memory and data of a run, and a command for each thing that is missing.
 
     Args:
         config: a composed config.
         gpus: indices that `--gpus` names.
         missing_weights: how to get each file of pretrained weights that is not there.
+
+    Raises:
+        UserError: for what the run itself would refuse.
     """
+    check_values(config)
     check_config(config["data"], "data")
+    params = config["data"]["params"]
     with torch.device("meta"):
         model = build_trained_model(config["model"])
-    check_resolutions(model, config["data"]["params"])
+    check_resolutions(model, params)
+    _check_parts(config)
+    trainer = config["lightning"].get("trainer") or {}
+    named = {"accelerator": "gpu", "devices": list(gpus)} if gpus else {}
+    processes = count_processes(follow_launcher({**trainer, **named}))
     missing = [*missing_weights, *_missing_loss_weights(model)]
     pairs: dict[str, list[FramePair]] = {}
     tables = [
-        _parts_table(model.describe_parts(), model),
-        _batch_table(config, gpus),
-        _data_table(config["data"]["params"], pairs, missing),
+        _parts_table(model),
+        _loss_table(model),
+        _optimisation_table(config, processes),
+        _memory_table(config, processes),
+        _data_table(config, pairs, missing),
     ]
-    doubts = resolution_doubts(config)
-    doubts += pairs_doubts(pairs.get("train", []), pairs.get("validation", []), config.get("horizon"))
+    said = [f"Mind: {doubt}" for doubt in data_doubts(config, pairs)]
+    if config.get("prepare"):
+        folder = params["train"]["params"].get("folder", "<output>")
+        said.insert(0, f"Its data are made by: {data_command(config['prepare'], folder)}")
     found = torch.cuda.device_count()
     if gpus and max(gpus) >= found:
         missing.append(
@@ -44,10 +66,29 @@ def describe_run(config: Mapping, gpus: list[int] | None, missing_weights: list[
             "  python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
         )
     verdict = "Missing to train:\n" + "\n".join(f"- {text}" for text in missing) if missing else "Ready to train."
-    return Group(*tables, *(f"Mind: {doubt}" for doubt in doubts), verdict)
+    return Group(*tables, *said, verdict)
 
 
-def _missing_loss_weights(model: pl.LightningModule) -> list[str]:
+def _check_parts(config: Mapping) -> None:
+    """Build what costs nothing to build, so that its constructors refuse now what they would refuse later."""
+    params, lightning = config["data"]["params"], config["lightning"]
+    instantiate_from_config(config["data"], "data")
+    for split in ("train", "validation", "test"):
+        augmentation = ((params.get(split) or {}).get("params") or {}).get("augmentation_config")
+        if augmentation:
+            instantiate_from_config(augmentation, f"data.params.{split}.params.augmentation_config")
+    build_callbacks(config, RunFolder(Path("logs")))
+    trainer = dict(lightning.get("trainer") or {})
+    if str(trainer.get("strategy", "")).startswith(SHARDED):
+        del trainer["strategy"]
+    here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "logger": False, "enable_checkpointing": False}
+    try:
+        pl.Trainer(**{**trainer, "enable_progress_bar": False, "enable_model_summary": False, **here})
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"lightning.trainer: Lightning refuses it: {' '.join(str(error).split())}") from error
+
+
+def _missing_loss_weights(model: TrainedModel) -> list[str]:
     """How to get each file that the losses' own networks want and that is not there."""
     if model.frame_loss is None:
         return []
@@ -70,26 +111,36 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _parts_table(parts: dict[str, int], model: pl.LightningModule) -> Table:
+def _parts_table(model: TrainedModel) -> Table:
     table = _table("Model", "part", "parameters")
+    parts = model.describe_parts()
     for name, count in parts.items():
         table.add_row(name, f"{count / 1e6:,.2f} M")
         if name == "U-Net":
             first = model.model.diffusion_model.input_blocks[0][0].weight
             extra = first[:, model.first_stage_model.latent_channels :]
             table.add_row(f"  of it: {extra.shape[1]} extra input channels", f"{extra.numel() / 1e6:,.2f} M")
-    table.add_row("trained", f"{sum(p.numel() for p in model.trained_parameters()) / 1e6:,.2f} M")
+    trained = sum(p.numel() for p in model.trained_parameters())
+    table.add_row("trained", f"{trained / 1e6:,.2f} M")
+    table.add_row("frozen", f"{(sum(parts.values()) - trained) / 1e6:,.2f} M")
     return table
 
 
-def _batch_table(config: Mapping, gpus: list[int] | None) -> Table:
-    trainer = config["lightning"]["trainer"]
-    on_gpus = {"accelerator": "gpu", "devices": gpus} if gpus else {}
+def _loss_table(model: TrainedModel) -> Table:
+    mode = getattr(model.frame_loss, "mode", None)
+    table = _table(f"Loss{f', frames decoded {mode}' if mode else ''}", "term", "weight")
+    for name, weight in model.loss_weights().items():
+        table.add_row(name, f"{weight:g}")
+    return table
+
+
+def _optimisation_table(config: Mapping, processes: int) -> Table:
+    trainer = config["lightning"].get("trainer") or {}
     batch, accumulate = config["data"]["params"]["batch_size"], trainer.get("accumulate_grad_batches", 1)
-    devices = count_processes(follow_launcher({**trainer, **on_gpus}))
     table = _table("Optimisation", "setting", "value")
     table.add_row(
-        "effective batch", f"{batch} x {accumulate} accumulated x {devices} device(s) = {batch * accumulate * devices}"
+        "effective batch",
+        f"{batch} x {accumulate} accumulated x {processes} device(s) = {batch * accumulate * processes}",
     )
     table.add_row("learning rate", f"{config['model']['params']['learning_rate']:g}")
     table.add_row("precision", str(trainer.get("precision", "32-true")))
@@ -99,11 +150,28 @@ def _batch_table(config: Mapping, gpus: list[int] | None) -> Table:
     return table
 
 
-def _data_table(params: Mapping, pairs: dict[str, list[FramePair]], missing: list[str]) -> Table:
+def _memory_table(config: Mapping, processes: int) -> Table:
+    """Estimated memory of each GPU, at the largest resolution that trains."""
+    params = config["data"]["params"]
+    sides = [side for _, side in params.get("resolutions") or ()]
+    sides.append((params["train"].get("params") or {}).get("resolution") or config["resolution"])
+    precision = str((config["lightning"].get("trainer") or {}).get("precision", "32-true"))
+    parts = estimate_memory(
+        lambda: build_trained_model(config["model"]), params["batch_size"], max(sides), precision, processes
+    )
+    table = _table("Memory of each GPU, estimated; CUDA itself adds about 1 GiB", "part", "GiB")
+    for name, size in parts.items():
+        if size:
+            table.add_row(name, f"{size / 2**30:,.2f}")
+    table.add_row("together", f"{sum(parts.values()) / 2**30:,.2f}")
+    return table
+
+
+def _data_table(config: Mapping, pairs: dict[str, list[FramePair]], missing: list[str]) -> Table:
     """Counts of pairs; fills `pairs` by split and adds to `missing`."""
     table = _table("Data", "split", "pairs")
     for split in ("train", "validation", "test"):
-        node = params.get(split)
+        node = config["data"]["params"].get(split)
         if node is None:
             continue
         folder = node["params"].get("folder", "?")
@@ -111,8 +179,9 @@ def _data_table(params: Mapping, pairs: dict[str, list[FramePair]], missing: lis
             table.add_row(split, _count_pairs(split, node, folder, pairs))
         except (FileNotFoundError, ValueError) as error:
             table.add_row(split, "missing")
-            if str(error) not in missing:
-                missing.append(str(error))
+            text = how_to_prepare(error, config)
+            if text not in missing:
+                missing.append(text)
     return table
 
 

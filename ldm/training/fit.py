@@ -6,12 +6,12 @@ import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from commands.errors import MissingFileError, UserError
 from commands.processes import is_first_process
@@ -22,8 +22,9 @@ from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
 from ldm.data.latent_cache import cache_or_check, is_whole_cache
 from ldm.training.build import build_trained_model
-from ldm.training.checks import check_keys, check_resolutions, data_doubts, how_to_prepare, true_horizon
+from ldm.training.checks import check_resolutions, data_doubts, how_to_prepare, true_horizon
 from ldm.training.config import merge, save_config
+from ldm.training.keys import check_values
 from ldm.training.launcher import choose_devices, count_processes, own_device, read_launcher
 from ldm.training.request import Composed, TrainRequest
 from ldm.util import check_config, instantiate_from_config
@@ -62,7 +63,7 @@ class TrainingRun:
 
     def __init__(self, request: TrainRequest, composed: Composed, config: dict) -> None:
         quiet_lightning()
-        check_keys(config)
+        check_values(config)
         self.request, self.composed, self.config = request, composed, config
         if request.cache_latents and composed.checkpoint is not None:
             self._check_began_with(request.cache_latents)
@@ -110,7 +111,7 @@ class TrainingRun:
                 trainer.test(self.model, self.data, ckpt_path=trained_elsewhere, weights_only=True)
 
     def _check_pairs(self) -> dict:
-        """Say what trains, but not as the config reads; returns the horizon that the pairs have, for the saved config."""
+        """Say what trains, but not as the config reads; the change that the saved config needs: the pairs' horizon."""
         pairs = {split: getattr(data, "pairs", []) for split, data in self.data.datasets.items()}
         for doubt in data_doubts(self.config, pairs):
             log.log(logging.WARNING if is_first_process() else logging.DEBUG, "%s", doubt)
@@ -161,12 +162,15 @@ def make_trainer(config: dict, trainer_config: dict, run: RunFolder) -> pl.Train
     rates = [LearningRateMonitor("step")] if loggers else []  # it refuses a run without loggers
     callbacks = build_callbacks(config, run)
     saves_best = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
-    return pl.Trainer(
-        **{"enable_model_summary": False, "enable_checkpointing": saves_best, **trainer_config},
-        callbacks=[*callbacks, *rates],
-        logger=loggers,
-        plugins=[AtomicCheckpointIO()],
-    )
+    try:
+        return pl.Trainer(
+            **{"enable_model_summary": False, "enable_checkpointing": saves_best, **trainer_config},
+            callbacks=[*callbacks, *rates],
+            logger=loggers,
+            plugins=[AtomicCheckpointIO()],
+        )
+    except (MisconfigurationException, TypeError) as error:
+        raise UserError(f"lightning.trainer: Lightning refuses it: {' '.join(str(error).split())}") from error
 
 
 def build_callbacks(config: dict, run: RunFolder) -> list:

@@ -72,6 +72,8 @@ class DDPM(nn.Module):
             at all of them. For models that predict in a few steps (arXiv 2409.11355).
     """
 
+    lambda_simple = 1.0  # weight of the denoising loss
+
     def __init__(
         self,
         unet_config: Mapping,
@@ -137,7 +139,7 @@ class DDPM(nn.Module):
         eps: Tensor,
         frame_terms: Callable[[Tensor], FrameTerms] | None = None,
     ) -> DenoisingLoss:
-        """Mean squared error of the network's output; DDPM eq. 14 for eps.
+        """Mean squared error of the network's output, DDPM eq. 14 for eps, times `lambda_simple`, and further terms.
 
         Args:
             x_start: (B, C, h, w) clean latent.
@@ -149,11 +151,11 @@ class DDPM(nn.Module):
         output = self.apply_model(x_t, t, cond)
         target = self.schedule.training_target(self.parameterization, x_start, t, eps)
         per_sample = reduce((output.float() - target.float()) ** 2, "b ... -> b", "mean")
-        loss = simple = per_sample.mean()
-        parts = {"loss_simple": simple}
+        simple = per_sample.mean()
+        loss, parts = self.lambda_simple * simple, {"loss_simple": simple}
         if frame_terms is not None:
             terms = frame_terms(self.schedule.start_from_output(self.parameterization, output.float(), x_t.float(), t))
-            loss = simple + terms.total
+            loss = loss + terms.total
             parts |= terms.parts
         return DenoisingLoss(loss, per_sample.detach(), t, parts)
 
@@ -172,6 +174,7 @@ class LatentDiffusion(DDPM):
         frame_loss_config: node of FrameLoss, terms on the decoded prediction; None trains on the noise alone.
         trainable_config: node of TrainedParts: which parts of the U-Net train; None trains all of it.
         optimizer_bits: 32, or 8 for bitsandbytes' AdamW.
+        lambda_simple: weight of the denoising loss beside the terms of frame_loss_config; 0 trains on those alone.
         compile_unet: run the U-Net through torch.compile; names of weights stay as they are.
         **ddpm: see DDPM.
     """
@@ -187,12 +190,14 @@ class LatentDiffusion(DDPM):
         frame_loss_config: Mapping | None = None,
         trainable_config: Mapping | None = None,
         optimizer_bits: int = 32,
+        lambda_simple: float = 1.0,
         *,
         compile_unet: bool = False,
         **ddpm: object,
     ) -> None:
         super().__init__(**ddpm)
         self.optimizer_bits = optimizer_bits
+        self.lambda_simple = lambda_simple
         self.compile_unet = compile_unet
         self.scale_factor = scale_factor
         self.conditioning_dropout = conditioning_dropout

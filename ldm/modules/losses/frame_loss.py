@@ -91,6 +91,13 @@ class FrameLoss(nn.Module):
             return None
         return Hidden(instantiate_from_config(config, "frame_loss_config.params.tiny_decoder_config"))
 
+    def weights(self) -> dict[str, float]:
+        """Weights of the terms that are not off, by their names in `compare`."""
+        own = {name: getattr(self, f"lambda_{name}") for name in ("l1", "lpips", "perceptual", "adversarial")}
+        if self.semantic is not None:
+            own |= {"semantic_text": self.semantic.lambda_text, "semantic_keep": self.semantic.lambda_keep}
+        return {name: weight for name, weight in own.items() if weight}
+
     def load_weights(self) -> None:
         """Read the files of all frozen networks inside."""
         for module in self.modules():

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from commands.errors import UserError
-from ldm.training.config import SAMPLING, compose, merge, merge_files, parse_override, parse_value, save_config
+from ldm.training.config import compose, merge, merge_files, parse_override, parse_value, save_config
+from ldm.training.keys import SAMPLING
 from prediction.predictor import SamplingOptions
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
