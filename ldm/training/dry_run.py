@@ -16,7 +16,7 @@ from ldm.data.latent_cache import CachedPairDataset
 from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, data_command, data_doubts, how_to_prepare
-from ldm.training.fit import build_callbacks
+from ldm.training.fit import build_callbacks, quiet_lightning
 from ldm.training.keys import check_values
 from ldm.training.launcher import count_processes, follow_launcher
 from ldm.training.memory import estimate_memory
@@ -36,6 +36,7 @@ def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: l
     Raises:
         UserError: for what the run itself would refuse.
     """
+    quiet_lightning()
     check_values(config)
     check_config(config["data"], "data")
     params = config["data"]["params"]
@@ -70,7 +71,10 @@ def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: l
 
 
 def _check_parts(config: Mapping) -> None:
-    """Build what costs nothing to build, so that its constructors refuse now what they would refuse later."""
+    """Build what costs nothing to build, so that its constructors refuse now what they would refuse later.
+
+    The Trainer is built for one process of this machine's CPU; devices and precision are looked at elsewhere.
+    """
     params, lightning = config["data"]["params"], config["lightning"]
     instantiate_from_config(config["data"], "data")
     for split in ("train", "validation", "test"):
@@ -78,7 +82,7 @@ def _check_parts(config: Mapping) -> None:
         if augmentation:
             instantiate_from_config(augmentation, f"data.params.{split}.params.augmentation_config")
     build_callbacks(config, RunFolder(Path("logs")))
-    trainer = dict(lightning.get("trainer") or {})
+    trainer = {name: value for name, value in (lightning.get("trainer") or {}).items() if name != "precision"}
     if str(trainer.get("strategy", "")).startswith(SHARDED):
         del trainer["strategy"]
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "logger": False, "enable_checkpointing": False}

@@ -25,6 +25,13 @@ CLIP_TOKENS = 77
 LATE = 1 << 40  # an optimiser step at which every term of the loss has begun
 
 
+class FakeTensors(FakeTensorMode):
+    """Tensors without contents that stay in the same mode when a module copies itself."""
+
+    def __deepcopy__(self, memo: dict) -> "FakeTensors":
+        return self
+
+
 class LiveStorages(TorchDispatchMode):
     """Sums the bytes of storages made inside it that are alive at one time, and keeps the peak."""
 
@@ -68,7 +75,7 @@ def estimate_memory(
         precision: Lightning's.
         processes: of the whole run; more than one keep the gradients a second time, in the buckets that they exchange.
     """
-    with FakeTensorMode(), warnings.catch_warnings():
+    with FakeTensors(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # torch's own, copying weights
         live = LiveStorages()
         with live:

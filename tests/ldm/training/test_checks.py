@@ -7,7 +7,14 @@ import pytest
 
 from commands.errors import UserError
 from formats.prepared_folder import FramePair
-from ldm.training.checks import check_resolutions, check_whole, pairs_doubts, resolution_doubts
+from ldm.training.checks import (
+    check_resolutions,
+    check_whole,
+    data_doubts,
+    how_to_prepare,
+    resolution_doubts,
+    true_horizon,
+)
 from ldm.training.config import merge_files
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -42,18 +49,47 @@ def pair(task="stack", source=0, target=20):
     return FramePair("x", "0", "0", "go", task=task, source_index=source, target_index=target)
 
 
-def test_another_horizon_than_the_datas_is_said():
-    assert pairs_doubts([pair()], [], 20) == []
-    (doubt,) = pairs_doubts([pair()], [], 50)
-    assert "horizon is 50 frames, but all training pairs are 20 apart" in doubt and "set horizon=20" in doubt
-    assert pairs_doubts([pair(), pair(target=30)], [], 50) == [], "afp draws its horizons"
+def doubts(train, validation=(), horizon=20):
+    return data_doubts(
+        {"resolution": None, "horizon": horizon, "data": {"params": {}}}, {"train": train, "validation": validation}
+    )
+
+
+def test_another_horizon_than_the_datas_is_said_and_stored():
+    """The run's saved config says what the pairs are, so that predictions and tables count in it."""
+    assert doubts([pair()]) == [] and true_horizon({}, [pair()]) == {"horizon": 20, "horizon_range": None}
+    (doubt,) = doubts([pair()], horizon=50)
+    assert "horizon is 50, but all training pairs are 20 frames apart" in doubt and "set horizon=20" in doubt
+    (doubt,) = doubts([pair()], horizon=None)
+    assert "stored with horizon 20" in doubt
+
+
+def test_pairs_of_many_horizons_have_none_but_a_range():
+    """As first_last draws them."""
+    drawn = [pair(target=target) for target in (120, 205, 330, 415)]
+    for horizon in (50, None):
+        (doubt,) = doubts(drawn, horizon=horizon)
+        assert "120 to 415 frames apart (median 330)" in doubt and "horizon_range [120, 415]" in doubt
+    assert true_horizon({}, drawn) == {"horizon": None, "horizon_range": [120, 415]}
+
+
+def test_nothing_is_said_of_pairs_that_do_not_know_their_frames():
+    unknown = [pair(source=None, target=None)]
+    assert doubts(unknown) == [] and true_horizon({}, unknown) == {}
 
 
 def test_a_validation_split_without_a_task_is_said():
     train = [pair("stack"), pair("hammer"), pair("hammer")]
-    (doubt,) = pairs_doubts(train, [pair("stack")], 20)
+    (doubt,) = doubts(train, [pair("stack")])
     assert "no pairs of the task 'hammer', which has 2 training pairs" in doubt
-    assert pairs_doubts([pair(None)], [pair("stack")], 20) == []
+    assert doubts([pair(None)], [pair("stack")]) == []
+
+
+def test_missing_data_come_with_the_recipes_own_command():
+    config = {"prepare": "--horizon 7", "data": {"params": {"train": {"params": {"folder": "data/x"}}}}}
+    said = how_to_prepare(UserError("no folder data/x.\nMake it with: something general"), config)
+    assert said.endswith("dataset_tools.prepare_dataset --episodes <folder> --output data/x --horizon 7")
+    assert how_to_prepare(UserError("no folder elsewhere.\nMake it"), config) == "no folder elsewhere.\nMake it"
 
 
 @pytest.mark.parametrize("name", ["demo", "regression", "cpu_tiny", "tiny/many_steps"])

@@ -1,5 +1,6 @@
 """Laws of the dry run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ from ldm.training.config import compose
 from ldm.training.dry_run import describe_run
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def _quick(request, monkeypatch):
+    """Memory is estimated in the tests of it only: full size takes seconds."""
+    if "memory" not in request.node.name:
+        monkeypatch.setattr("ldm.training.dry_run.estimate_memory", lambda *_: {})
 
 
 def said(config, gpus=None, missing=()) -> str:
@@ -33,7 +41,10 @@ def test_everything_there_is_ready(pair_folder):
 def test_each_missing_thing_comes_with_its_command():
     text = said(compose([CONFIGS / "train.yaml"]), [0, 1], ["weights: fetch them so"])
     assert "- weights: fetch them so" in text
-    assert "python -m dataset_tools.prepare_dataset" in text
+    command = "prepare_dataset --episodes <folder> --output data/robotwin_afp --pairing first_last --window 50"
+    assert text.count(command) == 2, "as the recipe's, and as the mend for what is missing"
+    assert re.search(r"loss_simple +│ +1 *\n", text) and re.search(r"lpips +│ +0.1 *\n", text), "the terms of the loss"
+    assert re.search(r"trained +│ +859.53 M", text) and re.search(r"frozen +│ +206.71 M", text)
     assert "4 extra input channels" in text and "0.01 M" in text
     assert "GPUs 0, 1" in text and "configs/cpu_tiny.yaml" in text
 
@@ -71,7 +82,7 @@ def test_missing_weights_of_the_losses_are_said():
 def test_doubts_are_said_before_training(pair_folder):
     overrides = [f"data.params.{split}.params.folder={pair_folder(name=split)}" for split in ("train", "validation")]
     text = said(compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"], overrides))
-    assert "Mind: the config's horizon is 20 frames, but all training pairs are 3 apart" in text
+    assert "Mind: the config's horizon is 20, but all training pairs are 3 frames apart" in text
 
 
 def test_a_resolution_that_does_not_fit_is_refused():
@@ -83,3 +94,11 @@ def test_the_effective_batch_counts_devices_and_nodes():
     """As --scale_lr does."""
     trainer = ["lightning.trainer.devices=4", "lightning.trainer.num_nodes=2"]
     assert "2 x 8 accumulated x 8 device(s) = 128" in said(compose([CONFIGS / "train.yaml"], trainer))
+
+
+@pytest.mark.slow
+def test_the_memory_of_the_reported_run_is_more_than_its_paper_prints():
+    """24 GiB, where the paper has two GPUs of 22 GB: mostly 859.5 M numbers, six times over."""
+    text = said(compose([CONFIGS / "train.yaml"]), [0, 1])
+    assert re.search(r"optimiser +│ +6.40", text) and re.search(r"buckets of DDP +│ +3.20", text)
+    assert 23.5 < float(re.search(r"together +│ +([\d.]+)", text)[1]) < 24.5
