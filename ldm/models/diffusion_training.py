@@ -53,14 +53,13 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
                 "trainable_config: image_encoder vae moves the source frame's latent, to which predict_change adds; "
                 "give predict_change: false, or image_encoder: unet."
             )
+        if not self.loss_weights():
+            raise UserError(f"{where}: lambda_simple is 0 and there is no frame_loss_config; nothing would train.")
 
     @property
     def trains_first_stage(self) -> bool:
         """Whether the last layers of the first stage's encoder train, see TrainedParts."""
         return self.parts is not None and self.parts.trains_first_stage
-
-        if not self.loss_weights():
-            raise UserError(f"{where}: lambda_simple is 0 and there is no frame_loss_config; nothing would train.")
 
     def loss_weights(self) -> dict[str, float]:
         """The denoising loss and the terms on the decoded prediction."""
