@@ -4,7 +4,7 @@ Frames are lazy: a reader hands over the length and a function from frame number
 thousand episodes costs no decoding.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,9 @@ class Joints:
     angles: np.ndarray | None = None  # float64 (length, D''): joint angles, where the states are something else
     state_names: tuple[str, ...] | None = None  # one a column
     action_names: tuple[str, ...] | None = None
+    in_force: bool = False  # an action is in force at its frame (RoboTwin), not what leads to the next
+    measured: np.ndarray | None = None  # float64 (length, D): joints, where the states are commands
+    objects: Mapping[str, np.ndarray] = field(default_factory=dict)  # poses (length, 7) by name, of simulated episodes
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,11 @@ def choose_camera(camera: str | None, cameras: tuple[str, ...], source: Path) ->
     if camera not in cameras:
         raise UserError(f"{source} has no camera '{camera}'; choose one of {', '.join(cameras)} with --camera.")
     return camera
+
+
+def group_cameras(episodes: Iterable[Episode]) -> list[dict[str, Episode]]:
+    """Episodes of one source, task and number but several cameras => one camera => episode each, in order."""
+    groups: dict[tuple, dict[str, Episode]] = {}
+    for episode in episodes:
+        groups.setdefault((episode.task, episode.number, str(episode.source)), {})[episode.camera] = episode
+    return list(groups.values())

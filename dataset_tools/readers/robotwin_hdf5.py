@@ -30,6 +30,7 @@ from formats.prepared_folder import Rate, Sentence
 PICTURES = {"robotwin2": ("observation", "rgb"), "xpolicylab": ("vision", "colors"), "rdt": ("observations/images", "")}
 STATES = {"robotwin2": "joint_action/vector", "xpolicylab": "state", "rdt": "observations/qpos"}
 ACTIONS = {"robotwin2": "joint_action/vector", "xpolicylab": "action", "rdt": "action"}
+SIMULATION = "simulation"  # group of our own simulator's files: writers.robotwin.Simulation
 TRUE_RGB_COMMENT = b"XPL-RGB1"  # JPEG comment of RoboTwin files whose bytes are true RGB
 LARGEST_PICTURES, LARGEST_TABLE, LARGEST_ATTRIBUTE = 2**33, 2**30, 2**20  # bytes; a file that declares more is damaged
 MEND = "record the episode again or remove it"
@@ -89,10 +90,22 @@ class Hdf5Joints:
     length: int
 
     def __call__(self) -> Joints:
-        """Float64 (length, D) each; all joints of both arms side by side, however many there are."""
+        """Float64 (length, D) each; all joints of both arms side by side, however many there are.
+
+        Our simulator's files tell the targets executed, which are then the states, from those of the script.
+        """
         with open_hdf5(self.path) as file:
             states, actions = (self._table(file, names[self.layout]) for names in (STATES, ACTIONS))
-        return Joints(states, actions)
+            executed, measured = (self._table(file, f"{SIMULATION}/{name}") for name in ("executed", "measured"))
+            names = list(file.get(f"{SIMULATION}/objects", ()))
+            objects = {name: self._table(file, f"{SIMULATION}/objects/{name}") for name in names}
+        return Joints(
+            states=states if executed is None else executed,
+            actions=actions,
+            in_force=self.layout == "robotwin2",
+            measured=measured,
+            objects=objects,
+        )
 
     def _table(self, file: h5py.File, name: str) -> np.ndarray | None:
         if name not in file:

@@ -74,11 +74,8 @@ class _Written:
 
 def group_views(episodes: Sequence[Episode], rule: SentenceRule) -> list[Recording]:
     """Episodes of one source, task and number but several cameras => one recording each, in order."""
-    groups: dict[tuple, dict[str, Episode]] = {}
-    for episode in episodes:
-        groups.setdefault((episode.task, episode.number, str(episode.source)), {})[episode.camera] = episode
     recordings = []
-    for views in groups.values():
+    for views in group_cameras(episodes):
         main = next(iter(views.values()))
         recordings.append(Recording(views, make_instruction(rule, main, f"{main.task}/{main.number}", horizon=0)))
     return recordings

@@ -1,0 +1,245 @@
+"""Episodes => prepared episodes (formats/prepared_episodes.py): group cameras, convert each, measure the scales.
+
+An episode's own file is written last, so that one that has it is whole; nothing else is needed to go on after a kill,
+or to add episodes to a folder.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from commands.errors import UserError
+from commands.processes import make_pool
+from commands.run import show_progress
+from dataset_tools.episode import Episode, Joints, group_cameras
+from dataset_tools.preparing.convert import stamp_sources
+from dataset_tools.preparing.instructions import TASK_TO_INSTRUCTION, words_of_task
+from dataset_tools.preparing.pairing import parse_numbers
+from dataset_tools.preparing.splits import SplitRule, split_of_episode
+from dataset_tools.readers.arguments import add_reading_arguments, reading_request
+from dataset_tools.readers.detect import read_episodes
+from dataset_tools.readers.naming import name_episodes
+from formats.atomic import read_json, write_json
+from formats.pictures import resize_square
+from formats.prepared_episodes import (
+    DESCRIPTION,
+    Motion,
+    PreparedEpisode,
+    finish_folder,
+    measure_statistics,
+    read_motion,
+    write_episode,
+)
+
+DONE = "episode.json"  # written last: an episode's folder that has it is whole
+ACTION_KINDS = ("targets", "deltas")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that decides an episode's bytes, beside the recording."""
+
+    sizes: dict[str, int]  # camera => side of its square pictures
+    val: float = 0.1
+    test: float = 0.1
+    holdout: tuple[int, ...] = ()
+    instruction: str | None = None
+    actions: str = "targets"
+    chunk: int = 32
+
+    def __post_init__(self) -> None:
+        for camera, size in self.sizes.items():
+            if not 8 <= size <= 4096:
+                raise UserError(f"--size {size} of {camera} is no side of a picture; give 8 to 4096 pixels.")
+        if not 1 <= self.chunk <= 1000:
+            raise UserError(f"--chunk {self.chunk} is no number of steps; give 1 to 1000.")
+
+    @property
+    def split(self) -> SplitRule:
+        """The rule by which prepared pairs are split, too."""
+        return SplitRule(self.val, self.test, frozenset(self.holdout))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run of a task as its cameras saw it."""
+
+    name: str
+    views: dict[str, Episode]
+
+    @property
+    def main(self) -> Episode:
+        """The first camera's episode: it gives task, number, length and joints."""
+        return next(iter(self.views.values()))
+
+
+def prepare_command(argv: Sequence[str] | None) -> None:
+    """The command's body: arguments, then `prepare`."""
+    args = make_parser().parse_args(argv)
+    recordings = group_views(read_episodes(reading_request(args)))
+    prepare(recordings, args.output, make_options(args, recordings), args.workers)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Arguments of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset_tools.prepare_episodes", description="Robot episodes => prepared episodes."
+    )
+    add_reading_arguments(parser)
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder to write, or to add to")
+    add("--size", type=int, nargs="+", default=[128], metavar="S", help="side in pixels: one, or one a camera")
+    add("--val", type=float, default=0.1, help="fraction of the episodes")
+    add("--test", type=float, help="fraction of the episodes (default 0.1, or 0 with --holdout)")
+    add("--holdout", type=parse_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
+    add("--instruction", help="one sentence for all episodes (default: their own)")
+    add("--actions", choices=ACTION_KINDS, default="targets", help="what the actions are (default: targets)")
+    add("--chunk", type=int, default=32, help="steps of a chunk whose scales are measured (default: 32)")
+    add("--workers", type=int, default=1, help="processes; the result is the same")
+    return parser
+
+
+def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> Options:
+    """Options from the command's arguments; cameras are those of the first recording."""
+    cameras = tuple(recordings[0].views)
+    sizes = args.size * len(cameras) if len(args.size) == 1 else args.size
+    if len(sizes) != len(cameras):
+        raise UserError(f"{len(sizes)} numbers of --size for {len(cameras)} cameras ({', '.join(cameras)}); give each.")
+    test = args.test if args.test is not None else 0.0 if args.holdout else 0.1
+    return Options(
+        dict(zip(cameras, sizes, strict=True)),
+        args.val,
+        test,
+        tuple(sorted(args.holdout)),
+        args.instruction,
+        args.actions,
+        args.chunk,
+    )
+
+
+def group_views(episodes: Sequence[Episode]) -> list[Recording]:
+    """One recording, with a name of its own, of each run that the episodes show, in order."""
+    views = group_cameras(episodes)
+    names = name_episodes([next(iter(cameras.values())) for cameras in views])
+    return [Recording(name, cameras) for name, cameras in zip(names, views, strict=True)]
+
+
+def prepare(recordings: Sequence[Recording], folder: Path, options: Options, workers: int = 1) -> None:
+    """Convert what is new, then write scales and index over all that the folder holds of these recordings."""
+    description = {"version": 1, "options": asdict(options)}
+    _open(folder, description)
+    for _ in show_progress(_convert(recordings, folder, options, workers), "episodes", len(recordings)):
+        pass
+    episodes = [read_json(folder / recording.name / DONE, _Done).episode for recording in recordings]
+    training = (read_motion(folder, episode) for episode in episodes if episode.split == "train")
+    statistics = measure_statistics(training, options.chunk, relative=options.actions == "targets")
+    finish_folder(folder, episodes, statistics, description)
+    counts = Counter((episode.task, episode.split) for episode in episodes)
+    for (task, split), count in sorted(counts.items()):
+        log.info("%s, %s: %d episodes", task, split, count)
+    log.info("scales of training: %s", statistics.digest() if statistics else "none, no states and actions to train on")
+
+
+@dataclass(frozen=True)
+class _Done:
+    """Content of an episode's own file: what it is, and which recording and options it was made from."""
+
+    episode: PreparedEpisode
+    source: str
+
+
+def _open(folder: Path, description: dict) -> None:
+    """Begin a folder, or go on with one of the same options."""
+    path = folder / DESCRIPTION
+    if path.is_file():
+        found = read_json(path)
+        if found != json.loads(json.dumps(description)):
+            raise UserError(f"{folder} was prepared with {found}, not with {description}: choose another --output.")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no prepared episodes: choose another --output.")
+    write_json(path, description)
+
+
+def _convert(recordings: Sequence[Recording], folder: Path, options: Options, workers: int) -> Iterator[str]:
+    """Names of the episodes as they get done, in this process or in several."""
+    stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
+    jobs = [(recording, folder, options, stamps[recording.main.source]) for recording in recordings]
+    if workers <= 1:
+        yield from (convert(*job) for job in jobs)
+        return
+    with make_pool(min(workers, len(recordings))) as pool:
+        futures = [pool.submit(convert, *job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def convert(recording: Recording, folder: Path, options: Options, source: str) -> str:
+    """Write one episode, unless it is there and its recording has the same stamp `source`; returns its name."""
+    place = folder / recording.name
+    if (place / DONE).is_file() and read_json(place / DONE, _Done).source == source:
+        return recording.name
+    missing = options.sizes.keys() - recording.views.keys()
+    if missing:
+        raise UserError(
+            f"{recording.main.source} has no camera {', '.join(sorted(missing))}; choose others by --camera."
+        )
+    draft = place.with_name(place.name + ".partial")
+    for old in (draft, place):
+        shutil.rmtree(old, ignore_errors=True)
+    episode = describe(recording, options)
+    frames = {camera: _shrunk(recording.views[camera], size) for camera, size in options.sizes.items()}
+    write_episode(draft, episode, frames, make_motion(recording.main.joints))
+    write_json(draft / DONE, asdict(_Done(episode, source)))
+    draft.rename(place)
+    return recording.name
+
+
+def _shrunk(view: Episode, size: int) -> Iterator[np.ndarray]:
+    return (resize_square(frame, size) for frame in view.frames())
+
+
+def describe(recording: Recording, options: Options) -> PreparedEpisode:
+    """The line of an episode."""
+    episode = recording.main
+    own = episode.instructions or (TASK_TO_INSTRUCTION.get(episode.task) or words_of_task(episode.task),)
+    return PreparedEpisode(
+        episode_id=recording.name,
+        task=episode.task,
+        number=episode.number,
+        split=split_of_episode(options.split, episode.task, episode.number),
+        length=min(view.length for view in recording.views.values()),
+        cameras=tuple(options.sizes),
+        instructions=own if options.instruction is None else (options.instruction,),
+        unseen_instructions=tuple(episode.notes.get("unseen", ())),
+        frames_per_second=episode.frames_per_second,
+        objects=tuple(episode.joints.objects),
+        operator_noise=float(episode.notes.get("operator_noise", 0.0)),
+        origin=episode.source.name,
+    )
+
+
+def make_motion(joints: Joints) -> Motion:
+    """Rows of an episode, each action being what leads from its frame to the next.
+
+    RoboTwin stores the target in force at a frame, so that the action is the next row; so does a data set made from
+    RoboTwin, where states and actions are the same numbers.
+    """
+    actions = joints.actions
+    in_force = joints.in_force or (joints.states is not None and np.array_equal(joints.states, actions))
+    if actions is not None and in_force:
+        actions = np.concatenate([actions[1:], actions[-1:]])
+    objects = np.stack(list(joints.objects.values()), axis=1) if joints.objects else None
+    return Motion(joints.states, actions, joints.measured, objects)

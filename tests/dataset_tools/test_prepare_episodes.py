@@ -1,0 +1,113 @@
+"""Laws of preparing episodes: every layout, the split of the pairs, resuming, growing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dataset_tools.episode import Joints
+from dataset_tools.prepare_episodes import main
+from dataset_tools.preparing import episodes as preparing
+from dataset_tools.writers.robotwin import Simulation, write_hdf5_episode
+from formats.prepared_episodes import EpisodeFolder, read_episodes
+from formats.prepared_folder import read_manifest
+from tests.dataset_tools.layouts import make_states, read_index, square_frames
+
+
+@pytest.mark.parametrize("layout", ["hdf5", "pkl", "xpolicylab", "rdt", "clip", "lerobot_2"])
+def test_every_layout_becomes_windows(tmp_path, episode_file, layout):
+    """Frame t is frame t, and the action there leads to the target of frame t + 1, however the source tells it."""
+    length = 12
+    path = episode_file(layout, number=3, length=length)
+    folder = path if layout == "lerobot_2" else tmp_path / "data"
+    output = tmp_path / "out"
+    code = main(["--episodes", str(folder), "--output", str(output), "--size", "64", "--chunk", "4"])
+    assert code == 0
+    (episode,) = read_episodes(output)
+    assert (episode.number, episode.length, episode.split) == (3, length, "train")
+    opened = EpisodeFolder(output)
+    for t in (0, 5, length - 1):
+        (frame,) = opened.window(0, t, chunk=1).frames.values()
+        assert frame.shape == (64, 64, 3) and read_index(frame) == t
+    if layout in ("hdf5", "pkl"):  # the others' recorder decides
+        window = opened.window(0, 5, chunk=2)
+        assert np.allclose(window.actions, make_states(length)[6:8]) and np.allclose(
+            window.state, make_states(length)[5]
+        )
+
+
+def test_the_noise_of_an_operator_stays_out_of_the_labels():
+    """The state is what was executed, the action the script's next target."""
+    clean, executed = make_states(6), make_states(6) + 0.5
+    motion = preparing.make_motion(
+        Joints(executed, clean, in_force=True, measured=executed, objects={"a": np.ones((6, 7))})
+    )
+    assert np.array_equal(motion.states, executed) and np.array_equal(motion.actions[:-1], clean[1:])
+    assert motion.objects.shape == (6, 1, 7)
+    led = preparing.make_motion(Joints(executed, clean))  # LeRobot: the action of a frame leads to the next
+    assert np.array_equal(led.actions, clean)
+
+
+def test_a_simulated_file_tells_all_of_it(tmp_path):
+    """Several cameras in sizes of their own, executed targets, measured joints and objects; RoboTwin's keys read on."""
+    clean = make_states(6)
+    frames = {"head_camera": square_frames(6), "left_camera": square_frames(6)}
+    simulation = Simulation(clean + 0.5, clean + 0.25, {"hammer": np.ones((6, 7)), "block": np.zeros((6, 7))})
+    path = tmp_path / "data" / "block_hammer_beat" / "demo_clean" / "data" / "episode0.hdf5"
+    attributes = {"save_freq": 15, "operator_noise": 0.01}
+    write_hdf5_episode(path, frames, clean, attributes=attributes, simulation=simulation)
+    arguments = ["--episodes", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--size", "32", "16"]
+    assert main([*arguments, "--camera", "head_camera", "left_camera", "--instruction", "hit it"]) == 0
+    opened = EpisodeFolder(tmp_path / "out")
+    (episode,) = opened.episodes
+    assert episode.operator_noise == 0.01 and episode.frames_per_second == pytest.approx(250 / 15)
+    assert episode.objects == ("block", "hammer") and episode.instructions == ("hit it",)
+    window = opened.window(0, 1, chunk=2, ahead=(1,))
+    assert [frame.shape[0] for frame in window.frames.values()] == [32, 16]
+    assert np.allclose(window.state - clean[1], 0.5) and np.allclose(window.measured - clean[1], 0.25)
+    assert np.allclose(window.actions, clean[2:4]) and window.objects[:, 0].tolist() == [0, 1]
+
+
+def test_the_split_is_that_of_the_pairs(tmp_path, prepared):
+    """An episode that one folder tests on is nobody's training episode."""
+    pairs = prepared("--horizon", "5", count=12)
+    output = tmp_path / "episodes"
+    assert main(["--episodes", str(tmp_path / "data"), "--output", str(output), "--size", "16"]) == 0
+    assert {(e.number, e.split) for e in read_episodes(output)} == {(p.episode, p.split) for p in read_manifest(pairs)}
+    training = len(read_episodes(output, "train"))
+    assert json.loads((output / "statistics.json").read_text())["episodes"] == training < 12
+
+
+def test_a_folder_grows_and_nothing_is_done_twice(tmp_path, episodes_folder, monkeypatch):
+    """Interrupted or given more episodes, it ends as if made at once; other options are refused."""
+    data = str(episodes_folder(count=2))
+    grown, whole = tmp_path / "grown", tmp_path / "whole"
+    arguments = ["--episodes", data, "--size", "16", "--output"]
+    assert main([*arguments, str(grown)]) == 0
+    episodes_folder(count=3)
+    assert main([*arguments, str(grown), "--workers", "1"]) == 0
+    assert main([*arguments, str(whole)]) == 0
+    files = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(grown) for path in grown.rglob("*") if path.is_file()}
+    assert all((grown / name).read_bytes() == (whole / name).read_bytes() for name in files if name.suffix != ".npz")
+    monkeypatch.setattr(preparing, "write_episode", lambda *_: pytest.fail("nothing was to be done"))
+    assert main([*arguments, str(grown)]) == 0
+    assert main([*arguments, str(grown), "--val", "0.2"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "16", "32"], "2 numbers of --size for 1 cameras"),
+        (["--size", "4"], "give 8 to 4096"),
+        (["--chunk", "0"], "give 1 to 1000"),
+        (["--camera", "top"], "no camera 'top'"),
+        (["--val", "2"], "fractions"),
+        (["--output", "{data}"], "choose another --output"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, episodes_folder, capsys, arguments, message):
+    data = str(episodes_folder(count=1))
+    given = [argument.format(data=data) for argument in arguments]
+    assert main(["--episodes", data, "--output", str(tmp_path / "out"), *given]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
