@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commands.errors import UserError
-from dataset_tools.episode import Episode, Joints
+from dataset_tools.episode import Episode, Joints, group_cameras
 from dataset_tools.preparing.instructions import SentenceRule, make_instruction
 from dataset_tools.readers.lerobot import ACTION, ANGLES, CAMERA_PREFIX, INFO, SOURCES, STATE
 from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PIXELS, RollingTable, RollingVideo
