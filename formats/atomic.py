@@ -56,7 +56,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def draft_folder(output: Path) -> Iterator[Path]:
     """Empty folder `<output>.partial` to write into; renamed to `output` when the block ends well.
 
-    What an interrupted run left under the temporary name is deleted first.
+    Removed where the block fails; what a killed run left under the temporary name is deleted first.
 
     Raises:
         UserError: if `output` exists and is not an empty folder.
@@ -67,7 +67,11 @@ def draft_folder(output: Path) -> Iterator[Path]:
     draft = output.with_name(output.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    yield draft
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     if output.exists():
         output.rmdir()
     draft.rename(output)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from commands.errors import UserError
 from dataset_tools.readers.robotwin_hdf5 import TRUE_RGB_COMMENT
-from formats.atomic import write_json
+from formats.atomic import atomic_path, write_json
 from simulator.recorder import CameraView
 
 HEAD_CAMERA = "head_camera"
@@ -87,7 +87,7 @@ def write_hdf5_episode(
     simulation: Simulation | None = None,
     true_rgb: bool = False,
 ) -> None:
-    """Write one RoboTwin 2.0 file; it appears when it is whole, and a half-written one is overwritten next time.
+    """Write one RoboTwin 2.0 file; it appears when it is whole.
 
     Args:
         path: `<data>/<task>/<config>/data/episode<i>.hdf5`; what stood there is replaced.
@@ -98,9 +98,8 @@ def write_hdf5_episode(
             swapped, as RoboTwin 2.0's are.
     """
     cameras = _check_frames(frames, states)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".partial")
-    with h5py.File(draft, "w") as file:
+    # Made in memory: HDF5 itself cannot close a file on a full disk, and raises from wherever it is let go.
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         file.attrs.update(attributes or {})
         for name, pictures in cameras.items():
             group = file.create_group(f"observation/{name}")
@@ -118,7 +117,10 @@ def write_hdf5_episode(
             for name, poses in simulation.objects.items():
                 file[f"simulation/objects/{name}"] = poses
         file["pointcloud"] = np.zeros((len(states), 0))
-    draft.replace(path)
+        file.flush()
+        content = file.id.get_file_image()
+    with atomic_path(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_instructions(path: Path, seen: list[str], unseen: list[str]) -> None:

@@ -44,8 +44,10 @@ def _read_one(path: Path) -> dict:
         raise UserError(f"there is no config file {path}{hint}")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:  # OSError: OmegaConf's word for a lone value
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:  # OSError: for a lone value
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply; a config has a dozen levels.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: wanted a mapping with the keys {', '.join(TOP_LEVEL)}, got {type(content).__name__}.")
     return content

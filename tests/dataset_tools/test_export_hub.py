@@ -59,12 +59,13 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, folder, capsys):
     assert re.search("export_hub: .* is not empty", capsys.readouterr().err)
 
 
-def test_a_push_that_fails_says_that_the_folder_is_whole(tmp_path, monkeypatch):
-    """No network here: the client raises, and the user learns what is left to do."""
+@pytest.mark.parametrize("kind", [OSError, type("ConnectError", (Exception,), {})])
+def test_a_push_that_fails_says_that_the_folder_is_whole(tmp_path, monkeypatch, kind):
+    """No network here: the client raises its HTTP library's own class, and the user learns what is left to do."""
     import huggingface_hub
 
     def refuse(*_, **__):
-        raise OSError("We have no connection\nsecond line")
+        raise kind("We have no connection\nsecond line")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     command = f"hf upload me/frames {tmp_path} . --repo-type dataset"

@@ -2,13 +2,16 @@
 
 import io
 import json
+import os
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
+from commands.errors import sentence_for
 from dataset_tools.writers import robotwin as robotwin_writer
 from dataset_tools.writers.robotwin import CameraView, write_hdf5_episode, write_instructions, write_pkl_episode
 
@@ -125,7 +128,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, write):
 
 
 def test_an_interrupted_file_never_looks_whole(tmp_path, monkeypatch):
-    """Only the temporary name is left behind."""
+    """Nothing is left behind."""
 
     def fail(picture, *, true_rgb):
         raise KeyboardInterrupt
@@ -133,7 +136,19 @@ def test_an_interrupted_file_never_looks_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(robotwin_writer, "encode_jpeg", fail)
     with pytest.raises(KeyboardInterrupt):
         write_hdf5_episode(tmp_path / "episode0.hdf5", red_frames(), some_states())
-    assert [path.name for path in tmp_path.iterdir()] == ["episode0.hdf5.partial"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
+    """HDF5 cannot close a file on a full disk; so the file is made in memory, and the plain write of it fails."""
+    path = tmp_path / "episode0.hdf5"
+    path.write_bytes(b"old")
+    path.with_name(f".episode0.{os.getpid()}.partial.hdf5").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        write_hdf5_episode(path, red_frames(), some_states())
+    assert f"the disk is full, nothing half-written was kept ({path})" in sentence_for(caught.value)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
