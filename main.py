@@ -103,7 +103,8 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
         options = {"use_ema": pretrained.get("use_ema", True), "widen": pretrained.get("widen", True)}
         log.info("%s", load_pretrained(model, path, **options))
     if pretrained.get("first_stage"):  # such as a fine-tuned decoder, in place of the one just loaded
-        log.info("first stage of %s", load_first_stage(model, pretrained["first_stage"]))
+        trained = any(pretrained.get(key) for key in ("path", "name"))
+        log.info("first stage of %s", load_first_stage(model, pretrained["first_stage"], trained=trained))
 
 
 def missing_weights(config: dict) -> list[str]:

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from commands.errors import MissingFileError, UserError
 from commands.processes import is_first_process
 from formats.run_folder import RunFolder, locked, refused_resume_undone, set_aside_metrics
-from ldm.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint, StepBoundary
+from ldm.callbacks.checkpointing import AtomicCheckpointIO, EpochCheckpoints, LastCheckpoint, StepBoundary
 from ldm.callbacks.run_record import RunFacts
 from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
@@ -184,6 +184,8 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
             continue
         given = {"folder": run.images} if name == "image_logger" else {}
         callbacks.append(instantiate_from_config(node, f"lightning.callbacks.{name}", **given))
+    if saving.get("keep_epochs"):
+        callbacks.append(EpochCheckpoints(run.checkpoints, saving["keep_epochs"]))
     if saving.get("monitor"):
         callbacks.append(
             ModelCheckpoint(run.checkpoints, "best", saving["monitor"], save_top_k=1, enable_version_counter=False)
