@@ -121,28 +121,33 @@ def print_columns(
         last: number of columns at the end that stand in each part.
     """
     always = [0, *range(len(headings) - last, len(headings))]
-    widths = [
-        _least_width([Text(headings[i]), *(row[i] for row in rows if i < len(row))]) for i in range(len(headings))
-    ]
-    widths[0] = max(widths[0], min(NAME_WIDTH, max((len(row[0]) for row in rows), default=0)))
+    columns = [[Text(headings[i]), *(row[i] for row in rows if i < len(row))] for i in range(len(headings))]
+    least = [_least_width(cells) for cells in columns]
+    least[0] = max(least[0], min(NAME_WIDTH, max(len(cell) for cell in columns[0])))
     parts: list[list[int]] = [[]]
     for i in range(1, len(headings) - last):
-        if parts[-1] and _total_width(widths[j] for j in (*always, *parts[-1], i)) > console.width:
+        if parts[-1] and _total_width(least[j] for j in (*always, *parts[-1], i)) > console.width:
             parts.append([])
         parts[-1].append(i)
     if title:
         console.print(Text(title, style="italic"))
     for part in parts:
         chosen = [0, *part, *always[1:]]
+        spare = max(0, console.width - _total_width(least[i] for i in chosen))
         shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for i in chosen:
-            numeric = i > 0 and all(_is_number(row[i].plain) for row in rows if i < len(row))
-            shown.add_column(Text(headings[i]), justify="right" if numeric else "left", min_width=widths[i])
+            more = min(spare, max(len(cell) for cell in columns[i]) - least[i])
+            spare -= more
+            numeric = i > 0 and all(_is_number(cell.plain) for cell in columns[i][1:])
+            justify, width = ("right" if numeric else "left"), least[i] + more
+            shown.add_column(
+                columns[i][0], justify=justify, min_width=width, max_width=width
+            )  # width alone would shrink
         for row in rows:
             if len(row) == 1 and shown.row_count:
                 shown.add_section()
             shown.add_row(*(row[i] if i < len(row) else Text() for i in chosen))
-        console.print(shown, width=max(console.width, _total_width(widths[i] for i in chosen)), crop=False)
+        console.print(shown, crop=False)
 
 
 def _total_width(widths: Iterable[int]) -> int:

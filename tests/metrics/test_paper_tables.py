@@ -196,3 +196,15 @@ def test_tables_of_before_the_kinds_are_read(scored):
     run = read_run(str(folder))
     assert run.results[0].systems == ["model"]
     assert any("score it again to fill its column" in note for note in note_tables(PAPERS["afp"], [run]))
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_terminal_of_80_columns_has_every_word(paper, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([paper]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    words = {
+        word for table in lay_out(PAPERS[paper], []) for row in table.rows for cell in row for word in cell.split()
+    }
+    assert words <= set(printed.split())
