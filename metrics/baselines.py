@@ -18,7 +18,6 @@ reconstruction needs the model, so edit_cli writes it, as a folder that metrics.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +26,7 @@ from PIL import Image
 
 from commands.errors import UserError
 from commands.run import run_command
-from formats.atomic import atomic_path, write_text
+from formats.predictions_folder import picture_path, save_picture, write_records
 from formats.prepared_folder import FramePair
 from metrics.comparison.baselines import Baseline, average_targets, make_baselines, write_means
 from metrics.comparison.pairs import GROUPINGS
@@ -37,18 +36,18 @@ from metrics.compute_metrics import add_data_options, add_training_options, read
 
 def write_baseline(baseline: Baseline, folder: Path, pairs: Iterable[FramePair], size: int | None, output: Path) -> int:
     """Write a baseline as a predictions folder; returns the number of pictures."""
-    lines = []
+    records = []
     for pair in pairs:
         picture = baseline.predict_picture(pair, read_pixels(pair.source_path(folder), size))
         if picture is None:
             continue
         frame = picture.pixels if size is None else resize_picture(picture.pixels, size)
-        file = f"{pair.pair_id}.png"
-        with atomic_path(output / file) as draft:
-            Image.fromarray(frame).save(draft)
-        lines.append(json.dumps({"pair_id": pair.pair_id, "file": file, "baseline": baseline.name}))
-    write_text(output / "predictions.jsonl", "".join(line + "\n" for line in lines))
-    return len(lines)
+        path = picture_path(output, pair.pair_id)
+        record = {"pair_id": pair.pair_id, "file": path.relative_to(output).as_posix(), "baseline": baseline.name}
+        save_picture(path, Image.fromarray(frame), record)
+        records.append(record)
+    write_records(output, records)
+    return len(records)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from formats.atomic import read_json
+from formats.predictions_folder import BENCHMARK
 from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import episode_of
 from metrics.comparison.predictions import Predictions
@@ -18,7 +19,6 @@ from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.measures.ssim import MIN_MULTISCALE
 
 MAX_LISTED = 5  # names of missing or unmatched pictures in a sentence; table.json has all
-BENCHMARK = "benchmark.json"  # beside predictions; written by edit_cli
 
 
 def note_size(folder: Path, pairs: Iterable[FramePair], systems: Iterable[Predictions], size: int | None) -> str:

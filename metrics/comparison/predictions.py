@@ -17,15 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import read_jsonl
 from formats.pictures import read_picture
+from formats.predictions_folder import read_records
 from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import read_pairs
 from metrics.comparison.resizing import file_stamp
 from metrics.comparison.rows import BOUND_ENDING, MODEL, RECONSTRUCTION, UPPER_BOUND, Kind, check_row_name
 from metrics.comparison.scoring import Prediction
 
-RECORDS_NAME = "predictions.jsonl"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")  # of predictions; a gif beside them is a video
 NAME_ENDINGS = ("", "_pred", "_prediction", "_1")
 
@@ -130,7 +129,7 @@ def match_predictions(
     }
     if not pictures:
         raise MissingFileError(f"no pictures in {folder}; wanted <pair_id>.png or <sample>.png.")
-    records = _read_records(folder / RECORDS_NAME)
+    records = read_records(folder)
     recorded = {pair_id: record["file"] for pair_id, record in records.items() if record.get("file")}
     listed = _read_match_csv(Path(match_csv)) if match_csv is not None else {}
     said = (listed, recorded)
@@ -189,17 +188,6 @@ def _stems(pair: FramePair, only_one: bool) -> list[str]:
     bases = [pair.pair_id, f"{pair.sample}/{pair.seed}", f"{pair.sample}_{pair.seed}"]
     bases += [pair.sample] if only_one else []
     return [base + ending for base in bases for ending in NAME_ENDINGS]
-
-
-def _read_records(path: Path) -> dict[str, dict]:
-    """Lines of predictions.jsonl by pair id; the last of a pair counts (a resumed run appends)."""
-    if not path.is_file():
-        return {}
-    records = read_jsonl(path, mend="delete or mend it")
-    unnamed = next((number for number, record in enumerate(records, start=1) if "pair_id" not in record), None)
-    if unnamed is not None:
-        raise UserError(f"{path}, record {unnamed} is not a prediction record: it has no pair_id; delete or mend it.")
-    return {str(record["pair_id"]): record for record in records}
 
 
 def _read_match_csv(path: Path) -> dict[str, str]:

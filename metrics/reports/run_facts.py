@@ -1,31 +1,45 @@
-"""What a run of ours says beside a row of a paper's table, by the names that paper_numbers.yaml uses.
+"""Facts of a run of ours, for the cells beside what a paper prints.
 
-A name is one of FACTS, or "config:<dotted key>"; several joined by "|" are said one after the other. What a run does
-not say is "-". Scores always say their convention: the papers' numbers are of another one.
+A cell is a sentence with names in braces, "{part.num_devices} x {part.device}":
+
+    {config.<dotted key>} {unet.<key>}    the run's config, its U-Net's parameters
+    {part.<key>} {benchmark.<key>}        the last part of run.json, benchmark.json
+    {curve.<name>}                        last value of a curve of metrics.csv
+    {<name>}                              one of FACTS, computed here
+
+A sentence with a name that the run does not know is "-". Scores always say their convention: the papers' numbers are of
+another one.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from metrics.comparison.table import ALL
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.reports.runs import Results, Run, estimate_entries
 
 ABSENT = "-"
 TRACKED = ("loss", "ssim", "psnr", "memory", "utilization")  # in the names of curves
+NAME = re.compile(r"{(.*?)}")
 
 
-def find_fact(run: Run, source: str | None) -> str:
-    """What a run says under a name, or under several joined by "|"; ABSENT where it says nothing."""
-    if source is None:
+def find_fact(run: Run, sentence: str | None) -> str:
+    """The sentence with its names filled in; ABSENT where there is none, or the run does not know a name."""
+    if sentence is None:
         return ABSENT
-    said = (_find_one(run, name) for name in source.split("|"))
-    return ", ".join(text for text in said if text != ABSENT) or ABSENT
+    texts = {name: as_text(_find_one(run, name)) for name in NAME.findall(sentence)}
+    return ABSENT if ABSENT in texts.values() else NAME.sub(lambda match: texts[match.group(1)], sentence)
 
 
-def _find_one(run: Run, name: str) -> str:
-    kind, _, key = name.partition(":")
-    return as_text(descend(run.config, key) if kind == "config" else FACTS[name](run))
+def _find_one(run: Run, name: str) -> object:
+    kind, _, key = name.partition(".")
+    if kind == "curve":
+        return run.curves[key].values[-1] if key in run.curves else None
+    if kind in ("config", "unet", "part", "benchmark"):
+        unet = descend(run.config, "model.params.unet_config.params")
+        node = {"config": run.config, "unet": unet, "part": _part(run), "benchmark": run.benchmark}[kind]
+        return descend(node, key)
+    return FACTS[name](run)
 
 
 def as_text(value: object) -> str:
@@ -55,21 +69,6 @@ def _part(run: Run) -> dict:
     return parts[-1]
 
 
-def _devices(run: Run) -> str | None:
-    part = _part(run)
-    return f"{part.get('num_devices', 1)} x {part['device']}" if "device" in part else None
-
-
-def _framework(run: Run) -> str | None:
-    part = _part(run)
-    versions = (
-        f"{name} {part[key]}"
-        for name, key in (("PyTorch Lightning", "pytorch_lightning"), ("torch", "torch"))
-        if key in part
-    )
-    return ", ".join(versions) or None
-
-
 def _batch(run: Run) -> str | None:
     """The effective batch with its arithmetic."""
     micro = descend(run.config, "data.params.batch_size")
@@ -80,23 +79,9 @@ def _batch(run: Run) -> str | None:
     return f"{micro} x {accumulated} accumulated x {devices} devices = {micro * accumulated * devices}"
 
 
-def _optimizer(run: Run) -> str | None:
-    rate = descend(run.config, "model.params.learning_rate")
-    decay = descend(run.config, "model.params.weight_decay")
-    return None if rate is None else f"AdamW, learning rate {rate:g}" + (f", weight decay {decay:g}" if decay else "")
-
-
 def _epochs(run: Run) -> int | None:
     """Epochs that were trained, the last one perhaps in part."""
-    values = run.curves["epoch"].values if "epoch" in run.curves else ()
-    return int(max(values)) + 1 if values else None
-
-
-def _epochs_text(run: Run) -> str | None:
-    trained, wanted = _epochs(run), descend(run.config, "lightning.trainer.max_epochs")
-    if trained is None:
-        return as_text(wanted)
-    return f"{trained}" + (f" of {wanted}" if isinstance(wanted, int) and wanted > trained else "")
+    return int(max(run.curves["epoch"].values)) + 1 if "epoch" in run.curves else None
 
 
 def _seconds(run: Run) -> float | None:
@@ -105,30 +90,12 @@ def _seconds(run: Run) -> float | None:
     return sum(known) if known else None
 
 
-def _seconds_text(run: Run) -> str | None:
-    seconds = _seconds(run)
-    return None if seconds is None else f"{seconds / 3600:.4g} hours ({seconds:,.1f} seconds)"
+def _divided(quantity: Callable[[Run], float | None], by: Callable[[Run], float | None]) -> Callable[[Run], object]:
+    def find(run: Run) -> float | None:
+        above, below = quantity(run), by(run)
+        return above / below if above is not None and below else None
 
-
-def _epoch_seconds(run: Run) -> str | None:
-    seconds, epochs = _seconds(run), _epochs(run)
-    return f"{seconds / epochs:.4g} seconds an epoch" if seconds and epochs else None
-
-
-def _unet(run: Run) -> str | None:
-    shape = descend(run.config, "model.params.unet_config.params") or {}
-    names = (("model_channels", "model channels"), ("num_heads", "attention heads"), ("context_dim", "context dim"))
-    return ", ".join(f"{shape[key]} {name}" for key, name in names if key in shape) or None
-
-
-def _vae(run: Run) -> str | None:
-    target = descend(run.config, "model.params.first_stage_config.target")
-    return f"{target.rpartition('.')[2]} ({_resolution(run)})" if isinstance(target, str) else None
-
-
-def _resolution(run: Run) -> str | None:
-    side = descend(run.config, "resolution")
-    return f"{side}x{side}" if side else None
+    return find
 
 
 def _base_model(run: Run) -> object:
@@ -138,16 +105,23 @@ def _base_model(run: Run) -> object:
     return descend(start, "name") or descend(start, "path")
 
 
+def _vae(run: Run) -> str | None:
+    target = descend(run.config, "model.params.first_stage_config.target")
+    return target.rpartition(".")[2] if isinstance(target, str) else None
+
+
 def _augmentation(run: Run) -> str | None:
     numbers = descend(run.config, "data.params.train.params.augmentation_config.params")
     return ", ".join(f"{name} {value}" for name, value in numbers.items()) if numbers else None
 
 
 def _flip(run: Run) -> str | None:
-    if not run.config:
-        return None
     share = descend(run.config, "data.params.train.params.augmentation_config.params.flip") or 0
-    return f"random flip {share:.0%}"
+    return f"{share:.0%}" if run.config else None
+
+
+def _max_samples(run: Run) -> str | None:
+    return str(descend(run.config, "data.params.train.params.max_samples")) if run.config else None
 
 
 def _data(run: Run) -> str | None:
@@ -161,61 +135,28 @@ def _tasks(run: Run) -> str | None:
     return ", ".join(sorted({entry["group"] for entry in results.pairs})) if results else None
 
 
-def _max_samples(run: Run) -> str | None:
-    if not run.config:
-        return None
-    return str(descend(run.config, "data.params.train.params.max_samples"))
+def _trained_parameters(run: Run) -> str | None:
+    count = _part(run).get("trained_parameters")
+    return f"{count / 1e6:.4g}M" if count is not None else None
 
 
-def _millions(count: object) -> str | None:
-    return f"{count / 1e6:.4g}M" if isinstance(count, int | float) else None
-
-
-def _peak_memory(run: Run) -> str | None:
-    """Of one GPU while training."""
+def _peak_memory(run: Run) -> float | None:
+    """GiB of one GPU while training."""
     names = [name for name in run.curves if "gpu" in name and "mem" in name]
     peaks = [name for name in names if "peak" in name] or names
-    values = [value for name in peaks for value in run.curves[name].values]
-    return f"{max(values):.4g} GiB" if values else None
-
-
-def _seconds_15_frames(run: Run) -> str | None:
-    seconds = run.benchmark.get("seconds_15_frames")
-    return None if seconds is None else f"{seconds:.4g} s"
-
-
-def _last(curve: str) -> Callable[[Run], float | None]:
-    return lambda run: run.curves[curve].values[-1] if curve in run.curves else None
+    return max((value for name in peaks for value in run.curves[name].values), default=None)
 
 
 def _tracking(run: Run) -> str | None:
-    """What metrics.csv holds; Weights & Biases gets the same."""
+    """Kinds of curves in metrics.csv; Weights & Biases gets the same."""
     return ", ".join(name for name in TRACKED if any(name in curve for curve in run.curves)) or None
 
 
-def score_text(results: Results, key: str, group: str = ALL, *, copied: bool = False) -> str | None:
-    """A score of the last system, or of the copied input on its pairs, in both conventions; None for no score."""
-    row = results.systems[-1]
-    entries = results.copied(row, group) if copied else results.entries(row, group)
-    proper, published = estimate_entries(entries, key), estimate_entries(entries, f"{key}_as_published")
-    if proper is None:
-        return None
-    if key == "psnr":
-        return f"{proper.mean + AS_PUBLISHED_GAIN:.2f} as published ({proper.mean:.2f} proper)"
-    first = f"{published.mean:.4f} as published (" if published else "("
-    return f"{first}{proper.mean:.4f} proper)"
+def _score(key: str, *, copied: bool = False, by_task: bool = False) -> Callable[[Run], str | None]:
+    """A score of the last system, or of the input copied on its pairs: "0.98 as published (0.41 proper)".
 
-
-def _mean_score(key: str, *, copied: bool = False) -> Callable[[Run], str | None]:
-    def find(run: Run) -> str | None:
-        results = main_results(run)
-        return score_text(results, key, copied=copied) if results else None
-
-    return find
-
-
-def _task_scores(key: str) -> Callable[[Run], str | None]:
-    """Least and greatest mean of a task, in both conventions."""
+    `by_task` gives the least and the greatest mean of a task instead of the mean of all pairs.
+    """
     digits = 4 if key == "ssim" else 2
 
     def find(run: Run) -> str | None:
@@ -223,57 +164,47 @@ def _task_scores(key: str) -> Callable[[Run], str | None]:
         if results is None:
             return None
         row = results.systems[-1]
-        groups = sorted({entry["group"] for entry in results.entries(row)})
+        entries = results.copied(row) if copied else results.entries(row)
+        groups = sorted({entry["group"] for entry in entries}) if by_task else (None,)
+        parts = [[entry for entry in entries if group in (None, entry["group"])] for group in groups]
         proper, published = (
-            [found.mean for group in groups if (found := estimate_entries(results.entries(row, group), name))]
+            [found.mean for part in parts if (found := estimate_entries(part, name))]
             for name in (key, f"{key}_as_published")
         )
         if key == "psnr":
             published = [mean + AS_PUBLISHED_GAIN for mean in proper]
-        said = [f"{min(m):.{digits}f} to {max(m):.{digits}f}" if m else ABSENT for m in (published, proper)]
-        return f"{key.upper()} {said[0]} as published ({said[1]} proper)"
+        texts = [_range(means, digits) for means in (published, proper)]
+        return f"{texts[0]} as published ({texts[1]} proper)" if proper else None
 
     return find
 
 
+def _range(means: list[float], digits: int) -> str:
+    """ "9.62", or "9.62 to 12.60" of several."""
+    return " to ".join(f"{mean:.{digits}f}" for mean in sorted({min(means), max(means)})) if means else ABSENT
+
+
 FACTS: dict[str, Callable[[Run], object]] = {
-    "devices": _devices,
-    "cpu": lambda run: f"{_part(run)['cpu_cores']} cores" if "cpu_cores" in _part(run) else None,
-    "ram": lambda run: f"{_part(run)['memory_gib']} GiB" if "memory_gib" in _part(run) else None,
-    "disk": lambda run: f"{_part(run)['disk_gib']} GiB" if "disk_gib" in _part(run) else None,
-    "system": lambda run: _part(run).get("system"),
-    "python": lambda run: f"Python {_part(run)['python']}" if "python" in _part(run) else None,
-    "framework": _framework,
     "batch": _batch,
-    "optimizer": _optimizer,
-    "epochs": lambda run: f"{_epochs_text(run)} epochs" if _epochs_text(run) else None,
-    "seconds": _seconds_text,
-    "epoch_seconds": _epoch_seconds,
-    "checkpoint": lambda run: "checkpoints/last.ckpt" if (run.folder / "checkpoints" / "last.ckpt").is_file() else None,
+    "epochs": _epochs,
+    "seconds": _seconds,
+    "hours": _divided(_seconds, lambda _: 3600.0),
+    "epoch_seconds": _divided(_seconds, _epochs),
+    "checkpoint": lambda run: next((path.name for path in run.folder.glob("checkpoints/last.ckpt")), None),
     "base_model": _base_model,
-    "unet": _unet,
     "vae": _vae,
-    "data": _data,
-    "tasks": _tasks,
-    "samples": lambda run: _part(run).get("samples"),
-    "max_samples": _max_samples,
-    "resolution": _resolution,
     "augmentation": _augmentation,
     "flip": _flip,
-    "validation_image": lambda run: "the first validation batch" if run.config else None,
-    "train_loss": _last("train/loss_simple"),
-    "validation_loss": _last("val/loss_simple"),
-    "mean_psnr": _mean_score("psnr"),
-    "mean_ssim": _mean_score("ssim"),
-    "copied_psnr": _mean_score("psnr", copied=True),
-    "copied_ssim": _mean_score("ssim", copied=True),
-    "task_psnr": _task_scores("psnr"),
-    "task_ssim": _task_scores("ssim"),
+    "max_samples": _max_samples,
+    "data": _data,
+    "tasks": _tasks,
+    "trained_parameters": _trained_parameters,
     "peak_memory": _peak_memory,
-    "trained_parameters": lambda run: _millions(_part(run).get("trained_parameters")),
-    "parameters": lambda run: run.benchmark.get("parameters"),
-    "seconds_15_frames": _seconds_15_frames,
-    "command": lambda run: _part(run).get("command"),
-    "environment": lambda run: " ".join(filter(None, [FACTS["python"](run), _framework(run)])) or None,
     "tracking": _tracking,
+    "psnr": _score("psnr"),
+    "ssim": _score("ssim"),
+    "copied_psnr": _score("psnr", copied=True),
+    "copied_ssim": _score("ssim", copied=True),
+    "task_psnr": _score("psnr", by_task=True),
+    "task_ssim": _score("ssim", by_task=True),
 }

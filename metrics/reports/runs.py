@@ -21,9 +21,9 @@ import yaml
 
 from commands.errors import MissingFileError, UserError
 from formats.atomic import read_json, read_jsonl
+from formats.predictions_folder import BENCHMARK
 from formats.run_folder import RunFolder
 from metrics.comparison.bootstrap import Estimate, estimate_mean
-from metrics.comparison.notes import BENCHMARK
 from metrics.comparison.predictions import parse_named_folder
 from metrics.comparison.rows import COPY, UPPER_BOUND, kind_by_name
 from metrics.comparison.table import ALL, ceiling_of

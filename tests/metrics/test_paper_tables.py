@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -105,31 +106,28 @@ def test_without_runs_the_printed_numbers_stand_alone(paper):
 def test_facts_come_from_config_run_benchmark_and_curves(run_folder):
     run = read_run(str(run_folder))
     facts = {
-        "config:resolution": "16",
-        "config:model.params.learning_rate": "0.0001",
-        "config:model.absent.x": "-",
-        "devices": "1 x CPU",
-        "optimizer|resolution": "AdamW, learning rate 0.0001, 16x16",
-        "epochs": "2 epochs",
-        "epoch_seconds": "1.5 seconds an epoch",
-        "parameters": "1.2M",
-        "peak_memory": "3.5 GiB",
-        "train_loss": "0.005236",
-        "data": "data",
-        "tasks": "block_hammer_beat, block_handover",
-        "trained_parameters": "-",
+        "{config.resolution}": "16",
+        "AdamW, learning rate {config.model.params.learning_rate}": "AdamW, learning rate 0.0001",
+        "{config.model.absent.x}": "-",
+        "{part.device}, {part.absent}": "-",
+        "{epochs} epochs, {epoch_seconds} seconds each": "2 epochs, 1.5 seconds each",
+        "{benchmark.parameters}": "1.2M",
+        "{peak_memory} GiB": "3.5 GiB",
+        "{curve.train/loss_simple}": "0.005236",
+        "{data}": "data",
+        "{tasks}": "block_hammer_beat, block_handover",
+        "{trained_parameters}": "-",
         None: "-",
     }
     assert {source: find_fact(run, source) for source in facts} == facts
-    assert find_fact(Run("empty", run_folder), "mean_psnr") == "-"
+    assert find_fact(Run("empty", run_folder), "{psnr}") == "-"
 
 
 def test_a_score_among_facts_says_its_convention(run_folder):
     run = read_run(str(run_folder))
-    published, proper = find_fact(run, "mean_psnr").replace("(", "").split(" as published ")
+    published, proper = find_fact(run, "{psnr}").replace("(", "").split(" as published ")
     assert float(published) - float(proper.split()[0]) == pytest.approx(AS_PUBLISHED_GAIN, abs=0.02)
-    assert find_fact(run, "task_ssim").startswith("SSIM ") and "proper)" in find_fact(run, "task_ssim")
-    assert find_fact(run, "copied_ssim").endswith("proper)")
+    assert " as published (" in find_fact(run, "{task_ssim}") and find_fact(run, "{copied_ssim}").endswith("proper)")
 
 
 def test_morpheus_facts_are_those_of_the_run(tmp_path):
@@ -142,18 +140,19 @@ def test_morpheus_facts_are_those_of_the_run(tmp_path):
     }
     part = {"num_devices": 2, "trained_parameters": 859_532_484, "samples": 602}
     run = Run("r", tmp_path, facts={"parts": [part]}, benchmark={"parameters": "1066M"}, config=config)
-    assert find_fact(run, "resolution|flip") == "32x32, random flip 10%"
-    assert find_fact(run, "trained_parameters") == "859.5M"
-    assert find_fact(run, "batch") == "2 x 8 accumulated x 2 devices = 32"
-    assert (find_fact(run, "samples"), find_fact(run, "max_samples")) == ("602", "None")
+    (table,) = [t for t in lay_out(PAPERS["morpheus"], [replace(run, config={})]) if "table 3" in t.title]
+    assert {row[0]: row[2] for row in table.rows}["Trainable params"] == "859.5M"
+    sheet = next(sheet for sheet in PAPERS["morpheus"].sheets if sheet.number == "table 3")
+    found = {row[0]: find_fact(run, source) for row, source in zip(sheet.facts, sheet.sources, strict=True)}
+    assert found["Processing"] == "32x32 resolution, random flip rate 10%"
+    assert found["Batch size"] == "2 x 8 accumulated x 2 devices = 32" and found["Composition"] == "602"
+    assert find_fact(run, "{max_samples}") == "None"
 
 
 def test_peak_memory_is_that_of_the_callbacks_curve(tmp_path):
-    curves = {
-        f"gpu/{name}": Curve((1.0,), (value,))
-        for name, value in (("memory_allocated_gib", 9.0), ("memory_peak_gib", 17.7))
-    }
-    assert find_fact(Run("r", tmp_path, curves=curves), "peak_memory") == "17.7 GiB"
+    values = {"memory_allocated_gib": 9.0, "memory_peak_gib": 17.7}
+    curves = {f"gpu/{name}": Curve((1.0,), (value,)) for name, value in values.items()}
+    assert find_fact(Run("r", tmp_path, curves=curves), "{peak_memory}") == "17.7"
 
 
 def test_command_prints_and_writes(scored, tmp_path, capsys):
@@ -179,8 +178,8 @@ def test_every_paper_says_the_commands_that_fill_it(paper, capsys):
 def test_a_resumed_run_took_the_seconds_of_all_its_parts(tmp_path):
     parts = [{"device": "A", "seconds": 2.5}, {"device": "A"}, {"device": "B", "seconds": 1.0}]
     run = Run("resumed", tmp_path, facts={"parts": parts})
-    assert (find_fact(run, "seconds"), find_fact(run, "devices")) == ("0.0009722 hours (3.5 seconds)", "1 x B")
-    assert find_fact(Run("unknown", tmp_path), "seconds") == "-"
+    assert find_fact(run, "{part.device}: {seconds} seconds") == "B: 3.5 seconds"
+    assert find_fact(Run("unknown", tmp_path), "{seconds}") == "-"
 
 
 def test_tables_of_before_the_kinds_are_read(scored):

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from metrics.comparison.compare import compare
-from metrics.compute_metrics import make_comparison_grid, pair_line, read_request, write_comparison
+from metrics.compute_metrics import read_request
 from metrics.measures.distribution import FEATURE_FILE
+from metrics.reports.comparison_files import make_comparison_grid, pair_line, write_comparison
 from tests.metrics.conftest import moving_square, noisy_picture
 
 

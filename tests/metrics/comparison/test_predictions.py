@@ -69,7 +69,7 @@ def test_bad_folders_are_named(pair_folder, tmp_path):
     with pytest.raises(ValueError, match="columns a, b; wanted pair_id"):
         match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
     (tmp_path / "p" / "predictions.jsonl").write_text("{}\n")
-    with pytest.raises(ValueError, match="record 1 is not a prediction record"):
+    with pytest.raises(ValueError, match="a record without a pair_id"):
         match_predictions(tmp_path / "p", pairs)
 
 
@@ -99,10 +99,12 @@ def test_a_pipe_among_the_pictures_is_passed_over(pair_folder, predict):
     """Opening it would wait for ever."""
     folder = pair_folder(num_episodes=1)
     output = predict(folder, lambda pair: moving_square(7))
-    for name in ("pipe.png", "predictions.jsonl"):
-        os.mkfifo(output / name)
+    os.mkfifo(output / "pipe.png")
     predictions = match_predictions(output, read_pairs(folder))
     assert len(predictions.files) == 2 and predictions.unmatched == ()
+    os.mkfifo(output / "predictions.jsonl")
+    with pytest.raises(ValueError, match="no regular file"):
+        match_predictions(output, read_pairs(folder))
 
 
 @pytest.mark.parametrize("name", ["copy the input", "Mean of training targets", "truth", " "])

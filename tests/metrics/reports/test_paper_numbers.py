@@ -1,9 +1,10 @@
 import pytest
 
 from metrics.reports.paper_numbers import ALIASES, read_papers
-from metrics.reports.run_facts import FACTS
+from metrics.reports.run_facts import FACTS, NAME
 
 PAPERS = read_papers()
+KINDS = ("config", "unet", "part", "benchmark", "curve")
 
 
 def _rows(paper):
@@ -41,7 +42,7 @@ def test_scores_are_possible_tables_rectangular_and_sources_known(paper):
         own = [source for sources in (sheet.own_rows or {}).values() for source in sources]
         assert all(len(sources) == len(sheet.headings) - 1 for sources in (sheet.own_rows or {}).values())
         for source in (*filter(None, sheet.sources), *own):
-            assert all(name in FACTS or name.startswith("config:") for name in source.split("|"))
+            assert all(name in FACTS or name.split(".")[0] in KINDS for name in NAME.findall(source))
 
 
 def test_gains_are_differences_of_the_printed_rows():
