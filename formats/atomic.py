@@ -69,8 +69,10 @@ def draft_folder(output: Path) -> Iterator[Path]:
     draft.mkdir(parents=True)
     try:
         yield draft
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno is not None and str(draft) in f"{error.filename or draft}":
+            raise OSError(error.errno, error.strerror, str(output)) from error  # not its temporary name
         raise
     if output.exists():
         output.rmdir()

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -33,11 +34,15 @@ class _Rolling(ABC):
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        self.close() if error is None else self.abandon()
 
     @abstractmethod
     def close(self) -> None:
-        """Close the open file, if there is one."""
+        """Finish and close the open file, if there is one."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of the open file after an error; what it holds does not count."""
 
     def place(self) -> dict[str, int]:
         """Chunk and file number of the open file."""
@@ -71,10 +76,15 @@ class RollingTable(_Rolling):
         return self.place()
 
     def close(self) -> None:
-        """Close the open file, if there is one."""
+        """Finish and close the open file, if there is one."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def abandon(self) -> None:
+        """Let go of the open file after an error."""
+        with suppress(OSError, pa.ArrowException):
+            self.close()
 
 
 class RollingVideo(_Rolling):
@@ -105,6 +115,13 @@ class RollingVideo(_Rolling):
         if self._container is not None:
             self._mux(None)
             self._container.close()
+            self._container = None
+
+    def abandon(self) -> None:
+        """Let go of the open file after an error; nothing more is encoded: on a full disk FFmpeg would crash."""
+        if self._container is not None:
+            with suppress(OSError, av.error.FFmpegError):
+                self._container.close()
             self._container = None
 
     def _open(self, shape: tuple[int, ...]) -> None:

@@ -1,5 +1,6 @@
 """Laws of the command, as a user meets it."""
 
+import importlib
 import json
 import math
 import subprocess
@@ -163,9 +164,43 @@ def test_running_again_does_nothing(tmp_path, episodes_folder, caplog):
     assert tree(tmp_path / "out") == before
 
 
-def test_importing_the_command_does_not_import_torch():
-    commands = "dataset_tools.prepare_dataset, dataset_tools.inspect_dataset, dataset_tools.export_lerobot"
-    subprocess.run([sys.executable, "-c", f"import sys, {commands}; assert 'torch' not in sys.modules"], check=True)
+COMMANDS = ("prepare_dataset", "inspect_dataset", "export_lerobot", "export_hub", "export_frames")
+INTERRUPTED_IMPORT = """
+import importlib, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name in ("numpy", "pyarrow", "h5py", "torch"):
+            raise KeyboardInterrupt
+for command in sys.argv[1:]:
+    sys.meta_path.insert(0, Interrupt())  # the user presses Ctrl-C while it loads
+    module = importlib.import_module(f"dataset_tools.{command}")
+    assert module.main(["x", "--output", "y"]) == 130, command
+"""
+
+
+def test_ctrl_c_while_a_command_loads_is_one_sentence():
+    """So nothing heavy loads before the command's guard stands."""
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, *COMMANDS], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("interrupted; run the same command again") == len(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("place", ["/proc/x/out", "{file}/out", "{file}"])
+def test_an_output_that_cannot_be_is_one_sentence(tmp_path, prepared, capsys, command, place):
+    """Under /proc, through a file, onto a file; the file stays as it was."""
+    folder = prepared("--horizon", "5", count=1)
+    (tmp_path / "file").write_text("mine")
+    output = place.format(file=tmp_path / "file")
+    given = {"prepare_dataset": ["--horizon", "5", "--workers", "1"], "inspect_dataset": [], "export_hub": []}
+    source = [str(folder)] if command in ("inspect_dataset", "export_hub") else ["--episodes", str(tmp_path / "data")]
+    capsys.readouterr()
+    module = importlib.import_module(f"dataset_tools.{command}")
+    assert module.main([*source, "--output", output, *given.get(command, [])]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m dataset_tools.")]
+    assert len(said) == 1 and (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.real_data

@@ -1,10 +1,12 @@
 """Laws of finding out what a folder holds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from commands.errors import UserError
-from dataset_tools.readers.detect import detect_layout, find_episodes
+from dataset_tools.readers.detect import READERS, ReadingRequest, detect_layout, find_episodes, read_episodes
 from tests.dataset_tools.layouts import LAYOUTS, read_index
 
 EXPECTED = {
@@ -46,3 +48,18 @@ def test_nothing_is_an_error_that_says_what_was_looked_for(tmp_path):
         find_episodes(tmp_path)
     with pytest.raises(UserError, match="no folder"):
         find_episodes(tmp_path / "absent")
+
+
+def test_a_new_reader_is_one_module_and_one_line(tmp_path, episode, monkeypatch):
+    found = [episode("hdf5")]
+    toy = SimpleNamespace(
+        HOLDS="toys (*.toy)",
+        holds_episodes=lambda folder: any(folder.glob("*.toy")),
+        find_episodes=lambda folder, *, camera=None, save_freq=None: found,
+    )
+    monkeypatch.setitem(READERS, "toy", toy)
+    (tmp_path / "toys").mkdir()
+    with pytest.raises(UserError, match=r"toys \(\*.toy\)"):
+        find_episodes(tmp_path / "toys")
+    (tmp_path / "toys" / "a.toy").touch()
+    assert read_episodes(ReadingRequest((tmp_path / "toys",))) == found

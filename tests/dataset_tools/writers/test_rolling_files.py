@@ -1,11 +1,17 @@
 """Laws of files that a new one follows."""
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from dataset_tools.writers.rolling_files import RollingTable, RollingVideo
+from commands.errors import sentence_for
+from dataset_tools.writers.lerobot import Recording, write_lerobot
+from dataset_tools.writers.rolling_files import RollingTable, RollingVideo, _Rolling
 from formats.video import open_video
 from tests.dataset_tools.layouts import read_index, square_frames
 
@@ -36,3 +42,25 @@ def test_a_video_that_grew_too_large_is_followed_by_a_new_one(tmp_path):
     with RollingVideo(tmp_path, VIDEO, 0.0001, Fraction(10)) as video:
         places = [video.write(square_frames(5)) for _ in range(2)]
     assert [place["file_index"] for place in places] == [0, 1] and places[1]["from_timestamp"] == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("pictures", ["video", "image"])
+def test_a_full_disk_is_an_error_and_no_crash(tmp_path, episode, monkeypatch, pictures):
+    """FFmpeg crashes the process when more is encoded after a failed write; the export leaves nothing behind."""
+    real = _Rolling.next_path
+
+    def full(self):
+        path = real(self)
+        if isinstance(self, RollingVideo) or pictures == "image":
+            path.symlink_to("/dev/full")
+        return path
+
+    monkeypatch.setattr(_Rolling, "next_path", full)
+    noisy = replace(
+        episode(length=9), read_frame=lambda i: np.random.default_rng(i).integers(0, 256, (96, 96, 3), np.uint8)
+    )
+    with pytest.raises(OSError) as caught:
+        write_lerobot([Recording({"head": noisy}, "x")], tmp_path / "set", rate=5.0, pictures=pictures)
+    assert f"the disk is full, nothing half-written was kept ({tmp_path / 'set'})" in sentence_for(caught.value)
+    assert not list(tmp_path.glob("set*"))
