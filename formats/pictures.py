@@ -48,7 +48,9 @@ class Picture:
 
     def squared(self, side: int) -> np.ndarray:
         """uint8 (side, side, 3): squashed to a square with a Lanczos filter, as training does."""
-        return resize_square(self.pixels, side)
+        if self.size == (side, side):
+            return self.pixels
+        return np.asarray(self.image.resize((side, side), Image.Resampling.LANCZOS))
 
 
 def open_picture(source: Path | bytes | BinaryIO, name: str | None = None) -> Picture:
@@ -113,7 +115,7 @@ def _upright_rgb(file: Image.Image, path: Path | None) -> Picture:
         file = _narrow(file)
     if file.has_transparency_data:
         notes.append("transparency laid over white")
-        layer = file.convert("RGBA")
+        layer = file if file.mode == "RGBA" else file.convert("RGBA")
         file = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     if min(size) < TINY:
         notes.append(f"only {size[0]}x{size[1]} pixels, so little can be seen")
