@@ -12,6 +12,7 @@ MuJoCo. Nothing is drawn, and no OpenGL is opened, before `observe` is called.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -82,7 +83,6 @@ class World:
         self.model = load_model(self.scene)
         self.data = mujoco.MjData(self.model)
         self.arms = {side: find_arm(self.model, side) for side in SIDES}
-        self.limits = _find_limits(self.model)
         self._studio = Studio(self.model)
         self._find_objects()
         self._settle()
@@ -168,7 +168,7 @@ class World:
             )
         if not np.isfinite(targets).all():
             raise UserError(f"an action is not finite in place {int(np.argmin(np.isfinite(targets)))}: {targets}.")
-        clipped = np.clip(targets, *self.limits)
+        clipped = np.clip(targets, *read_limits())
         self.num_clipped += bool(np.any(np.abs(clipped - targets) > ROUNDING))
         return clipped
 
@@ -260,7 +260,9 @@ def _count_steps(period: float) -> int:
     return num_steps
 
 
-def _find_limits(model: mujoco.MjModel) -> np.ndarray:
-    """Least and greatest command, (2, 14), as the MJCF has them."""
+@cache
+def read_limits() -> np.ndarray:
+    """Least and greatest command, (2, 14), as the MJCF has them; the same in every scene."""
+    model = load_model(make_scene_xml("", sample_look(np.random.default_rng(0))))
     names = [f"{side}_{servo}" for side in SIDES for servo in (*(f"servo{i}" for i in range(1, 7)), "grip_a")]
     return np.array([model.actuator(name).ctrlrange for name in names]).T

@@ -16,7 +16,7 @@ NETWORKS = ("torch", "einops", "safetensors")
 MAY_IMPORT = {
     "commands": STANDARD,
     "formats": (*STANDARD, "commands.errors", "commands.processes", "av", "msgspec", "yaml"),
-    "simulator": (*STANDARD, "commands.errors", "mujoco", "OpenGL"),
+    "simulator": (*STANDARD, "commands.errors", "mujoco", "OpenGL", "gymnasium"),
     "dataset_tools": (*STANDARD, "einops", "commands", "formats", "simulator", "h5py", "pyarrow", "av", "matplotlib",
                       "msgspec", "scipy", "huggingface_hub"),
     "ldm": (*STANDARD, *NETWORKS, "commands", "formats", "omegaconf", "yaml", "kornia", "scipy", "torchmetrics",
@@ -35,6 +35,7 @@ DOORS = {
     "pytorch_lightning": ("main", "ldm.models.trained_model", "ldm.callbacks",
                           "ldm.training", "ldm.data.base", "benchmark"),
     "mujoco": ("simulator",),
+    "gymnasium": ("simulator.gymnasium_env",),
     "h5py": ("dataset_tools.readers", "dataset_tools.writers", "dataset_tools.simulation"),
     "transformers": ("ldm.modules.encoders", "benchmark"),
     "open_clip": ("ldm.modules.encoders",),
