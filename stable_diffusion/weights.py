@@ -126,10 +126,11 @@ def fetch(name: str) -> Path:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    import httpx  # comes with huggingface_hub
+    """Also those of the HTTP library that huggingface_hub has loaded: httpx or httpx2, by its release."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    return (OSError, httpx.HTTPError, HfHubHTTPError)
+    clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (OSError, HfHubHTTPError, *(client.HTTPError for client in clients))
 
 
 def _from_hub(repository: str, file: WeightFile) -> tuple[Path, str | None]:
