@@ -125,7 +125,8 @@ class FramePredictor:
         Args:
             frames: (B, 3, H, W) uint8 RGB; H and W multiples of the first stage's factor.
             instructions: B sentences.
-            seeds: B numbers; a prediction depends on its seed, not on the batch that it came in.
+            seeds: B numbers; a prediction depends on its seed, and on the size of its batch by float rounding only:
+                other kernels compute it, and a value at the edge of two grey levels may move by one.
             horizon: frames ahead, a multiple of the model's own, reached by feeding predictions back; None takes
                 the model's own.
             options: of this call; None takes the predictor's.

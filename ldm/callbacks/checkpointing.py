@@ -144,10 +144,12 @@ class LastCheckpoint(pl.Callback):
         self._received: signal.Signals | None = None
         self._handlers: dict[signal.Signals, object] = {}
         self._rolling_back = False
+        self._last_is_whole = True  # False where a damaged last.ckpt was passed over at the resume
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the signals."""
         self._step = trainer.global_step
+        self._last_is_whole = trainer.ckpt_path is None or Path(trainer.ckpt_path).name == self.path.name
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             if hasattr(signal, name):  # SIGUSR1 does not exist on Windows
                 number = getattr(signal, name)
@@ -190,11 +192,12 @@ class LastCheckpoint(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         self._keep_previous()
         trainer.save_checkpoint(self.path)
+        self._last_is_whole = True
 
     @rank_zero_only
     def _keep_previous(self) -> None:
         """What last.ckpt was becomes previous.ckpt, by a link, so that last.ckpt is there at every moment."""
-        if not zipfile.is_zipfile(self.path):  # absent, or cut short
+        if not self._last_is_whole or not zipfile.is_zipfile(self.path):  # damaged, absent, or cut short
             return
         previous = self.path.with_name("previous.ckpt")
         link = previous.with_suffix(".partial")

@@ -319,7 +319,7 @@ class LatentDiffusion(DDPM):
         Args:
             cond, null: conditions of B samples, and the same without frame and text.
             options: how they are drawn.
-            seeds: one a sample; a frame depends on its seed and not on its batch.
+            seeds: one a sample; a frame depends on its seed, and on its batch by float rounding only.
             sampler: of `options`, where the caller keeps it.
             progress: wraps the sampler's steps, to show a bar.
         """

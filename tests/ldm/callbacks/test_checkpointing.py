@@ -38,6 +38,7 @@ class FakeTrainer:
 
     world_size = 1
     datamodule = None
+    ckpt_path = None
     global_step = 0
 
     def __init__(self):
@@ -173,6 +174,19 @@ def test_a_checkpoint_that_is_none_is_refused_in_one_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="last.ckpt is (damaged|refused)"):
         io.load_checkpoint(path)
+
+
+def test_a_damaged_last_checkpoint_does_not_take_the_place_of_the_previous_one(training):
+    callback, trainer = training
+    torch.save({"step": 5}, callback.path.with_name("previous.ckpt"))
+    torch.save({"step": 6}, callback.path)  # passed over: the run was resumed from the one before
+    trainer.ckpt_path = callback.path.with_name("previous.ckpt")
+    trainer.save_checkpoint = lambda path: torch.save({"step": 7}, path)
+    callback.on_train_start(trainer, None)
+    callback.on_fit_end(trainer, None)
+    assert torch.load(callback.path.with_name("previous.ckpt"), weights_only=True) == {"step": 5}
+    callback.on_fit_end(trainer, None)
+    assert torch.load(callback.path.with_name("previous.ckpt"), weights_only=True) == {"step": 7}
 
 
 def test_weights_of_the_epochs_that_are_asked_for_are_kept(tmp_path):
