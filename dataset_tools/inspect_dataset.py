@@ -1,4 +1,4 @@
-"""Command line: look at prepared folders, and check that none trains on what another tests on.
+"""Command line: look at prepared folders of pairs or of episodes, and check that none trains on what another tests on.
 
     python -m dataset_tools.inspect_dataset data/prepared [other/prepared ...] --output data/inspection
 
@@ -26,6 +26,7 @@ def _inspect(argv: Sequence[str] | None) -> int:
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from dataset_tools.episode_inspection import holds_prepared_episodes, inspect_episodes  # noqa: PLC0415
     from dataset_tools.inspection import find_leaks, inspect_folder, make_report, write_pictures  # noqa: PLC0415
     from formats.atomic import write_text  # noqa: PLC0415
 
@@ -35,10 +36,14 @@ def _inspect(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     first = args.folders[0].resolve()
     output = args.output or first.with_name(first.name + "_inspection")
-    inspections = [inspect_folder(folder) for folder in args.folders]
-    leaks = find_leaks(inspections)
-    report = make_report(inspections, leaks)
-    pictures = write_pictures(inspections, output)
+    acted = [inspect_episodes(folder) for folder in args.folders if holds_prepared_episodes(folder)]
+    inspections = [inspect_folder(folder) for folder in args.folders if not holds_prepared_episodes(folder)]
+    leaks = find_leaks([*inspections, *acted])
+    lines = [line for inspection in acted for line in inspection.report()]
+    report = "".join(f"{line}\n" for line in lines) + make_report(inspections, leaks)
+    pictures = write_pictures(inspections, output) if inspections else []
+    for number, inspection in enumerate(acted):
+        pictures += inspection.write_strips(output if len(acted) == 1 else output / f"episodes_{number}")
     write_text(output / "report.txt", report)
     Console().print(Text(report), soft_wrap=True)
     for path in (*pictures, output / "report.txt"):
