@@ -20,10 +20,11 @@ def check_template(template: object, path: Path) -> None:
         UserError: naming the config.
     """
     text = template if isinstance(template, str) and len(template) <= MAX_TEMPLATE else ""
-    if text.count(NAMES[0]) != 1 or text.count(NAMES[1]) > 1:
+    rest = text.replace(NAMES[0], "", 1).replace(NAMES[1], "", 1)
+    if NAMES[0] not in text or "{" in rest:
         raise UserError(
-            f"{path}: instruction_template is no text with {NAMES[0]} in it, once; mend it, or set it to null in a "
-            "config of your own and give that with --config."
+            f"{path}: instruction_template is no text with {NAMES[0]}, and perhaps {NAMES[1]}, in it once; mend it, or "
+            "set it to null in a config of your own and give that with --config."
         )
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -219,6 +220,18 @@ def test_absent_data_are_said_in_one_sentence(capsys):
 def test_a_fault_of_ours_is_logged_and_not_shown(caplog):
     assert "its log says more" in edit_app.sentence_of(RuntimeError("secret detail"))
     assert "secret detail" in caplog.text
+
+
+def test_the_page_needs_neither_what_trains_nor_what_measures():
+    """What is imported for a service; gradio itself brings pandas and more."""
+    script = (
+        "import sys, prediction.load, prediction.request_queue, prediction.service\n"
+        "print([m for m in ('pytorch_lightning', 'torchmetrics', 'transformers', 'matplotlib', 'scipy', 'pandas') "
+        "if m in sys.modules])"
+    )
+    root = Path(edit_app.__file__).parent
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    assert answer.stdout.strip() == "[]"
 
 
 def test_help_needs_no_heavy_package(capsys, monkeypatch):

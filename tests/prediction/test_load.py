@@ -154,7 +154,7 @@ def test_a_template_travels_with_the_model(checkpoint):
     change_config(checkpoint, lambda config: config.update(horizon=None))
     with pytest.raises(UserError, match="give the whole sentence"):
         load(checkpoint).sentence("go")
-    for wrong in ("no place", 3, "{instruction}" * 2):
+    for wrong in ("no place", 3, "{instruction}" * 2, "{instruction} in {seconds} s"):
         change_config(checkpoint, lambda config, wrong=wrong: config.update(instruction_template=wrong))
         with pytest.raises(UserError, match="instruction_template is no text"):
             load(checkpoint)
@@ -169,8 +169,8 @@ def test_horizons_that_vary_are_counted_in_predictions(checkpoint):
 
 
 @pytest.fixture
-def model(tiny_model_config):
-    """A model of KL latents of 4 channels at an eighth of the frame's size."""
+def kl_model_config(tiny_model_config):
+    """Of a model of KL latents of 4 channels at an eighth of the frame's size."""
     coder = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4, "resolution": 16}
     coder |= {"in_channels": 3, "out_ch": 3, "attn_resolutions": [], "double_z": True}
     params = tiny_model_config["params"]
@@ -180,8 +180,13 @@ def model(tiny_model_config):
         "target": "ldm.models.autoencoder.AutoencoderKL",
         "params": {"ddconfig": coder, "embed_dim": 4},
     }
+    return tiny_model_config
+
+
+@pytest.fixture
+def model(kl_model_config):
     torch.manual_seed(0)
-    return instantiate_from_config(tiny_model_config, "model").eval()
+    return instantiate_from_config(kl_model_config, "model").eval()
 
 
 @pytest.fixture
@@ -216,3 +221,20 @@ def test_latents_of_another_kind_are_refused(tiny_model_config, decoder_file):
     model = instantiate_from_config(tiny_model_config, "model")
     with pytest.raises(ValueError, match="4 channels at 1/8 .* this model's have 12 at 1/2; leave"):
         use_tiny_decoder(model, decoder_file[0])
+
+
+def test_a_fine_tuned_decoder_replaces_the_models_own_and_is_recorded(kl_model_config, tmp_path):
+    """--first-stage; a checkpoint without it records nothing of it, as before."""
+    own = write_tiny_checkpoint(tmp_path / "own", kl_model_config)
+    state = load_file(own)
+    name = "first_stage_model.decoder.conv_out.bias"
+    (tmp_path / "other").mkdir()
+    save_file(state | {name: state[name] + 1.0}, tmp_path / "other" / "decoder.safetensors")
+    plain, tuned = load(own), load(own, first_stage=str(tmp_path / "other" / "decoder.safetensors"))
+    bias = tuned.predictor.model.state_dict()[name]
+    assert torch.equal(bias, state[name] + 1.0) and "first_stage" not in plain.settings()
+    assert (
+        tuned.settings()["first_stage"] == "decoder.safetensors" and len(tuned.settings()["first_stage_sha256"]) == 64
+    )
+    with pytest.raises(UserError, match="absent"):
+        load(own, first_stage="absent.safetensors")
