@@ -31,9 +31,9 @@ from metrics.comparison.table import ALL
 from metrics.comparison.table_formats import print_columns
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.reports.paper_numbers import ALIASES, Paper, PrintedScore, Sheet, read_papers
-from metrics.reports.run_facts import ABSENT, as_text, descend, find_fact, main_results
+from metrics.reports.run_facts import ABSENT, as_text, descend, find_fact
 from metrics.reports.run_figures import note_figures, write_figures
-from metrics.reports.runs import Results, Run, checkpoint_tables, estimate_entries, read_runs
+from metrics.reports.runs import Results, Run, checkpoint_tables, estimate_entries, main_results, read_runs
 
 INTERVAL = re.compile(r" \[.*?\]")
 EPOCHS = re.compile(r"(.*), (\d+) epochs")  # recipes that are checkpoints of one run

@@ -1,6 +1,6 @@
 """What the published numbers mean: the predictions that two papers' authors published, scored both ways.
 
-    python -m metrics.published_predictions --data ../shared/data --output metrics/results
+    python -m metrics.published_predictions --data <data> --output metrics/results
 
 Reads robotwin_pairs/published_predictions (morpheus, 481) and robotwin_pairs_wide/published_predictions (afp, 240) and
 compares at 256 x 256, the size of the predictions. Writes a table each, the baselines on episodes that no training pair
@@ -66,7 +66,7 @@ def _keep_table(arguments: list[str], target: Path, data: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         csv_file, text_file = target.with_suffix(".csv"), target.with_suffix(".md")
         shutil.copyfile(Path(scratch) / "table.csv", csv_file)
-        command = " ".join(["python -m metrics.compute_metrics", *arguments]).replace(str(data), "../shared/data")
+        command = " ".join(["python -m metrics.compute_metrics", *arguments]).replace(str(data), "<data>")
         write_text(text_file, f"`{command}`\n\n" + (Path(scratch) / "table.md").read_text(encoding="utf-8"))
     return [csv_file, text_file]
 

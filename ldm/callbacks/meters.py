@@ -1,6 +1,6 @@
 """What a run's curves show beside the losses: a smoothed loss, samples per second, GPU memory and utilisation.
 
-Source: acp, figure 3 (a running mean of 50 losses); afp, figure 2 (memory and utilisation).
+Source: acp, figure 2 (a running mean of 50 losses); afp, figure 1 (memory and utilisation).
 """
 
 import logging

@@ -59,7 +59,7 @@ def note_measures(columns: Sequence[str], size: int | None) -> list[str]:
 
 
 def note_pairs(pairs: list[FramePair], training: list[FramePair] | None, *, has_means: bool) -> list[str]:
-    """Which baselines are absent, and where training and test data are not apart."""
+    """Horizon, absent baselines, and where training and test data are not apart."""
     notes = []
     if training is None:
         omitted = "the nearest training input" if has_means else "the two training baselines"
@@ -71,6 +71,10 @@ def note_pairs(pairs: list[FramePair], training: list[FramePair] | None, *, has_
         notes.append(
             "LEAKY split: by pair, so frames of one episode are in training and test; not comparable with others."
         )
+    horizons = sorted({pair.horizon for pair in pairs if pair.horizon is not None})
+    if horizons:
+        ahead = f"{horizons[0]}" if len(horizons) == 1 else f"{horizons[0]} to {horizons[-1]}"
+        notes.append(f"The truth is {ahead} frames ahead of the input.")
     if any(pair.episode is None for pair in pairs):
         notes.append("Episodes are unknown (no index.jsonl or index.csv): intervals resample pairs and are too narrow.")
     return notes

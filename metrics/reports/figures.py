@@ -52,16 +52,19 @@ def _last(totals: np.ndarray, window: int) -> np.ndarray:
 
 
 def plot_curves(curves: Mapping[str, Curve], y_label: str, smoothed: bool = True, log_scale: bool = False) -> Figure:
-    """Curves against optimiser steps: raw in the background, their running mean in front."""
+    """Curves against optimiser steps: raw in the background, their running mean in front.
+
+    A curve that training has smoothed itself (train/loss_smoothed, over single losses) is drawn as it is.
+    """
     figure, axis = _new_figure("optimiser step", y_label)
     for i, (name, curve) in enumerate(curves.items()):
         style = {"color": COLOURS[i % len(COLOURS)]}
-        many = smoothed and len(curve.values) > SMOOTHING
+        many = smoothed and len(curve.values) > SMOOTHING and not name.endswith("smoothed")
         axis.plot(curve.steps, curve.values, linewidth=0.6 if many else 1.6, alpha=0.35 if many else 1.0, **style,
                   linestyle="-" if many else DASHES[i % len(DASHES)], label=None if many else name,
                   marker="" if len(curve.values) > 1 else "o")  # fmt: skip
         if many:
-            label = f"{name} (running mean of {SMOOTHING})"
+            label = f"{name} (running mean of {SMOOTHING} logged points)"
             axis.plot(
                 curve.steps,
                 smooth(curve.values),

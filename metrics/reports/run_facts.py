@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
-from metrics.reports.runs import Results, Run, estimate_entries
+from metrics.reports.runs import Run, estimate_entries, main_results
 
 ABSENT = "-"
 TRACKED = ("loss", "ssim", "psnr", "memory", "utilization")  # in the names of curves
@@ -56,11 +56,6 @@ def descend(node: object, key: str) -> object:
     for name in key.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node
-
-
-def main_results(run: Run) -> Results | None:
-    """The first table that has a system in it, the least deep one."""
-    return next((results for results in run.results if results.systems), None)
 
 
 def _part(run: Run) -> dict:

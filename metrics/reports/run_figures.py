@@ -5,12 +5,14 @@ histograms of PSNR and SSIM   pairs.jsonl                                (light_
 ablation over epochs          tables or rows named epoch-10, epoch=50     (light_future, tables 2 and 3)
 score by horizon              pairs at two horizons or more
 3x3 grid                      rows of tasks, columns input, predictions (a reconstruction, too), truth
+runs side by side             one median pair of each task that all have (acp, figures 4 and 5)
 consecutive predictions       three frames in a row                      (light_future, figure 7)
 """
 
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from metrics.reports.figures import (
     plot_series,
     save_figure,
 )
-from metrics.reports.runs import Curve, Results, Run, checkpoint_tables, estimate_entries, finite
+from metrics.reports.runs import Curve, Results, Run, checkpoint_tables, estimate_entries, finite, main_results
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ def write_figures(runs: list[Run], output: Path) -> list[Path]:
     for run in runs:
         for name, figure in make_run_figures(run):
             files += save_figure(figure, output / f"{_file_name(run.label)}_{name}")
-    return files
+    shared = make_shared_grid(runs)
+    return files + (save_figure(shared, output / "runs_side_by_side") if shared else [])
 
 
 def _file_name(label: str) -> str:
@@ -184,6 +187,31 @@ def _picture_grids(run: Run) -> NamedFigures:
                 prediction = pictures.read_prediction(main, entry["pair_id"])
                 columns.append(GridColumn(f"frame {entry['target_index']}", (truth, prediction)))
             yield _suffixed("consecutive", results), make_grid(["truth", main], columns)
+
+
+def make_shared_grid(runs: list[Run]) -> Figure | None:
+    """Results of several runs side by side on pairs that all of them have; None where there are no such."""
+    scored = [(run.label, results) for run in runs if (results := main_results(run))]
+    if len(scored) < 2:
+        return None
+    ids = [{entry["pair_id"] for entry in results.entries(results.systems[-1])} for _, results in scored]
+    common = set.intersection(*ids)
+    last = replace(scored[-1][1], pairs=tuple(entry for entry in scored[-1][1].pairs if entry["pair_id"] in common))
+    cases = {group: choose_cases(last, last.systems[-1], group) for group in sorted({e["group"] for e in last.pairs})}
+    shown = [(group, case["median"]["pair_id"]) for group, case in cases.items() if "median" in case]
+    if not shown:
+        return None
+    try:
+        opened = [(label, results.systems[-1], open_pictures(results)) for label, results in scored]
+    except (ValueError, OSError) as error:
+        log.warning("no grid of the runs side by side: %s", error)
+        return None
+    frames = [opened[-1][2].read_frames(pair_id) for _, pair_id in shown]
+    columns = [GridColumn("input", tuple(source for source, _ in frames))]
+    for label, row, pictures in opened:
+        columns.append(GridColumn(label, tuple(pictures.read_prediction(row, pair_id) for _, pair_id in shown)))
+    columns.append(GridColumn("truth", tuple(truth for _, truth in frames)))
+    return make_grid([group for group, _ in shown], columns)
 
 
 def _with_pairs(run: Run) -> list[Results]:

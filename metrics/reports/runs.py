@@ -139,6 +139,11 @@ class Run:
     config: dict = field(default_factory=dict)
 
 
+def main_results(run: Run) -> Results | None:
+    """The first table that has a system in it, the least deep one."""
+    return next((results for results in run.results if results.systems), None)
+
+
 def read_run(argument: str) -> Run:
     """Read "folder" or "label=folder".
 

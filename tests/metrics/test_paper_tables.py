@@ -3,10 +3,12 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
+from ldm.training.config import compose
 from metrics.compute_metrics import main as compute_metrics
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.paper_tables import lay_out, main, note_tables, to_csv, to_markdown
@@ -16,6 +18,7 @@ from metrics.reports.runs import Curve, Run, read_run
 from tests.metrics.conftest import moving_square
 
 PAPERS = read_papers()
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 AFP_LOSS = {"params": {"frame_loss_config": {"params": {"lambda_lpips": 0.1, "lambda_l1": 0.1}}}}
 
 
@@ -207,3 +210,20 @@ def test_a_terminal_of_80_columns_has_every_word(paper, capsys, monkeypatch):
         word for table in lay_out(PAPERS[paper], []) for row in table.rows for cell in row for word in cell.split()
     }
     assert words <= set(printed.split())
+
+
+@pytest.mark.parametrize(
+    ("config", "of"),
+    [("train", "afp"), ("recipes/acp_train_2", "acp"), ("recipes/light_future_stage_2", "light_future"),
+     ("recipes/morpheus", "morpheus"), ("recipes/one_step", None), ("recipes/first_stage_decoder", None)],
+)  # fmt: skip
+def test_each_recipe_is_taken_by_its_own_paper_alone(config, of, tmp_path):
+    composed = dict(compose([CONFIGS / f"{config}.yaml"]))
+    taken = []
+    for name, paper in PAPERS.items():
+        try:
+            lay_out(paper, [Run(paper.recipes[0], tmp_path, config=composed)])
+            taken.append(name)
+        except ValueError as error:
+            assert "was trained by another recipe" in str(error)
+    assert taken == ([of] if of else [])

@@ -1,4 +1,5 @@
-from metrics.reports.run_figures import make_run_figures, note_figures, write_figures
+from metrics.reports.figures import plot_curves
+from metrics.reports.run_figures import make_run_figures, make_shared_grid, note_figures, write_figures
 from metrics.reports.runs import Curve, Run, read_run
 from tests.metrics.reports.test_cases import results  # noqa: F401 - a fixture
 
@@ -60,3 +61,16 @@ def test_figures_are_written_under_the_runs_label(tmp_path):
     run = Run("my run/1", tmp_path, curves={"gpu_0_util": Curve((0.0, 1.0), (50.0, 90.0))})
     files = write_figures([run], tmp_path / "o")
     assert [file.name for file in files] == ["my_run_1_gpu_utilisation.png", "my_run_1_gpu_utilisation.pdf"]
+
+
+def test_runs_stand_side_by_side_on_a_pair_that_all_have(run_folder, tmp_path):
+    runs = [read_run(f"{name}={run_folder / 'metrics' / f'epoch={n}'}") for name, n in (("early", 2), ("late", 10))]
+    titles = [axis.get_title() for axis in make_shared_grid(runs).axes]
+    assert titles[:4] == ["input", "early", "late", "truth"] and len(titles) == 2 * 4
+    assert make_shared_grid(runs[:1]) is None and make_shared_grid([runs[0], Run("empty", tmp_path)]) is None
+
+
+def test_a_curve_that_was_smoothed_is_not_smoothed_again():
+    curve = Curve(tuple(range(60)), tuple(range(60)))
+    lines = plot_curves({"train/loss": curve, "train/loss_smoothed": curve}, "loss").axes[0].lines
+    assert [list(line.get_ydata()) == list(curve.values) for line in lines] == [True, False, True]
