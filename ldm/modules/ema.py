@@ -16,20 +16,20 @@ from commands.errors import UserError
 class LitEma(nn.Module):
     """Average of a model's parameters; buffers are copied.
 
+    The decay warms up: min(decay, (1 + n) / (10 + n)) at the n-th update.
+
     Args:
         model: the network to average; the average starts as its copy.
         decay: weight of the old average in a step, in [0, 1].
-        use_num_updates: warm the decay up, min(decay, (1 + n) / (10 + n)) at the n-th update.
     """
 
     num_updates: Tensor  # () int64
 
-    def __init__(self, model: nn.Module, decay: float, use_num_updates: bool = True):
+    def __init__(self, model: nn.Module, decay: float):
         super().__init__()
         if not 0.0 <= decay <= 1.0:
             raise UserError(f"EMA decay {decay} is outside [0, 1].")
         self.decay = decay
-        self.use_num_updates = use_num_updates
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.register_buffer("num_updates", torch.tensor(0, dtype=torch.long))
         self._count: int | None = None  # num_updates as a Python number, so that a step does not wait for the GPU
@@ -39,9 +39,7 @@ class LitEma(nn.Module):
         """Move the average towards `model`; call once after each optimiser step."""
         self._count = (int(self.num_updates) if self._count is None else self._count) + 1
         self.num_updates.fill_(self._count)
-        decay = self.decay
-        if self.use_num_updates:
-            decay = min(decay, (1 + self._count) / (10 + self._count))
+        decay = min(self.decay, (1 + self._count) / (10 + self._count))
         pairs = zip(self.average.parameters(), model.parameters(), strict=True)
         trained = [(mean, new) for mean, new in pairs if new.requires_grad]
         if trained:

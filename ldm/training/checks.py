@@ -41,23 +41,21 @@ def check_resolutions(model: Any, params: Mapping) -> None:
     """Refuse a resolution that the first stage or the U-Net cannot halve as often as it wants to.
 
     Args:
-        model: has `first_stage_model`; `model.diffusion_model` too where it is a diffusion model.
+        model: says its `size_multiple`.
         params: the data module's own: resolutions of its splits, and its schedule of resolutions.
 
     Raises:
         UserError: names the nearest resolution that fits.
     """
-    first = model.first_stage_model.downsampling_factor
-    halvings = getattr(model.model.diffusion_model, "downsampling_factor", 1) if hasattr(model, "model") else 1
-    multiple = first * halvings
+    multiple = model.size_multiple
     nodes = (params.get(split) or {} for split in ("train", "validation", "test"))
     sides = [side for node in nodes if (side := node.get("params", {}).get("resolution"))]
     for side in [*sides, *(side for _, side in params.get("resolutions") or ())]:
         if side < multiple or side % multiple:
             nearest = max(1, round(side / multiple)) * multiple
             raise UserError(
-                f"resolution {side}: wanted a multiple of {multiple} (the first stage makes pictures {first} times "
-                f"smaller, the U-Net {halvings} times more); the nearest is resolution={nearest}."
+                f"resolution {side}: wanted a multiple of {multiple}, by which this model's networks make pictures "
+                f"smaller; the nearest is resolution={nearest}."
             )
 
 

@@ -3,8 +3,6 @@
 Source: VAE (arXiv 1312.6114), appendix B; latent-diffusion for the clamp. Imports torch only.
 """
 
-import math
-
 import torch
 from einops import reduce
 from torch import Tensor
@@ -54,11 +52,6 @@ class DiagonalGaussianDistribution:
     def kl(self) -> Tensor:
         """(B,) divergence from the unit normal distribution, in nats."""
         return reduce(0.5 * (self.mean**2 + self.var - 1.0 - self.logvar), "b c h w -> b", "sum")
-
-    def nll(self, value: Tensor) -> Tensor:
-        """(B,) negative log-likelihood of latents (B, C, H, W), in nats."""
-        squares = (value - self.mean) ** 2 / self.var
-        return reduce(0.5 * (math.log(2.0 * math.pi) + self.logvar + squares), "b c h w -> b", "sum")
 
 
 class DeltaDistribution:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from commands.errors import MissingFileError, UserError
+from ldm.data.pixels import signed_to_unit
 from ldm.modules.encoders.modules import read_clip_tokenizer
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own, in [0, 1]
@@ -87,8 +88,9 @@ class ClipTowers(nn.Module):
 
     def embed_pictures(self, frame: Tensor) -> Tensor:
         """(B, D) unit vectors of pictures (B, 3, H, W) in [-1, 1], resized to CLIP's square."""
-        unit = (frame.clamp(-1.0, 1.0) + 1.0) / 2.0
-        small = F.interpolate(unit, (self.side, self.side), mode="bicubic", antialias=True, align_corners=False)
+        small = F.interpolate(
+            signed_to_unit(frame), (self.side, self.side), mode="bicubic", antialias=True, align_corners=False
+        )
         shift, scale = (torch.tensor(v, device=frame.device)[:, None, None] for v in (MEAN, DEVIATION))
         return picture_vectors(self._hidden[0], (small - shift) / scale)
 

@@ -31,14 +31,13 @@ class NLayerDiscriminator(nn.Module):
     """Judges overlapping patches of a picture: high where it looks real.
 
     Args:
-        input_nc: channels of the picture.
         ndf: channels of the first layer.
         n_layers: layers of stride 2.
     """
 
-    def __init__(self, input_nc: int = 3, ndf: int = 64, n_layers: int = 3) -> None:
+    def __init__(self, ndf: int = 64, n_layers: int = 3) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(input_nc, ndf, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
+        layers: list[nn.Module] = [nn.Conv2d(3, ndf, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
         width = ndf
         for n in range(1, n_layers + 1):
             wider = ndf * min(2**n, 8)
@@ -55,7 +54,7 @@ class NLayerDiscriminator(nn.Module):
                 nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
 
     def forward(self, frame: Tensor) -> Tensor:
-        """(B, input_nc, H, W) in [-1, 1] => (B, 1, h, w) judgements without bound."""
+        """(B, 3, H, W) in [-1, 1] => (B, 1, h, w) judgements without bound."""
         if min(frame.shape[-2:]) < 2 * self.min_side:
             raise UserError(
                 f"the discriminator sees pictures of {frame.shape[-1]}x{frame.shape[-2]}: wanted at least "
@@ -84,7 +83,7 @@ class Adversary(nn.Module):
     ) -> None:
         super().__init__()
         # Without requires_grad, DDP leaves its parameters alone; `accumulate` turns it on for its own backward.
-        self.discriminator = NLayerDiscriminator(3, ndf, n_layers).requires_grad_(False)
+        self.discriminator = NLayerDiscriminator(ndf, n_layers).requires_grad_(False)
         self.start_step = start_step
         self.warm_steps = warm_steps
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=learning_rate, betas=BETAS)

@@ -18,11 +18,7 @@ from ldm.training.checks import (
 from ldm.training.config import merge_files
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-DIFFUSION = SimpleNamespace(
-    first_stage_model=SimpleNamespace(downsampling_factor=8),
-    model=SimpleNamespace(diffusion_model=SimpleNamespace(downsampling_factor=8)),
-)
-FIRST_STAGE = SimpleNamespace(first_stage_model=DIFFUSION.first_stage_model)
+DIFFUSION, FIRST_STAGE = SimpleNamespace(size_multiple=64), SimpleNamespace(size_multiple=8)
 
 
 def params(side, resolutions=()):
@@ -32,7 +28,7 @@ def params(side, resolutions=()):
 @pytest.mark.parametrize(("side", "nearest"), [(200, 192), (250, 256), (16, 64)])
 def test_a_resolution_that_is_not_divisible_names_the_nearest(side, nearest):
     check_resolutions(DIFFUSION, params(256))
-    with pytest.raises(UserError, match=f"wanted a multiple of 64 .* the nearest is resolution={nearest}"):
+    with pytest.raises(UserError, match=f"wanted a multiple of 64, .* the nearest is resolution={nearest}"):
         check_resolutions(DIFFUSION, params(side))
 
 

@@ -15,7 +15,7 @@ def make(**params):
 
 def test_names_and_sizes_are_tamings():
     """2,764,737 + ... : taming's NLayerDiscriminator(3, 64, 3) with batch normalisation."""
-    state = NLayerDiscriminator(3, 64, 3).state_dict()
+    state = NLayerDiscriminator(64, 3).state_dict()
     weights = [name for name in state if name.endswith("weight")]
     assert weights == [f"main.{i}.weight" for i in (0, 2, 3, 5, 6, 8, 9, 11)]
     assert "main.0.bias" in state and "main.2.bias" not in state
@@ -24,7 +24,7 @@ def test_names_and_sizes_are_tamings():
 
 def test_a_patch_sees_70_pixels():
     """Receptive field of three layers of stride 2: a change 70 pixels away is not seen."""
-    network = NLayerDiscriminator(3, 4, 3).eval()
+    network = NLayerDiscriminator(4, 3).eval()
     frame = torch.zeros(1, 3, 128, 128, requires_grad=True)
     judged = network(frame)
     judged[0, 0, 7, 7].backward()
