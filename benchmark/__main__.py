@@ -1,48 +1,55 @@
-"""Measures speed: python -m benchmark training | inference | image_loss
+"""Measures speed: python -m benchmark training | inference | image_loss | preparation | cold_start | gpu_check
 
 Each has its own options; see `python -m benchmark training --help`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from commands.errors import BAD_INPUT, sentence_for
+from commands.errors import BAD_INPUT, MissingPackageError
+from commands.run import run_command
 
-USAGE = "usage: python -m benchmark {training,inference,image_loss} [options]"
+NAMES = ("training", "inference", "image_loss", "preparation", "cold_start", "gpu_check")
+USAGE = f"usage: python -m benchmark {{{','.join(NAMES)}}} [options]"
 PEER = "diffusers"
-NO_PEER = f"{PEER} is not installed, and there is nothing to compare with: pip install {PEER}."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of them; 2 where none is named, and with one sentence where what is asked for cannot be measured."""
-    try:
-        return _run([*(sys.argv[1:] if argv is None else argv), ""])
-    except Exception as error:
-        absent = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == PEER
-        sentence = NO_PEER if absent else sentence_for(error)
-        if sentence is None:
-            raise
-        sys.stderr.write(sentence + "\n")
-        return BAD_INPUT
+    name, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
+    if name not in NAMES:
+        sys.stderr.write(USAGE + "\n")
+        return 0 if name in ("-h", "--help") else BAD_INPUT
+
+    def body() -> int | None:
+        try:
+            return find_command(name)(rest[:-1])
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] != PEER:
+                raise
+            raise MissingPackageError(
+                f"{PEER} is not installed, so nothing can be compared: pip install {PEER}."
+            ) from error
+
+    return run_command(f"python -m benchmark {name}", body, interrupted="interrupted; what is measured is written.")
 
 
-def _run(argv: Sequence[str]) -> int:
-    what, *rest = argv
-    if what == "training":
-        from benchmark import training as benchmark_training
-
-        sys.stdout.write(benchmark_training.run(rest[:-1]) + "\n")
-        return 0
-    if what == "inference":
-        from benchmark import inference as benchmark_inference
-
-        return benchmark_inference.run(rest[:-1])
-    if what == "image_loss":
-        from benchmark import image_loss as benchmark_image_loss
-
-        return benchmark_image_loss.main(rest[:-1])
-    sys.stderr.write(USAGE + "\n")
-    return 0 if what in ("-h", "--help") else 2
+def find_command(name: str) -> Callable[[Sequence[str]], int | None]:
+    """The main function of one of NAMES; only its own imports are loaded."""
+    match name:
+        case "training":
+            from benchmark import training as command
+        case "inference":
+            from benchmark import inference as command
+        case "image_loss":
+            from benchmark import image_loss as command
+        case "preparation":
+            from benchmark import preparation as command
+        case "cold_start":
+            from benchmark import cold_start as command
+        case _:
+            from benchmark import gpu_check as command
+    return command.main
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Agreement is between gradients with respect to the network's output: what reaches the network, whatever its size. Cost
 is counted in multiply-adds on the meta device, so that it needs neither weights nor time, and told in steps of the
-U-Net: a forward and a backward pass over the same pairs. The model is named in a config, as everywhere.
+U-Net: a forward and a backward pass over the same pairs.
 """
 
 import copy
@@ -14,8 +14,8 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.measuring import count_flop
 from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
@@ -39,7 +39,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of gradients of a cheap loss with those of the exact one."""
+    """How far the gradients of a cheap loss agree with those of the exact one."""
 
     cosine: float  # of one draw: mean over draws and rows
     spread: float  # its standard deviation
@@ -66,12 +66,6 @@ def make_modes(terms: Mapping, share: float, crop: int, tiny: Mapping | None) ->
     options = {"exact": {"mode": "exact"}}
     options |= {name: {"mode": "gated", "share": share, **own} for name, own in gated.items()}
     return {name: {"target": terms["target"], "params": kept | own} for name, own in options.items()}
-
-
-def tiny_decoder(scale_factor: float, weights: str | None) -> dict:
-    """Node of a TinyDecoder; without weights it can be counted and timed, not compared."""
-    params = {"scale_factor": scale_factor, "weights": weights}
-    return {"target": "ldm.models.tiny_autoencoder.TinyDecoder", "params": params}
 
 
 def takes_tiny_decoder(model: nn.Module) -> bool:
@@ -141,12 +135,8 @@ def measure_levels(
     for levels in (range(i * width, (i + 1) * width) for i in range(QUARTERS)):
         point = predict(model, batch, levels, SEED)
         wanted = gradient(model, losses[exact], point, torch.Generator())
-        rows.append(
-            (
-                levels,
-                {name: agree(wanted, draw_gradients(model, open_gate(losses[name]), point, crops)) for name in others},
-            )
-        )
+        drawn = {name: draw_gradients(model, open_gate(losses[name]), point, crops) for name in others}
+        rows.append((levels, {name: agree(wanted, gradients) for name, gradients in drawn.items()}))
     return rows
 
 
@@ -198,13 +188,6 @@ def loss_step(model: nn.Module, loss: nn.Module, pairs: int, side: int) -> Calla
     return step
 
 
-def count(step: Callable[[], None]) -> int:
-    """Floating-point operations, two a multiply-add; on the CPU, unlike on the meta device, attention is left out."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
-
-
 def count_costs(
     model_node: Mapping, modes: Mapping[str, Mapping], pairs: int, side: int, context: Sequence[int]
 ) -> dict[str, int]:
@@ -214,4 +197,4 @@ def count_costs(
         losses = {name: instantiate_from_config(node, "frame_loss_config") for name, node in modes.items()}
         steps = {"U-Net": unet_step(model, pairs, side, context)}
         steps |= {name: loss_step(model, loss, pairs, side) for name, loss in losses.items()}
-    return {name: count(step) for name, step in steps.items()}
+    return {name: count_flop(step) for name, step in steps.items()}

@@ -3,7 +3,7 @@
     python -m benchmark image_loss --output metrics/results     the small twin, random weights
     python -m benchmark image_loss --ckpt <checkpoint> --data <prepared folder> --tiny-decoder <file>
 
-The modes are those of ldm.modules.losses.frame_loss. The library is reached by dotted path, as in configs.
+The modes are those of ldm.modules.losses.frame_loss.
 """
 
 import argparse
@@ -26,19 +26,21 @@ from benchmark.agreement import (
     measure_levels,
     predict,
     takes_tiny_decoder,
-    tiny_decoder,
     unet_step,
 )
-from benchmark.measuring import machine_facts
-from benchmark.training import median_seconds
-from benchmark.training_steps import SIZES, image_loss, model_config
-from commands.errors import BAD_INPUT, UserError, sentence_for
+from benchmark.measuring import machine_facts, median_seconds, own_device, read_size
+from benchmark.training_steps import image_loss, tiny_decoder
+from commands.errors import UserError
 from formats.atomic import write_json, write_text
+from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.training.build import build_trained_model
-from ldm.util import get_obj_from_str, instantiate_from_config
+from ldm.training.config import compose
+from ldm.util import instantiate_from_config
+from prediction.load import find_config
+from stable_diffusion.checkpoint import load_pretrained
 
 SHARE = 0.25  # of the batch that is decoded; FrameLoss's own
-SMALL = SIZES["tiny"] | {"resolution": 64}  # 8 x 8 latents: room for a square of half the side
+SMALL_SIDE = 64  # pixels of the small twin: 8 x 8 latents have room for a square of half the side
 FULL = "Stable Diffusion v1.5, 256 x 256 pixels"
 RANDOM = (
     "The weights are random: the cosines say only how well a square, or a share of the batch, estimates the full "
@@ -59,6 +61,46 @@ READING = (
 
 
 @dataclass(frozen=True)
+class ImageLossRequest:
+    """What is to be measured.
+
+    Args:
+        config: a model of the user's own; None takes the one beside the checkpoint, or the small twin.
+        ckpt: its weights.
+        data, split: prepared folder of frames; None takes noise.
+        tiny_decoder: file of a tiny decoder; None only counts what one costs.
+        crop: side of the square of the latent; None takes the config's, or half.
+        pairs: of a batch.
+        crops: random squares a pair.
+        batches: whole batches.
+        rounds: of timing.
+
+    Raises:
+        UserError: if a number makes no sense.
+    """
+
+    config: Path | None = None
+    ckpt: Path | None = None
+    data: Path | None = None
+    split: str = "val"
+    tiny_decoder: Path | None = None
+    crop: int | None = None
+    pairs: int = 16
+    crops: int = 8
+    batches: int = 4
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("pairs", "crops", "batches", "rounds"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)}: wanted at least 1.")
+        if self.ckpt is not None and self.config is None and find_config(self.ckpt) is None:
+            raise UserError(f"there is no config.yaml beside {self.ckpt}; name one with --config.")
+        if self.ckpt is not None and self.data is None:
+            raise UserError("a trained model is measured on frames: give --data <prepared folder>.")
+
+
+@dataclass(frozen=True)
 class Subject:
     """What is measured: a model, its config, the terms of its image loss, and frames."""
 
@@ -67,117 +109,101 @@ class Subject:
     model: nn.Module
     terms: Mapping[str, Any]  # node of a FrameLoss
     batch: dict[str, Any]
-    trained: bool
 
     @property
     def side(self) -> int:
-        """Of a frame, in pixels."""
+        """Side of a frame, in pixels."""
         return self.batch["target_frame"].shape[-1]
 
 
-def make_subject(opt: argparse.Namespace, device: torch.device) -> Subject:
-    """The model that the flags ask for, in eval mode, with its frames.
-
-    Raises:
-        ValueError: if a checkpoint comes without frames, or without a config.
-    """
+def make_subject(request: ImageLossRequest, device: torch.device) -> Subject:
+    """The model that is asked for, in eval mode, with its frames."""
     torch.manual_seed(0)
-    if opt.ckpt is None and opt.config is None:
-        name, node, side = "small twin", model_config(SMALL), SMALL["resolution"]
+    if request.ckpt is None and request.config is None:
+        name, config = "small twin", read_size("tiny") | {"resolution": SMALL_SIDE}
     else:
-        path = opt.config or get_obj_from_str("prediction.load.find_config")(opt.ckpt)
-        if path is None:
-            raise UserError(f"there is no config.yaml beside {opt.ckpt}; name one with --config.")
-        config = get_obj_from_str("ldm.training.config.compose")([path])
-        name, node, side = str(opt.ckpt or path), config["model"], config["resolution"]
-    if opt.ckpt is not None and opt.data is None:
-        raise UserError("a trained model is measured on frames: give --data <prepared folder>.")
-    terms = node["params"].get("frame_loss_config") or image_loss("exact")
+        path = request.config or find_config(request.ckpt)
+        name, config = str(request.ckpt or path), compose([path])
+    node, side = config["model"], config["resolution"]
+    terms = node["params"].get("frame_loss_config") or image_loss()
     model = build_trained_model(node | {"params": node["params"] | {"frame_loss_config": None}})
-    if opt.ckpt is not None:
-        get_obj_from_str("stable_diffusion.checkpoint.load_pretrained")(model, opt.ckpt, use_ema=True)
-    batch = make_noise(opt.pairs, side, device) if opt.data is None else read_batch(opt, side, device)
-    return Subject(name, node, model.eval().to(device), terms, batch, opt.ckpt is not None)
+    if request.ckpt is not None:
+        load_pretrained(model, request.ckpt, use_ema=True)
+    batch = make_noise(request.pairs, side, device) if request.data is None else read_batch(request, side, device)
+    return Subject(name, node, model.eval().to(device), terms, batch)
 
 
-def read_batch(opt: argparse.Namespace, side: int, device: torch.device) -> dict[str, Any]:
+def read_batch(request: ImageLossRequest, side: int, device: torch.device) -> dict[str, Any]:
     """Pairs of a prepared folder, drawn by a fixed seed."""
-    data = get_obj_from_str("ldm.data.frame_pairs.FramePairDataset")(opt.data, opt.split, side, max_samples=opt.pairs)
-    if len(data) < opt.pairs:
-        raise UserError(f"{opt.data} has {len(data)} pairs in split {opt.split}, not {opt.pairs}; lower --pairs.")
-    batch = get_obj_from_str("ldm.data.frame_pairs.collate")([data[i] for i in range(opt.pairs)])
+    data = FramePairDataset(request.data, request.split, side, max_samples=request.pairs)
+    if len(data) < request.pairs:
+        raise UserError(
+            f"{request.data} has {len(data)} pairs in split {request.split}, not {request.pairs}; lower --pairs."
+        )
+    batch = collate([data[i] for i in range(request.pairs)])
     return {name: value.to(device) if name.endswith("frame") else value for name, value in batch.items()}
 
 
-def measure(subject: Subject, opt: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measure(subject: Subject, request: ImageLossRequest) -> dict[str, Any]:
     """Cosines of the modes that have weights, costs of all."""
-    model, params = subject.model, subject.terms["params"]
-    shape = model.latent_shape(subject.batch["target_frame"])
-    crop = opt.crop or params.get("crop") or max(1, shape[-1] // 2)
-    share, scale = params.get("share", SHARE), float(model.scale_factor)
-    weights = str(opt.tiny_decoder) if opt.tiny_decoder else None
-    tiny = tiny_decoder(scale, weights) if weights or takes_tiny_decoder(model) else None
+    model, params, pairs = subject.model, subject.terms["params"], request.pairs
+    shape, device = model.latent_shape(subject.batch["target_frame"]), subject.batch["target_frame"].device
+    crop = request.crop or params.get("crop") or max(1, shape[-1] // 2)
+    share = params.get("share", SHARE)
+    weights = str(request.tiny_decoder) if request.tiny_decoder else None
+    tiny = tiny_decoder(float(model.scale_factor), weights) if weights or takes_tiny_decoder(model) else None
     modes = make_modes(subject.terms, share, crop, tiny)
     losses = {name: instantiate_from_config(node, "frame_loss_config").to(device) for name, node in modes.items()}
     compared = {name: loss for name, loss in losses.items() if weights or loss.tiny_decoder is None}
     for loss in compared.values():
         loss.load_weights()
     context = predict(model, subject.batch, range(1), 0).context
-    levels = measure_levels(model, compared, subject.batch, opt.crops)
-    batches = measure_batches(model, compared, subject.batch, opt.crops, opt.batches)
-    small = _costs(subject.name, subject.node, modes, opt.pairs, subject.side, context)
-    small["rows"] = [row | _seconds(row["mode"], subject, losses, context, opt, device) for row in small["rows"]]
+    levels = measure_levels(model, compared, subject.batch, request.crops)
+    batches = measure_batches(model, compared, subject.batch, request.crops, request.batches)
+    costs = count_modes(subject.name, subject.node, modes, pairs, subject.side, context)
+    steps = {"U-Net": unet_step(model, pairs, subject.side, context)}
+    steps |= {name: loss_step(model, loss, pairs, subject.side) for name, loss in losses.items()}
+    for row in costs["rows"]:
+        row["seconds"], row["spread"] = median_seconds(steps[row["mode"]], request.rounds)
     return {
         "subject": subject.name,
-        "trained": subject.trained,
+        "trained": request.ckpt is not None,
         "trained_levels": len(model.levels),
         "timesteps": model.schedule.timesteps,
         "default_terms": not subject.node["params"].get("frame_loss_config"),
-        "pairs": opt.pairs,
+        "pairs": pairs,
         "side": subject.side,
         "latent": list(shape),
         "parameterization": model.parameterization,
         "share": share,
-        "crops": opt.crops,
-        "batches": opt.batches,
+        "crops": request.crops,
+        "batches": request.batches,
         "levels": [
             {"from": quarter.start, "to": quarter.stop, "modes": {name: asdict(a) for name, a in found.items()}}
             for quarter, found in levels
         ],
         "whole_batches": {name: asdict(a) for name, a in batches.items()},
-        "costs": [small, full_size_costs(opt.pairs, share)],
+        "costs": [costs, full_size_costs(pairs, share)],
     }
 
 
 def full_size_costs(pairs: int, share: float) -> dict[str, Any]:
     """Counts at Stable Diffusion v1.5's size, LPIPS + L1, squares of half the latent's side."""
-    size = SIZES["full"]
-    node = model_config(size)
-    modes = make_modes(image_loss("exact"), share, 16, tiny_decoder(node["params"]["scale_factor"], None))
-    context = (size["text"]["max_length"], size["text"]["width"])
-    return _costs(FULL, node, modes, pairs, size["resolution"], context)
+    config = read_size("full")
+    params = config["model"]["params"]
+    modes = make_modes(image_loss(), share, 16, tiny_decoder(params["scale_factor"]))
+    text = params["cond_stage_config"]["params"]
+    context = (text["max_length"], text["width"])
+    return count_modes(FULL, config["model"], modes, pairs, config["resolution"], context)
 
 
-def _costs(name: str, node: Mapping, modes: Mapping, pairs: int, side: int, context: Sequence[int]) -> dict[str, Any]:
+def count_modes(
+    name: str, node: Mapping, modes: Mapping, pairs: int, side: int, context: Sequence[int]
+) -> dict[str, Any]:
+    """Operations of the U-Net and of each mode, as rows."""
     counts = count_costs(node, modes, pairs, side, context)
     rows = [{"mode": m, "flop": n, "unet_steps": n / counts["U-Net"]} for m, n in counts.items()]
     return {"model": name, "pairs": pairs, "rows": rows}
-
-
-def _seconds(
-    mode: str,
-    subject: Subject,
-    losses: Mapping[str, nn.Module],
-    context: Sequence[int],
-    opt: argparse.Namespace,
-    device: torch.device,
-) -> dict[str, float]:
-    if mode == "U-Net":
-        step = unet_step(subject.model, opt.pairs, subject.side, context)
-    else:
-        step = loss_step(subject.model, losses[mode], opt.pairs, subject.side)
-    seconds, spread = median_seconds(step, device, opt.rounds)
-    return {"seconds": seconds, "spread": spread}
 
 
 def format_report(result: Mapping[str, Any]) -> str:
@@ -252,53 +278,37 @@ def _cost_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Arguments of the command."""
+    """Flags of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmark image_loss", description=__doc__.split("\n\n", maxsplit=1)[0]
     )
-    parser.add_argument("--config", type=Path, help="a model of your own; default: the small twin")
-    parser.add_argument("--ckpt", type=Path, help="its weights; the config beside them is taken if --config is absent")
-    parser.add_argument("--data", type=Path, help="prepared folder; default: noise")
-    parser.add_argument("--split", default="val", help="of the prepared folder")
-    parser.add_argument("--tiny-decoder", type=Path, help="file of a tiny decoder; without it, that is only counted")
-    parser.add_argument("--crop", type=int, help="side of the square of the latent; default: the config's, or half")
-    parser.add_argument("--pairs", type=int, default=16, help="of a batch")
-    parser.add_argument("--crops", type=int, default=8, help="random squares a pair")
-    parser.add_argument("--batches", type=int, default=4, help="whole batches")
-    parser.add_argument("--rounds", type=int, default=3, help="of timing")
-    parser.add_argument("--output", type=Path, help="folder for <name>.json and <name>.md")
-    parser.add_argument("--name", default="image_loss", help="of the two files")
+    add = parser.add_argument
+    add("--config", type=Path, help="a model of your own; default: the small twin")
+    add("--ckpt", type=Path, help="its weights; the config beside them is taken if --config is absent")
+    add("--data", type=Path, help="prepared folder; default: noise")
+    add("--split", default="val", help="of the prepared folder")
+    add("--tiny-decoder", type=Path, help="file of a tiny decoder; without it, that is only counted")
+    add("--crop", type=int, help="side of the square of the latent; default: the config's, or half")
+    for name, number, what in (
+        ("pairs", 16, "of a batch"),
+        ("crops", 8, "random squares a pair"),
+        ("batches", 4, "whole batches"),
+        ("rounds", 3, "of timing"),
+    ):
+        add(f"--{name}", type=int, default=number, help=what)
+    add("--output", type=Path, help="folder for <name>.json and <name>.md")
+    add("--name", default="image_loss", help="of the two files")
     return parser
 
 
-def run(argv: Sequence[str]) -> str:
-    """Measure and write what is asked for; the tables.
-
-    Raises:
-        ValueError: if a number makes no sense, or what is asked for is not there.
-    """
-    opt = make_parser().parse_args(argv)
-    for name in ("pairs", "crops", "batches", "rounds"):
-        if getattr(opt, name) < 1:
-            raise UserError(f"--{name} {getattr(opt, name)}: wanted at least 1.")
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    result = measure(make_subject(opt, device), opt, device)
-    result["machine"] = machine_facts(device)
+def main(argv: Sequence[str]) -> None:
+    """Measure, print and write what is asked for."""
+    options = vars(make_parser().parse_args(argv))
+    output, name = options.pop("output"), options.pop("name")
+    request, device = ImageLossRequest(**options), own_device()
+    result = measure(make_subject(request, device), request) | {"machine": machine_facts(device)}
     text = format_report(result)
-    if opt.output:
-        write_json(opt.output / f"{opt.name}.json", result)
-        write_text(opt.output / f"{opt.name}.md", text)
-    return text
-
-
-def main(argv: Sequence[str]) -> int:
-    """The command; 2 and one sentence where what is asked for is not there."""
-    try:
-        sys.stdout.write(run(argv))
-    except Exception as error:
-        sentence = sentence_for(error)
-        if sentence is None:
-            raise
-        sys.stderr.write(sentence + "\n")
-        return BAD_INPUT
-    return 0
+    if output:
+        write_json(output / f"{name}.json", result)
+        write_text(output / f"{name}.md", text)
+    sys.stdout.write(text)

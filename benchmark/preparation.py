@@ -1,6 +1,6 @@
-"""Command line: how fast is the preparation, beside the least that it must do.
+"""How fast is the preparation, beside the least that it must do: python -m benchmark preparation
 
-    python -m benchmark.preparation --episodes data/sim --workers 2
+    python -m benchmark preparation --episodes data/sim --workers 2
 
 Bare: JPEG bytes in memory => pixels => JPEG bytes, nothing else. Preparation: reading, colours, checks, encoding,
 hashes, files, links and manifest, with every frame in a pair. Both run on the same frames in the same warm processes,
@@ -8,66 +8,45 @@ in turn, so that other load on the machine meets both; the medians are compared.
 """
 
 import argparse
-import logging
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmark.measuring import time_in_turns
 from commands.processes import make_pool
 from commands.run import run_command
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
-from dataset_tools.preparing.plan import Options, Part, plan_folder
+from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
 from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
 from formats.pictures import encode_picture, read_picture
 
-log = logging.getLogger(__name__)
-
 PREPARATION = "preparation"
 BARE = "bare JPEG decode + encode"
+OPTIONS = Options(PairingRule(horizons=(1,)))  # every frame is in a pair
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print both rates; 0, or 2 and one sentence for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.preparation", description=__doc__.split("\n")[0])
-    add_reading_arguments(parser)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args(argv)
-    return run_command(
-        "python -m benchmark.preparation", lambda: Console().print(make_table(measure(args), args.workers))
-    )
-
-
-def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+def measure(plan: Plan, workers: int, rounds: int) -> dict[str, list[float]]:
     """Frames per second of each way, a number per round."""
-    options = Options(PairingRule(horizons=(1,)))  # every frame is in a pair
-    plan = plan_folder(read_episodes(args), options, args.episodes)
     frames = sum(part.episode.length for part in plan.parts)
-    rates: dict[str, list[float]] = {BARE: [], PREPARATION: []}
-    with (
-        tempfile.TemporaryDirectory() as place,
-        make_pool(args.workers) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as place, make_pool(workers) as pool:
         stored = list(pool.map(store_jpegs, plan.parts))
-        for turn in range(args.rounds):
-            folder = Path(place) / str(turn)
-            rates[BARE].append(frames / _seconds(lambda: list(pool.map(recode_jpegs, stored))))
+        folders = (Path(place) / str(turn) for turn in count())
 
-            def prepare(folder: Path = folder) -> None:
-                open_folder(plan, folder)
-                count = len(plan.parts)
-                list(pool.map(convert_part, plan.parts, [folder] * count, [options] * count))
-                finish_folder(plan, folder, options)
+        def prepare() -> None:
+            folder, num = next(folders), len(plan.parts)
+            open_folder(plan, folder)
+            list(pool.map(convert_part, plan.parts, [folder] * num, [OPTIONS] * num))
+            finish_folder(plan, folder, OPTIONS)
 
-            rates[PREPARATION].append(frames / _seconds(prepare))
-    return rates
+        *_, seconds = time_in_turns([lambda: list(pool.map(recode_jpegs, stored)), prepare], rounds)
+    return {name: [frames / s for s in of] for name, of in zip((BARE, PREPARATION), seconds, strict=True)}
 
 
 def store_jpegs(part: Part) -> list[bytes]:
@@ -89,11 +68,16 @@ def make_table(rates: dict[str, list[float]], workers: int) -> Table:
     return table
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def main(argv: Sequence[str]) -> None:
+    """Print both rates."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark preparation", description=__doc__.split("\n")[0])
+    add_reading_arguments(parser)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args(argv)
+    plan = plan_folder(read_episodes(args), OPTIONS, args.episodes)
+    Console().print(make_table(measure(plan, args.workers, args.rounds), args.workers))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("python -m benchmark preparation", lambda: main(sys.argv[1:])))

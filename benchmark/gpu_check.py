@@ -1,0 +1,363 @@
+"""Everything that only a GPU shows, in one command: python -m benchmark gpu_check, or make gpu-check
+
+    python -m benchmark gpu_check                                  on any CUDA machine: full size, at most ten minutes
+    python -m benchmark gpu_check --size tiny --output /tmp/check  its rehearsal on a CPU
+
+card       versions, rates            training   rows T1 to T8; T6 is the memory of each recipe at 256 px
+tests      pytest -m gpu              processes  two, on one card if there is only one: gradients as in one process
+parity     with diffusers             small      the bundled model's network from scratch, for three minutes
+inference  rows I1 to I9, compiled
+
+Weights are random and nothing is downloaded. Each row is written as it is measured, with card, versions and commit; the
+same command goes on where the last one stopped. What fails is a row that says why, and is tried again.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import math
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark import inference, training
+from benchmark.measuring import Bench, Row, free_memory, machine_facts, measure_rates, own_device, read_size, seconds_of
+from commands.errors import UserError, sentence_for
+from commands.processes import make_pool
+from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
+from dataset_tools.preparing.pairing import PairingRule
+from dataset_tools.preparing.plan import Options, plan_folder
+from dataset_tools.preparing.splits import SplitRule
+from dataset_tools.readers.detect import find_episodes
+from formats.atomic import write_json, write_text
+from ldm.training.build import build_trained_model
+from ldm.util import instantiate_from_config
+from prediction.predictor import DTYPES, Runtime
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
+SAME = ("device", "torch", "commit", "size")  # facts that rows of one table share
+SPARE_SECONDS = 5  # for writing what was measured
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured.
+
+    Args:
+        precisions: of the parity with diffusers; timings take the first.
+        compiled: whether predictions are timed with torch.compile.
+        rounds, steps: of the timed rows.
+        small: flags of main.py that end the small model's training.
+    """
+
+    precisions: tuple[str, ...]
+    compiled: bool
+    rounds: int
+    steps: int
+    small: tuple[str, ...]
+
+
+SCALES = {
+    "full": Scale(("bf16", "fp16"), True, 1, 3, ("--max_time", "{minutes: 3}")),
+    "tiny": Scale(("bf16", "fp16"), False, 1, 1, ("--max_steps", "2", "--limit_val_batches", "0")),
+}
+
+
+class OutOfTimeError(BaseException):
+    """The minutes are over; no `except Exception` on the way may keep it."""
+
+
+@dataclass
+class Check:
+    """One table: what it is of, its rows so far, and which sections are complete.
+
+    Args:
+        size: of the networks: full or tiny.
+        path: of the table, without suffix.
+        rows_wanted: of the inference and training benchmarks.
+    """
+
+    size: str
+    path: Path
+    device: torch.device
+    rows_wanted: Sequence[str] = (*inference.ROWS, *training.ROWS)
+    facts: dict[str, Any] = field(default_factory=dict)
+    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)  # section, row, what
+    done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.facts = machine_facts(self.device) | {"size": self.size}
+        stored = self.path.with_suffix(".json")
+        old = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {"facts": {}}
+        if all(old["facts"].get(name) == self.facts[name] for name in SAME):
+            rows = [(entry.pop("section"), Row(**entry)) for entry in old["rows"]]
+            self.rows = {(section, row.row, row.what): row for section, row in rows if row.value is not None}
+            self.done = old["done"]
+
+    @property
+    def scale(self) -> Scale:
+        """How much is measured at this size."""
+        return SCALES[self.size]
+
+    @property
+    def runtime(self) -> Runtime:
+        """How predictions are timed."""
+        return Runtime(self.scale.precisions[0], self.device.type == "cuda", self.scale.compiled)
+
+    def missing(self, section: str, names: Sequence[str]) -> list[str]:
+        """Rows of a benchmark that are wanted and not measured; the last measured one may lack parts, so it counts."""
+        measured = [row for of, row, _ in self.rows if of == section][:-1]
+        return [name for name in names if name in self.rows_wanted and name not in measured]
+
+    def add(self, section: str, row: Row) -> None:
+        """Keep a row, and write the table."""
+        self.rows[section, row.row, row.what] = row
+        self.write()
+
+    def write(self) -> None:
+        """Write <path>.json and <path>.md."""
+        rows = [{"section": section, **asdict(row)} for (section, _, _), row in self.rows.items()]
+        write_json(self.path.with_suffix(".json"), {"facts": self.facts, "done": self.done, "rows": rows})
+        write_text(self.path.with_suffix(".md"), format_rows(self))
+
+
+def check_card(check: Check) -> Iterator[Row]:
+    """The card's memory, and its rates in the precision that is timed."""
+    if check.device.type == "cuda":
+        properties = torch.cuda.get_device_properties(check.device)
+        what = f"{properties.name}, CUDA {torch.version.cuda}, compute capability {properties.major}.{properties.minor}"
+        yield Row("card", what, properties.total_memory / 2**30, "GiB")
+    precision = check.scale.precisions[0]
+    product, copy = measure_rates(check.device, DTYPES[precision])
+    yield Row("card", f"matrix product, {precision}", product / 1e12, "TFLOP/s")
+    yield Row("card", "copy, read and written", copy / 1e9, "GB/s")
+
+
+def check_tests(_: Check) -> Iterator[Row]:
+    """Files with gpu-marked tests, one process for all; a failed test is a failed row."""
+    files = [str(path) for path in sorted(ROOT.rglob("tests/**/test_*.py")) if "pytest.mark.gpu" in path.read_text()]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1].strip("= ")
+    if done.returncode:
+        raise UserError(f"pytest -m gpu: {said}")
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped)", said)}
+    yield Row("tests", "pytest -m gpu", counts.get("passed", 0), "passed", note=said)
+
+
+def check_parity(check: Check) -> Iterator[Row]:
+    """Final latents against diffusers' after ten guided steps, in each precision; both autoencoders."""
+    for precision in check.scale.precisions:
+        for tiny_coder, what in ((False, "published autoencoder"), (True, "tiny autoencoder")):
+            runtime = Runtime(precision, channels_last=check.device.type == "cuda")
+            request = inference.InferenceRequest(check.device, check.size, runtime)
+            _, found = inference.checked_systems(request, tiny_coder=tiny_coder)
+            free_memory()
+            yield Row("parity", f"{what}, {precision}", found, "of the largest value")
+
+
+def check_inference(check: Check) -> Iterator[Row]:
+    """Rows I1 to I9."""
+    names = check.missing("inference", inference.ROWS)
+    request = inference.InferenceRequest(check.device, check.size, check.runtime, names, check.scale.rounds)
+    rates = measure_rates(check.device, DTYPES[check.runtime.precision])
+    for row, _ in inference.measure_rows(request, rates):
+        yield row
+
+
+def check_training(check: Check) -> Iterator[Row]:
+    """Rows T1 to T8; T5 is computed from T3, so T3 is measured with it."""
+    names = check.missing("training", training.ROWS)
+    names = ["T3", *names] if "T5" in names and "T3" not in names else names
+    precision, scale = check.scale.precisions[0], check.scale
+    request = training.TrainingRequest(check.device, check.size, precision, names, scale.rounds, scale.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        rates = measure_rates(check.device, DTYPES[precision])
+        for rows in training.measure_rows(request, request.bench(Path(folder)), rates):
+            yield from [Row("training", rows, None)] if isinstance(rows, str) else rows
+
+
+class _Loss(nn.Module):
+    """The training loss as a module, which DistributedDataParallel wants."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict) -> torch.Tensor:
+        draws = self.model.draw(batch)
+        x_start, cond = self.model.get_input(batch, draws, self.model.conditioning_dropout)
+        return self.model.p_losses(x_start, cond, draws.t, draws.eps, None).loss
+
+
+def gradient_of_share(rank: int, world: int, size: str, folder: Path, pairs: int) -> tuple[torch.Tensor, float]:
+    """One of `world` processes: a training step on its share of the pairs; some of the averaged gradient, and seconds.
+
+    NCCL refuses two processes on one card, so with fewer cards than processes gloo carries the gradients.
+    """
+    from torch import distributed
+
+    cards = torch.cuda.device_count()
+    device = torch.device("cuda", rank % cards) if cards else torch.device("cpu")
+    backend = "nccl" if cards >= world else "gloo"
+    meet = (folder / f"meet{world}").as_uri()
+    distributed.init_process_group(backend, init_method=meet, rank=rank, world_size=world)
+    try:
+        torch.manual_seed(0)
+        bench = Bench(read_size(size), device, folder, num_pairs=pairs)
+        model = build_trained_model(bench.config["model"]).to(device).train()
+        batch = bench.read(instantiate_from_config(bench.node, "data"), range(rank, pairs, world))
+        loss = nn.parallel.DistributedDataParallel(_Loss(model), device_ids=[device.index] if cards else None)
+        seconds = seconds_of(lambda: loss(batch).backward())
+        last = [p for p in model.model.parameters() if p.requires_grad][-1]
+        return last.grad.cpu(), seconds
+    finally:
+        distributed.destroy_process_group()
+
+
+def check_processes(check: Check) -> Iterator[Row]:
+    """The averaged gradient of two processes against that of one, on the same pairs."""
+    pairs = 4
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _ = Bench(read_size(check.size), check.device, folder, num_pairs=pairs).node  # written once, by one process
+        one, _ = gradient_of_share(0, 1, check.size, folder, pairs)
+        with make_pool(1) as pool:
+            other = pool.submit(gradient_of_share, 1, 2, check.size, folder, pairs)
+            two, seconds = gradient_of_share(0, 2, check.size, folder, pairs)
+            other.result()
+    difference = float((one - two).abs().max() / one.abs().max())
+    if not difference < 1e-2:
+        raise UserError(f"the gradients of two processes differ from one's by {difference:.1e} of the largest value.")
+    cards = torch.cuda.device_count()
+    where = f"on {min(2, cards)} card(s)" if cards else "on the CPU"
+    what = f"two processes {where}, largest difference of a gradient"
+    yield Row("processes", what, difference, "of the largest value", note=f"a step takes {seconds:.2f} s")
+
+
+def check_small(check: Check) -> Iterator[Row]:
+    """The bundled model's network through main.py, from scratch, on the bundled episodes."""
+    import main as training_command
+
+    with tempfile.TemporaryDirectory() as place:
+        data, run = Path(place) / "prepared", Path(place) / "run"
+        options = Options(PairingRule(horizons=(20,), stride=2), SplitRule(val=0.0, test=0.0), size=128)
+        plan = plan_folder(list(find_episodes(ROOT / "bundled_episodes")), options, [ROOT / "bundled_episodes"])
+        open_folder(plan, data)
+        for part in plan.parts:
+            convert_part(part, data, options)
+        finish_folder(plan, data, options)
+        argv = ["--base", str(ROOT / "bundled_model" / "config.yaml"), "--folder", str(run), "--no-test"]
+        argv += [*check.scale.small, "--max_epochs", "100000", "--log_every_n_steps", "1"]
+        argv += ["--accelerator", "gpu" if check.device.type == "cuda" else "cpu", "--devices", "1"]
+        argv += [f"data.params.{of}.params.folder={data}" for of in ("train", "validation")]
+        argv += ["data.params.validation.params.split=train", "lightning.checkpoint.monitor=null"]
+        if code := training_command.main(argv):
+            raise UserError(f"main.py ended with {code}; it says why above.")
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        with next(run.rglob("metrics.csv")).open(encoding="utf-8") as lines:
+            losses = [float(line["train/loss"]) for line in csv.DictReader(lines) if line.get("train/loss")]
+    part = facts["parts"][-1]
+    steps, tail = part["last_step"], losses[-max(1, len(losses) // 20) :]
+    yield Row("small", f"steps from scratch, in {part['seconds']:.0f} s with start and end", steps, "steps")
+    note = "mean of the last twentieth, against the first step"
+    yield Row("small", "training loss", math.fsum(tail) / len(tail), "", losses[0], "first step", note=note)
+
+
+SECTIONS: Mapping[str, Callable[[Check], Iterator[Row]]] = {
+    "card": check_card,
+    "tests": check_tests,
+    "parity": check_parity,
+    "processes": check_processes,
+    "small": check_small,
+    "training": check_training,
+    "inference": check_inference,
+}
+
+
+def format_rows(check: Check) -> str:
+    """The table as markdown."""
+    facts = check.facts
+    said = "; ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
+    lines = ["# What a GPU shows", "", f"{said}.", "", f"`{facts['command']}`", ""]
+    lines += ["| section | row | what | value | spread | compared with | times | x floor | note |"]
+    lines += ["|---|---|---|---:|---:|---|---:|---:|---|"]
+    for (section, _, _), row in check.rows.items():
+        floor = f"{row.value / row.floor:.1f}" if row.floor and row.value else "-"
+        memory = row.counted.get("memory_mib")
+        note = "; ".join(filter(None, [row.note, f"peak {memory:,.0f} MiB" if memory else ""]))
+        lines.append(f"| {' | '.join([section, *training.cells_of(row), floor, note])} |")
+    open_ones = [name for name in SECTIONS if name not in check.done]
+    return "\n".join([*lines, "", f"Not complete: {', '.join(open_ones) or 'nothing'}."]) + "\n"
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise OutOfTimeError when the seconds are over."""
+
+    def stop(*_: object) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(check: Check, sections: Sequence[str], seconds: float) -> bool:
+    """Go through the sections that are not complete; whether all are now."""
+    try:
+        with time_limit(seconds):
+            for name in (name for name in sections if name not in check.done):
+                log.info("%s ...", name)
+                try:
+                    for row in SECTIONS[name](check):
+                        check.add(name, row)
+                    check.done.append(name)
+                except Exception as error:  # a row of its own, and the next section
+                    log.exception("%s fails", name)
+                    said = sentence_for(error) or f"{type(error).__name__}: {error}"
+                    check.add(name, Row(name, "failed", None, note=" ".join(said.split())[:300]))
+                free_memory()
+                check.write()
+    except OutOfTimeError:
+        log.info("the time is over; the same command goes on")
+        check.write()
+    return set(sections) <= set(check.done)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check, and print the table; 1 while something is not complete."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark gpu_check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--size", choices=tuple(SCALES), default="full")
+    add("--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), help="sections; default: all")
+    add("--rows", nargs="+", default=(*inference.ROWS, *training.ROWS), help="of inference and training; default: all")
+    add("--minutes", type=float, default=10.0, help="after which it stops; the same command goes on")
+    add("--output", type=Path, default=Path("metrics/results"), help="folder of gpu_check.md and .json")
+    opt = parser.parse_args(argv)
+    device = own_device()
+    if opt.size == "full" and device.type != "cuda":
+        raise UserError("there is no CUDA GPU here; rehearse with --size tiny --output <folder>.")
+    check = Check(opt.size, opt.output / "gpu_check", device, opt.rows)
+    complete = run(check, opt.only, 60 * opt.minutes - SPARE_SECONDS)
+    sys.stdout.write(format_rows(check))
+    return 0 if complete else 1
