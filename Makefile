@@ -3,6 +3,7 @@
 #   make demo        a predicted future frame and a table, from nothing, on a laptop
 #   make test        the test suite
 #   make demo-model  makes the bundled model anew: hours on a CPU, minutes on a GPU; interrupt and repeat at will
+#   make gpu-check   what only a GPU shows, in ten minutes on any CUDA machine; repeat it until nothing is missing
 #   make lint        ruff
 
 SHELL := /bin/bash
@@ -23,7 +24,7 @@ EPISODES := 120
 HORIZON := 20
 UNSEEN := 1000
 
-.PHONY: demo test lint demo-model demo-clean install
+.PHONY: demo test gpu-check lint demo-model demo-clean install
 
 install: .venv/.installed
 
@@ -37,6 +38,9 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q
+
+gpu-check: # takes this machine's own Python where there is no .venv: see scripts/pack_wheels.sh
+	$$(test -x $(PY) && echo $(PY) || echo $(PYTHON)) -m benchmark gpu_check
 
 lint: install
 	.venv/bin/ruff check .

@@ -29,26 +29,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch.multiprocessing import start_processes
+from torch.utils.benchmark import timer
 
 from benchmark import inference, training
-from benchmark.measuring import Bench, Row, free_memory, machine_facts, measure_rates, own_device, read_size, seconds_of
+from benchmark.measuring import Row, free_memory, machine_facts, measure_rates, own_device
+from benchmark.training_steps import GRADIENT, gradient_of_share, save_gradient
 from commands.errors import UserError, sentence_for
-from commands.processes import make_pool
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
 from dataset_tools.preparing.splits import SplitRule
 from dataset_tools.readers.detect import find_episodes
 from formats.atomic import write_json, write_text
-from ldm.training.build import build_trained_model
-from ldm.util import instantiate_from_config
 from prediction.predictor import DTYPES, Runtime
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 SAME = ("device", "torch", "commit", "size")  # facts that rows of one table share
+PATIENCE = 120  # seconds for two processes to make a step
+GRADIENT_LIMIT = 1e-2  # of the largest value; TF32 and the order of sums differ
 SPARE_SECONDS = 5  # for writing what was measured
 
 
@@ -190,57 +191,25 @@ def check_training(check: Check) -> Iterator[Row]:
             yield from [Row("training", rows, None)] if isinstance(rows, str) else rows
 
 
-class _Loss(nn.Module):
-    """The training loss as a module, which DistributedDataParallel wants."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: dict) -> torch.Tensor:
-        draws = self.model.draw(batch)
-        x_start, cond = self.model.get_input(batch, draws, self.model.conditioning_dropout)
-        return self.model.p_losses(x_start, cond, draws.t, draws.eps, None).loss
-
-
-def gradient_of_share(rank: int, world: int, size: str, folder: Path, pairs: int) -> tuple[torch.Tensor, float]:
-    """One of `world` processes: a training step on its share of the pairs; some of the averaged gradient, and seconds.
-
-    NCCL refuses two processes on one card, so with fewer cards than processes gloo carries the gradients.
-    """
-    from torch import distributed
-
-    cards = torch.cuda.device_count()
-    device = torch.device("cuda", rank % cards) if cards else torch.device("cpu")
-    backend = "nccl" if cards >= world else "gloo"
-    meet = (folder / f"meet{world}").as_uri()
-    distributed.init_process_group(backend, init_method=meet, rank=rank, world_size=world)
-    try:
-        torch.manual_seed(0)
-        bench = Bench(read_size(size), device, folder, num_pairs=pairs)
-        model = build_trained_model(bench.config["model"]).to(device).train()
-        batch = bench.read(instantiate_from_config(bench.node, "data"), range(rank, pairs, world))
-        loss = nn.parallel.DistributedDataParallel(_Loss(model), device_ids=[device.index] if cards else None)
-        seconds = seconds_of(lambda: loss(batch).backward())
-        last = [p for p in model.model.parameters() if p.requires_grad][-1]
-        return last.grad.cpu(), seconds
-    finally:
-        distributed.destroy_process_group()
-
-
 def check_processes(check: Check) -> Iterator[Row]:
     """The averaged gradient of two processes against that of one, on the same pairs."""
-    pairs = 4
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        _ = Bench(read_size(check.size), check.device, folder, num_pairs=pairs).node  # written once, by one process
+        folder, pairs = Path(place), 4
         one, _ = gradient_of_share(0, 1, check.size, folder, pairs)
-        with make_pool(1) as pool:
-            other = pool.submit(gradient_of_share, 1, 2, check.size, folder, pairs)
-            two, seconds = gradient_of_share(0, 2, check.size, folder, pairs)
-            other.result()
+        free_memory()
+        arguments = (2, check.size, folder, pairs)
+        context = start_processes(save_gradient, arguments, nprocs=2, join=False, daemon=True, start_method="spawn")
+        until = timer() + PATIENCE
+        try:
+            while not context.join(1.0):
+                if timer() > until:
+                    raise UserError(f"two processes did not end within {PATIENCE} s.")
+        finally:
+            for process in context.processes:
+                process.kill()
+        two, seconds = torch.load(folder / GRADIENT, weights_only=True)
     difference = float((one - two).abs().max() / one.abs().max())
-    if not difference < 1e-2:
+    if not difference < GRADIENT_LIMIT:
         raise UserError(f"the gradients of two processes differ from one's by {difference:.1e} of the largest value.")
     cards = torch.cuda.device_count()
     where = f"on {min(2, cards)} card(s)" if cards else "on the CPU"

@@ -5,17 +5,19 @@ Each makes one optimiser step over the same pairs, reading them included, and co
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
-from benchmark.measuring import Bench, read_size
+from benchmark.measuring import Bench, read_size, seconds_of
 from benchmark.peers import count_calls
 from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
 PAIRS = 16  # of one optimiser step, where a case does not say otherwise
+GRADIENT = "gradient.pt"  # what two processes leave
 
 
 def image_loss(mode: str = "exact", **params: Any) -> dict:
@@ -138,3 +140,47 @@ def fill_losses(model: Any) -> None:
     for module in model.frame_loss.modules() if model.frame_loss is not None else ():
         if module is not model.frame_loss and hasattr(module, "load_weights"):
             module.load_weights()
+
+
+class _Loss(nn.Module):
+    """The training loss as a module, which DistributedDataParallel wants."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict) -> Tensor:
+        draws = self.model.draw(batch)
+        x_start, cond = self.model.get_input(batch, draws, self.model.conditioning_dropout)
+        return self.model.p_losses(x_start, cond, draws.t, draws.eps, None).loss
+
+
+def gradient_of_share(rank: int, world: int, size: str, folder: Path, pairs: int) -> tuple[Tensor, float]:
+    """The gradient of the last layer after one of `world` processes' share of a step, and the step's seconds.
+
+    With more than one process the gradient is their average, as DistributedDataParallel makes it. NCCL refuses two
+    processes on one card, so with fewer cards than processes gloo carries the gradients.
+    """
+    cards = torch.cuda.device_count()
+    device = torch.device("cuda", rank % cards) if cards else torch.device("cpu")
+    torch.manual_seed(0)
+    bench = Bench(read_size(size), device, folder, num_pairs=pairs)
+    model = build_trained_model(bench.config["model"]).to(device).train()
+    loss: nn.Module = _Loss(model)
+    if world > 1:
+        backend = "nccl" if cards >= world else "gloo"
+        meet = (folder / f"meet{world}").as_uri()
+        distributed.init_process_group(backend, init_method=meet, rank=rank, world_size=world)
+        loss = nn.parallel.DistributedDataParallel(loss, device_ids=[device.index] if cards else None)
+    batch = bench.read(instantiate_from_config(bench.node, "data"), range(rank, pairs, world))
+    seconds = seconds_of(lambda: loss(batch).backward())
+    last = [p for p in model.model.parameters() if p.requires_grad][-1]
+    return last.grad.cpu(), seconds
+
+
+def save_gradient(rank: int, world: int, size: str, folder: Path, pairs: int) -> None:
+    """The same in a process of its own; the first one's answer is a file in the folder."""
+    found = gradient_of_share(rank, world, size, folder, pairs)
+    if rank == 0:
+        torch.save(found, folder / GRADIENT)
+    distributed.barrier()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmark import agreement as cases
+from benchmark.training_steps import tiny_decoder
 from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
@@ -89,7 +90,7 @@ def test_costs_follow_what_is_decoded(tiny_model_config):
     unet = tiny_model_config["params"]["unet_config"]["params"]
     unet |= {"in_channels": 8, "out_channels": 4}
     tiny_model_config["params"]["first_stage_config"] = STABLE
-    tiny = cases.tiny_decoder(1.0, None)
+    tiny = tiny_decoder(1.0)
     modes = cases.make_modes(L1, 0.25, 2, tiny)
     costs = cases.count_costs(tiny_model_config, modes, 4, 32, (5, 16))
     assert costs["exact"] == 4 * costs["gated, whole frames"] > 0

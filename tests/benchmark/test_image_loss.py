@@ -1,6 +1,7 @@
 """Laws of the command that compares the gated image loss with the exact one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,10 +35,10 @@ def run_folder(tiny_model_config, tmp_path):
     return tmp_path
 
 
-def test_the_tables_and_their_files(run_folder, tmp_path):
-    text = command.run(
-        ["--config", str(run_folder / "config.yaml"), *FEW, "--output", str(tmp_path / "out"), "--name", "mine"]
-    )
+def test_the_tables_and_their_files(run_folder, tmp_path, capsys):
+    flags = ["--config", str(run_folder / "config.yaml"), *FEW, "--output", str(tmp_path / "out"), "--name", "mine"]
+    command.main(flags)
+    text = capsys.readouterr().out
     assert (tmp_path / "out/mine.md").read_text() == text
     result = json.loads((tmp_path / "out/mine.json").read_text())
     assert [row["from"] for row in result["levels"]] == [0, 250, 500, 750]
@@ -52,10 +53,11 @@ def test_the_tables_and_their_files(run_folder, tmp_path):
     assert command.RANDOM in text and result["machine"]["commit"] in text and command.FULL in text
 
 
-def test_a_checkpoint_is_measured_on_frames(run_folder, pair_folder):
+def test_a_checkpoint_is_measured_on_frames(run_folder, pair_folder, capsys):
     folder = pair_folder()
     flags = ["--ckpt", str(run_folder / "model.safetensors"), "--data", str(folder), "--split", "test", *FEW]
-    text = command.run(flags)
+    command.main(flags)
+    text = capsys.readouterr().out
     assert command.RANDOM not in text and command.OWN_TERMS not in text and "pairs of 16 pixels" in text
 
 
@@ -70,13 +72,11 @@ def test_a_tiny_decoder_is_compared_where_it_has_weights(tiny_model_config, tmp_
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"model": tiny_model_config, "resolution": 16}))
     save_file({f"decoder.{n}": v for n, v in TinyDecoder(1.0).state_dict().items()}, tmp_path / "tiny.safetensors")
-    flags = ["--config", str(config), "--pairs", "2", "--crop", "2", "--crops", "1", "--batches", "1", "--rounds", "1"]
-    opt = command.make_parser().parse_args(flags)
-    subject = command.make_subject(opt, CPU)
+    few = command.ImageLossRequest(config, crop=2, pairs=2, crops=1, batches=1, rounds=1)
+    subject = command.make_subject(few, CPU)
     name = "gated, tiny decoder, whole frames"
     for weights in (None, tmp_path / "tiny.safetensors"):
-        opt.tiny_decoder = weights
-        found = command.measure(subject, opt, CPU)
+        found = command.measure(subject, replace(few, tiny_decoder=weights))
         assert (name in found["whole_batches"]) == (weights is not None)
         assert name in [row["mode"] for row in found["costs"][0]["rows"]]
     assert abs(found["whole_batches"][name]["cosine"]) < 0.99

@@ -1,4 +1,4 @@
-"""The benchmark's own laws: parity before speed, calls at their theoretical least, both sides asked the same."""
+"""Laws of the prediction benchmark: parity before speed, turns, rows that an interruption keeps."""
 
 import json
 from types import SimpleNamespace
@@ -6,93 +6,67 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmark import __main__ as command
 from benchmark import inference as benchmark
-from benchmark import peers as inference_systems
-from benchmark.measuring import Result
-from benchmark.peers import Shape, make_systems
+from benchmark.inference import InferenceRequest, make_row, make_works
 from prediction.predictor import Runtime
 
-pytest.importorskip("diffusers")
-
 CPU = torch.device("cpu")
-SMALL = Shape(32, (1, 2), 32, 32, 32, 2, blocks=1, tiny_width=8)
+WORKS = {work.row: work for work in make_works(2)}
+NO_CALLS = dict.fromkeys(benchmark.PARTS)
 
 
-@pytest.fixture(scope="module")
-def systems():
-    return make_systems(SMALL, Runtime(), CPU, tuned=False)
+def request(**options):
+    return InferenceRequest(CPU, "tiny", Runtime(), **{"rounds": 1} | options)
+
+
+class Sides:
+    """Both sides that note how many steps they are asked for."""
+
+    tuned = False
+    predictor = SimpleNamespace(resolution=8, model=SimpleNamespace(model=torch.nn.Linear(1, 1)))
+
+    def __init__(self):
+        self.asked = []
+
+    def ours(self, work, frames):
+        self.asked.append(work.options.steps)
+
+    theirs = ours
 
 
 @pytest.fixture
-def frames():
-    return torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def row(name):
-    return next(row for row in benchmark.make_rows(SMALL) if row.name == name)
-
-
-@pytest.mark.reference
-@pytest.mark.parametrize(("name", "network", "coders"), [("I4", 10, 1), ("I4s", 20, 2), ("I5", 4, 1), ("I6b", 1, 1)])
-def test_calls_are_as_few_as_can_be(systems, frames, name, network, coders):
-    """All guidance branches and frames in one network call a step, one encoding, one decoding, no repeated text."""
-    systems.ours(row(name), frames[:1])
-    counted = benchmark.count_calls(systems, row(name), frames)
-    assert counted == {"network": network, "encoder": coders, "decoder": coders, "text": 0}
-
-
-@pytest.mark.reference
-def test_work_grows_with_steps_and_branches(systems, frames):
-    flop = {name: benchmark.measure_flop(systems, row(name), frames) for name in ("I6b", "I5", "I4")}
-    assert flop["I6b"] < flop["I5"] < flop["I4"]
-
-
-@pytest.mark.reference
-def test_a_report_is_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(inference_systems.SHAPES, "tiny", SMALL)
-    assert benchmark.run(["--rows", "I8", "I7", "I6", "--rounds", "1", "--output", str(tmp_path)]) == 0
-    written = json.loads((tmp_path / "benchmark_inference_tiny_cpu.json").read_text())
-    assert [row["row"] for row in written["rows"]] == ["I6", "I7", "I8"]
-    assert [row["network_calls"] for row in written["rows"]] == [1, 1, 0]
-    assert max(written["facts"][name] for name in ("parity", "parity_tiny_autoencoder")) < 1e-3
-    assert "| I6 | 1 frame, one step |" in capsys.readouterr().out
-
-
-@pytest.mark.reference
-def test_an_interrupted_run_keeps_its_rows(tmp_path, monkeypatch):
-    monkeypatch.setitem(inference_systems.SHAPES, "tiny", SMALL)
-    measured = benchmark.measure_row
-
-    def stop(systems, row, *options):
-        if row.name == "I6b":
-            raise KeyboardInterrupt
-        return measured(systems, row, *options)
-
-    monkeypatch.setattr(benchmark, "measure_row", stop)
-    with pytest.raises(KeyboardInterrupt):
-        benchmark.run(["--rows", "I6", "I6b", "--rounds", "1", "--output", str(tmp_path)])
-    written = json.loads((tmp_path / "benchmark_inference_tiny_cpu.json").read_text())
-    assert [row["row"] for row in written["rows"]] == ["I6"]
-
-
-def test_a_hundred_steps_are_warmed_up_by_ten(monkeypatch):
-    """So that the first rows take seconds on a CPU: four timed runs a round, and one that is counted."""
-    asked = []
-
-    class Sides:
-        tuned = False
-        predictor = SimpleNamespace(resolution=8, model=SimpleNamespace(model=torch.nn.Linear(1, 1)))
-
-        def ours(self, row, frames):
-            asked.append(row.options.steps)
-
-        theirs = ours
-
-    calls = dict.fromkeys(("network", "encoder", "decoder", "text"), 1)
-    monkeypatch.setattr(benchmark, "count_calls", lambda *_: calls)
+def sides(monkeypatch):
+    made = Sides()
+    monkeypatch.setattr(benchmark, "calls_of", lambda *_: dict.fromkeys(benchmark.PARTS, 1))
     monkeypatch.setattr(benchmark, "measure_flop", lambda *_: 1.0)
-    result = benchmark.measure_row(Sides(), row("I1"), 1, (1.0, 1.0), CPU)
-    assert asked == [1, 10, 10, 100, 100, 100, 100] and isinstance(result, Result)
+    monkeypatch.setattr(benchmark, "measure_rates", lambda *_: (1e12, 1e9))
+    monkeypatch.setattr(benchmark, "checked_systems", lambda *_, **__: (made, 1e-6))
+    return made
+
+
+def test_a_hundred_steps_are_warmed_up_by_ten(sides):
+    """So that the first rows take seconds on a CPU: four timed runs a round, and one that is counted."""
+    row = benchmark.measure_work(sides, WORKS["I1"], request(), (1.0, 1.0))
+    assert sides.asked == [1, 10, 10, 100, 100, 100, 100]
+    assert row.counted["network_calls"] == 1 and row.floor == 8.0  # two weights of four bytes at a byte a second
+
+
+def test_an_interrupted_run_keeps_its_rows(sides, tmp_path, monkeypatch):
+    measured = benchmark.measure_work
+
+    def stop(systems, work, *options):
+        if work.row == "I6b":
+            raise KeyboardInterrupt
+        return measured(systems, work, *options)
+
+    monkeypatch.setattr(benchmark, "measure_work", stop)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(request(rows=("I6", "I6b")), tmp_path)
+    written = json.loads((tmp_path / "benchmark_inference_tiny_cpu.json").read_text())
+    assert [row["row"] for row in written["rows"]] == ["I6"] and written["facts"]["parity"] == 1e-6
+    assert {"ours", "theirs", "floor", "flop", "memory_mib", "network_calls"} <= written["rows"][0].keys()
+    assert "| I6 | 1 frame, one step |" in (tmp_path / "benchmark_inference_tiny_cpu.md").read_text()
 
 
 def test_a_cold_start_is_measured_in_turns(monkeypatch):
@@ -101,25 +75,36 @@ def test_a_cold_start_is_measured_in_turns(monkeypatch):
     monkeypatch.setattr(benchmark, "write_sides", lambda *_: None)
     monkeypatch.setattr(benchmark, "seconds_of_ours", lambda _, __, cache: order.append(cache and cache.name) or 2.0)
     monkeypatch.setattr(benchmark, "seconds_of_theirs", lambda *_: order.append("theirs") or 4.0)
-    lines = list(benchmark.measure_cold_start(SMALL, Runtime(compile=True)))
+    rows = list(benchmark.measure_cold_start("tiny", Runtime(compile=True)))
     assert order == [None, "theirs", "theirs", None, "compiled", "compiled"]
-    assert [line.row for line in lines] == ["I9", "I9c", "I9c"] and lines[0].ratio == 2.0
+    assert [row.row for row in rows] == ["I9", "I9c", "I9c"] and rows[0].ratio == 2.0
 
 
-@pytest.mark.reference
 def test_nothing_is_timed_without_parity(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(inference_systems.SHAPES, "tiny", SMALL)
+    made = SimpleNamespace(predictor=SimpleNamespace(resolution=8))
+    monkeypatch.setattr(benchmark, "make_systems", lambda *_, **__: made)
     monkeypatch.setattr(benchmark, "measure_parity", lambda *_: float("nan"))
-    assert benchmark.run(["--rows", "I6", "--output", str(tmp_path)]) == 1
+    assert command.main(["inference", "--rows", "I6", "--output", str(tmp_path)]) == 1
     assert "no row is measured" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_unknown_rows_are_named():
-    with pytest.raises(ValueError, match="some of I1, I2"):
-        benchmark.run(["--rows", "X9"])
+def table(*rows, **facts):
+    return benchmark.format_rows(rows, {"command": "python -m x"} | facts)
 
 
-def test_the_systems_alternate():
-    order = []
-    benchmark.time_alternating(lambda: order.append("a"), lambda: order.append("b"), 2, CPU)
-    assert "".join(order) == "ab" + "abba" * 2
+def test_a_ratio_within_the_spread_is_marked_and_memory_is_said_where_it_was_measured():
+    clear, unclear = (make_row("I1", "x", [[1.0, 1.1], [peer, peer + 0.2]], NO_CALLS) for peer in (3.0, 1.05))
+    lines = [line for line in table(clear, unclear).splitlines() if line.startswith("| I1")]
+    assert "within the spread" not in lines[0] and "within the spread" in lines[1]
+    floored = benchmark._with_floor(clear, 1.0, 512.0, 0.105)
+    assert "| 10.0 |" in table(floored) and "Peak memory: I1 512 MiB" in table(floored)
+    assert "Peak memory" not in table(clear)
+
+
+def test_each_peer_is_said_and_calls_that_nobody_counted_are_not():
+    tuned, other = (make_row(name, "x", [[1.0], [2.0]], dict.fromkeys(NO_CALLS, 1), "tuned") for name in ("I1", "I2"))
+    cold = make_row("I9", "x", [[1.0], [2.0]], NO_CALLS)
+    text = table(tuned, other, cold)
+    assert "Peer: diffusers tuned (I1 I2), as documented (I9)." in text
+    assert next(line for line in text.splitlines() if line.startswith("| I9")).endswith("| - |")
+    assert "Peer: diffusers as documented." in table(cold)

@@ -1,47 +1,99 @@
-"""Laws of the report: rates are of this machine, unclear ratios are said to be so."""
+"""Laws of measuring: one clock whose turns alternate, rates of this machine, pairs on disk that are read by row."""
 
+import pytest
 import torch
+from PIL import Image
 
 from benchmark import measuring
-from benchmark.measuring import Result, machine_facts, measure_rates, to_markdown
+from benchmark.measuring import (
+    Row,
+    count_flop,
+    machine_facts,
+    measure_rates,
+    median_rate,
+    median_seconds,
+    peak_mib,
+    read_size,
+    seconds_of,
+    time_in_turns,
+    write_pairs,
+)
+from formats.prepared_folder import read_manifest
+from ldm.util import instantiate_from_config
+
+CPU = torch.device("cpu")
 
 
-def make_result(**changes):
-    values = {"row": "I1", "what": "1 frame", "peer": "as documented", "floor": 0.1, "flop": 1e9, "memory_mib": None}
-    values |= {"ours": 1.0, "ours_spread": 0.1, "theirs": 3.0, "theirs_spread": 0.2}
-    values |= {"network_calls": 100, "encoder_calls": 1, "decoder_calls": 1, "text_calls": 0}
-    return Result(**values | changes)
+@pytest.fixture
+def ticks(monkeypatch):
+    """A clock that shows the given times."""
+    return lambda *times: monkeypatch.setattr(measuring, "timer", iter(times).__next__)
 
 
-def test_a_ratio_within_the_spread_is_marked():
-    clear, unclear = make_result(), make_result(theirs=1.05)
+def test_a_row_is_clear_where_it_exceeds_the_spread():
+    clear, unclear = (Row("I1", "x", 1.0, peer=peer, spread=0.1, peer_spread=0.2) for peer in (3.0, 1.05))
     assert clear.ratio == 3.0 and clear.is_clear and not unclear.is_clear
-    text = to_markdown([clear, unclear], {"parity": 1e-6, "device": "x", "command": "python -m x"})
-    lines = [line for line in text.splitlines() if line.startswith("| I1")]
-    assert "within the spread" not in lines[0] and "within the spread" in lines[1]
-    assert "| 10.0 |" in lines[0], "times floor"
 
 
-def test_memory_is_said_where_it_was_measured():
-    assert "Peak memory: I1 512 MiB" in to_markdown(
-        [make_result(memory_mib=512.0)], {"parity": 0.0, "command": "python -m x"}
-    )
-    assert "Peak memory" not in to_markdown([make_result()], {"parity": 0.0, "command": "python -m x"})
+def test_turns_alternate_and_show_what_is_measured_so_far():
+    order = []
+    seen = [
+        [len(of) for of in seconds]
+        for seconds in time_in_turns([lambda: order.append("a"), lambda: order.append("b")], 4, 2)
+    ]
+    assert "".join(order) == "aabb" + "bbaa" + "aabb" + "bbaa" and seen == [[1, 1], [2, 2], [3, 3], [4, 4]]
+
+
+def test_medians_are_of_the_rounds_after_a_warm_up(ticks):
+    ticks(0, 1, 1, 3, 3, 13)
+    assert median_seconds(lambda: None, 3) == (2, 9)
+    calls = []
+    ticks(0.0, 2.0, 10.0, 14.0)
+    assert median_rate(lambda: calls.append(1), 8, 2) == (3.0, 2.0) and len(calls) == 3
+    ticks(0, 6)
+    assert seconds_of(lambda: None, repeats=3) == 2
 
 
 def test_rates_are_positive_and_facts_name_the_machine(monkeypatch):
     monkeypatch.setitem(measuring.MATRIX_SIDE, "cpu", 64)
-    product, copy = measure_rates(torch.device("cpu"), torch.float32)
-    assert product > 1e6 and copy > 1e6
-    facts = machine_facts(torch.device("cpu"))
+    product, copy = measure_rates(CPU, torch.float32)
+    assert product > 1e6 and copy > 1e6 and peak_mib(lambda: None, CPU) is None
+    facts = machine_facts(CPU)
     assert facts["torch"] == torch.__version__
     assert facts["commit"] and facts["command"].startswith("python -m benchmark")
 
 
-def test_each_peer_is_said_and_calls_that_nobody_counted_are_not():
-    counts = dict.fromkeys(("network_calls", "encoder_calls", "decoder_calls", "text_calls"))
-    cold = make_result(row="I9", **counts)
-    text = to_markdown([make_result(peer="tuned"), make_result(row="I2", peer="tuned"), cold], {"command": "x"})
-    assert "Peer: diffusers tuned (I1 I2), as documented (I9)." in text
-    assert next(line for line in text.splitlines() if line.startswith("| I9")).endswith("| - |")
-    assert "Peer: diffusers as documented." in to_markdown([cold], {"command": "x"})
+def test_operations_are_two_a_multiply_add():
+    a = torch.randn(8, 8)
+    assert count_flop(lambda: a @ a) == 2 * 8**3
+
+
+def test_sizes_share_all_but_what_their_overlays_name():
+    full, tiny, predicted = read_size("full"), read_size("tiny"), read_size("tiny", "prediction", "tiny_autoencoder")
+    assert full["model"]["params"]["first_stage_config"]["params"]["ddconfig"]["resolution"] == 256
+    assert tiny["model"]["params"]["unet_config"]["params"]["model_channels"] == 32
+    params = predicted["model"]["params"]
+    assert params["first_stage_config"]["params"] == {"scale_factor": 0.18215, "width": 16}
+    assert params["cond_stage_config"]["params"] == {"width": 64}
+    assert read_size("full", "tiny_autoencoder")["model"]["params"]["first_stage_config"]["params"]["width"] == 64
+
+
+def test_pairs_are_jpeg_pictures_of_a_prepared_folder_and_are_written_once(tmp_path):
+    folder = write_pairs(tmp_path / "pairs", 3, 32)
+    pairs = read_manifest(folder, "train")
+    assert len(pairs) == 3
+    with Image.open(pairs[0].target_path(folder)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (32, 32))
+    before = (folder / "index.jsonl").stat().st_mtime_ns
+    assert write_pairs(folder, 5, 32) == folder and (folder / "index.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_batch_is_read_by_its_rows(make_bench):
+    bench = make_bench(num_pairs=2)
+    batch = bench.read(instantiate_from_config(bench.node, "data"), [1, 0, 1])
+    assert batch["seed"].tolist() == [1, 0, 1] and batch["source_frame"].shape == (3, 3, 16, 16)
+
+
+def test_only_half_precision_scales_its_loss(make_bench):
+    enabled = [make_bench(dtype).scaler().is_enabled() for dtype in (torch.bfloat16, torch.float16)]
+    assert enabled == [False, True]

@@ -1,57 +1,44 @@
-"""Laws of the two sides: they compute the same."""
+"""Laws of the two sides: they compute the same, in as few calls as can be."""
 
 import pytest
 import torch
 
-from benchmark.inference import make_rows
-from benchmark.peers import Shape, make_systems, measure_parity
+from benchmark.inference import calls_of, make_works, measure_flop
+from benchmark.peers import make_systems, measure_parity
 from prediction.predictor import Runtime
 
 pytest.importorskip("diffusers")
 
 CPU = torch.device("cpu")
-SMALL = Shape(32, (1, 2), 32, 32, 32, 2, blocks=1, tiny_width=8)
+WORKS = {work.row: work for work in make_works(2)}
+FRAMES = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
 def systems():
-    return make_systems(SMALL, Runtime(), CPU, tuned=False)
-
-
-@pytest.fixture(scope="module")
-def tiny_systems():
-    return make_systems(SMALL, Runtime(), CPU, tuned=False, tiny_coder=True)
-
-
-@pytest.fixture
-def frames():
-    return torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def row(name):
-    return next(row for row in make_rows(SMALL) if row.name == name)
+    return make_systems("tiny", Runtime(), CPU)
 
 
 @pytest.mark.reference
-def test_final_latents_equal_diffusers(systems, tiny_systems, frames):
-    assert measure_parity(systems, frames) < 1e-4
-    assert measure_parity(tiny_systems, frames) < 1e-4
-
-
-@pytest.mark.reference
-@pytest.mark.parametrize("name", ["I4", "I5", "I6b"])
-def test_both_sides_draw_the_same_pictures(systems, frames, name):
-    """The rows' samplers, guidance and batches mean the same to both; rounding may differ by a grey level."""
-    ours, theirs = systems.ours(row(name), frames), systems.theirs(row(name), frames)
-    assert ours.shape == theirs.shape == frames.shape
+@pytest.mark.parametrize(("name", "network", "coders"), [("I4", 10, 1), ("I4s", 20, 2), ("I5", 4, 1), ("I6b", 1, 1)])
+def test_both_sides_draw_the_same_pictures_in_the_fewest_calls(systems, name, network, coders):
+    """One network call a step for all branches and frames; rounding may differ by a grey level from diffusers'."""
+    ours, theirs = systems.ours(WORKS[name], FRAMES), systems.theirs(WORKS[name], FRAMES)
+    assert ours.shape == theirs.shape == FRAMES.shape
     assert (ours.int() - theirs.int()).abs().max() <= 1
+    counted = calls_of(systems, WORKS[name], FRAMES)
+    assert counted == {"network": network, "encoder": coders, "decoder": coders, "text": 0}
 
 
 @pytest.mark.reference
-def test_both_sides_draw_the_same_pictures_with_a_tiny_autoencoder(tiny_systems, frames):
-    ours, theirs = tiny_systems.ours(row("I7b"), frames), tiny_systems.theirs(row("I7b"), frames)
-    assert (ours.int() - theirs.int()).abs().max() <= 1
+def test_final_latents_equal_diffusers_with_either_autoencoder(systems):
+    assert measure_parity(systems, FRAMES) < 1e-4 and systems.precision == "fp32"
+    tiny = make_systems("tiny", Runtime(), CPU, tiny_coder=True)
+    assert measure_parity(tiny, FRAMES) < 1e-4
+    assert (tiny.ours(WORKS["I7b"], FRAMES).int() - tiny.theirs(WORKS["I7b"], FRAMES).int()).abs().max() <= 1
 
 
-def test_the_precision_is_the_peers(systems):
-    assert systems.precision == "fp32"
+@pytest.mark.reference
+def test_work_grows_with_steps_and_branches(systems):
+    one, four, ten = (measure_flop(systems, WORKS[name], FRAMES) for name in ("I6b", "I5", "I4"))
+    assert one < four < ten

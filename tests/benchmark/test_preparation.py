@@ -1,12 +1,13 @@
 """Laws of measuring: both ways see the same frames, and the share is that of the medians."""
 
-from benchmark.preparation import BARE, PREPARATION, main, make_table, recode_jpegs, store_jpegs
+from benchmark.__main__ import main
+from benchmark.preparation import BARE, PREPARATION, make_table, recode_jpegs, store_jpegs
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
 
 
 def test_both_rates_are_printed_in_one_run(episodes_folder, capsys):
-    arguments = ["--episodes", str(episodes_folder(count=1)), "--workers", "1", "--rounds", "1"]
+    arguments = ["preparation", "--episodes", str(episodes_folder(count=1)), "--workers", "1", "--rounds", "1"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert BARE in printed and PREPARATION in printed and "100%" in printed
@@ -24,5 +25,5 @@ def test_the_bare_way_recodes_every_frame(episode):
 
 
 def test_bad_input_is_one_sentence(tmp_path, capsys):
-    assert main(["--episodes", str(tmp_path)]) == 2
+    assert main(["preparation", "--episodes", str(tmp_path)]) == 2
     assert "no episodes under" in capsys.readouterr().err

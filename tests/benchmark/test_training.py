@@ -2,54 +2,59 @@
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
-from benchmark import training as benchmark
-from benchmark.training_data import Bench
-from benchmark.training_rows import Line
-from benchmark.training_steps import SIZES, Case
+from benchmark import measuring, training
+from benchmark.measuring import Row
+from benchmark.training import TrainingRequest
+from benchmark.training_steps import OurStep
 
 CPU = torch.device("cpu")
 
 
+class FakeStep:
+    """A case that multiplies matrices and notes that it was called."""
+
+    pairs, parameters = 16, 1000
+
+    def __init__(self, name, order):
+        self.name, self.order, self.calls = f"T2 {name}", order, Counter({"U-Net": 1})
+        self.a = torch.randn(32, 32)
+
+    def step(self):
+        self.order.append(self.name[-1])
+        return float((self.a @ self.a).sum())
+
+    def parts(self):
+        return {"encode": self.step}
+
+
 @pytest.fixture
 def two_cases(monkeypatch):
-    """Row T2 has two cases that multiply matrices; their order of calls is recorded."""
+    """Row T2 has two cases; their order of calls is recorded."""
     order = []
-
-    def case(name):
-        a = torch.randn(32, 32)
-
-        def step():
-            order.append(name)
-            return float((a @ a).sum())
-
-        return Case(name, step, Counter({"U-Net": 1}), {"encode": step}, parameters=1000, pairs=16)
-
-    monkeypatch.setattr(benchmark, "make_cases", lambda *_: ([case("a"), case("b")], ["a note"]))
-    monkeypatch.setattr(benchmark, "measure_rates", lambda *_: (1e9, 1e9))
+    cases = [FakeStep("a", order), FakeStep("b", order)]
+    monkeypatch.setattr(training, "make_cases", lambda *_: (cases, ["a note"]))
+    monkeypatch.setattr(training, "measure_rates", lambda *_: (1e9, 1e9))
     return order
 
 
-@pytest.fixture
-def bench(tmp_path):
-    return Bench(SIZES["tiny"], CPU, tmp_path)
+def request(rounds=1, rows=("T2",)):
+    return TrainingRequest(CPU, "tiny", rows=rows, rounds=rounds, steps=1)
 
 
-def measure(bench, rounds, keep=lambda result: None):
-    return benchmark.measure_training(bench, ["T2"], "fp32", rounds, 1, keep)["rows"]
-
-
-def test_cases_alternate_after_a_warm_up(two_cases, bench):
-    measure(bench, rounds=2)
-    assert two_cases[:6] == ["a", "b", "a", "b", "b", "a"]
-
-
-def test_the_floor_is_products_and_the_optimisers_traffic(two_cases, bench):
-    """2 x 32^3 operations at 1e9 a second, 28 bytes x 1000 parameters at 1e9 bytes a second."""
-    row = measure(bench, rounds=1)[0]
+def test_cases_alternate_after_a_warm_up_and_the_table_is_written(two_cases, tmp_path):
+    """A floor is 2 x 32^3 operations at 1e9 a second, and 28 bytes x 1000 parameters at 1e9 bytes a second."""
+    table = training.run(request(rounds=2), tmp_path)
+    assert "".join(two_cases[:6]) == "ab" + "abba"
+    assert "| T2 a |" in table and "a note" in table and "GFLOP/s" in table and "data | encode | U-Net" in table
+    assert (tmp_path / "training.md").read_text() == table + "\n"
+    row, other = json.loads((tmp_path / "training.json").read_text())["rows"]
+    assert (row["case"], other["case"], row["calls"], list(row["parts"])) == ("T2 a", "T2 b", {"U-Net": 1}, ["encode"])
     assert row["floor_seconds"] == pytest.approx((2 * 32**3 + 28_000) / 1e9)
     assert row["times_floor"] == pytest.approx(row["seconds"] / row["floor_seconds"])
     assert row["samples_per_second"] == pytest.approx(16 / row["seconds"])
@@ -57,7 +62,7 @@ def test_the_floor_is_products_and_the_optimisers_traffic(two_cases, bench):
 
 def test_an_interrupted_run_keeps_its_rounds(two_cases, tmp_path, monkeypatch):
     """Stopped in the second round: the file holds the first."""
-    take, seconds_of = [], benchmark.seconds_of
+    take, seconds_of = [], measuring.seconds_of
 
     def stop(*options):
         take.append(1)
@@ -65,41 +70,70 @@ def test_an_interrupted_run_keeps_its_rounds(two_cases, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return seconds_of(*options)
 
-    monkeypatch.setattr(benchmark, "seconds_of", stop)
+    monkeypatch.setattr(measuring, "seconds_of", stop)
     with pytest.raises(KeyboardInterrupt):
-        benchmark.run(["--rows", "T2", "--rounds", "2", "--output", str(tmp_path)])
+        training.run(request(rounds=2), tmp_path)
     kept = json.loads((tmp_path / "training.json").read_text())["rows"]
-    assert [(row["case"], row["rounds"]) for row in kept] == [("a", 1), ("b", 1)]
-    assert "| a |" in (tmp_path / "training.md").read_text()
-
-
-def test_the_table_and_its_files(two_cases, tmp_path):
-    table = benchmark.run(["--rows", "T2", "--rounds", "1", "--output", str(tmp_path)])
-    assert "| a |" in table and "a note" in table and "GFLOP/s" in table and "data | encode | U-Net" in table
-    assert (tmp_path / "training.md").read_text() == table + "\n"
-    assert {row["case"] for row in json.loads((tmp_path / "training.json").read_text())["rows"]} == {"a", "b"}
+    assert [(row["case"], row["rounds"]) for row in kept] == [("T2 a", 1), ("T2 b", 1)]
 
 
 def test_other_rows_are_lines(two_cases, monkeypatch):
-    line = Line("T7", "loader", 10.0, "samples/s", 2.0, "PIL")
-    monkeypatch.setattr(benchmark.training_rows, "measure_loader", lambda *_: line)
-    table = benchmark.run(["--rows", "T7", "--rounds", "1"])
-    assert "| T7 | loader | 10 samples/s | - | PIL 2 samples/s | 5 |" in table
+    line = Row("T7", "loader", 10.0, "samples/s", 2.0, "PIL")
+    monkeypatch.setattr(training, "measure_loader", lambda *_: line)
+    assert "| T7 | loader | 10 samples/s | - | PIL 2 samples/s | 5 |" in training.run(request(rows=("T7",)))
+    epoch = training.derive_epoch(1049.1, "T3 x")
+    assert epoch.value == pytest.approx(10.0) and epoch.note == "computed, not run"
 
 
-def test_every_row_is_in_the_help():
-    said = benchmark.make_parser().format_help()
-    assert all(f"{row}  " in said for row in benchmark.ROWS) and "--rows T2 T3" in said
+def test_each_row_gives_a_value(make_bench):
+    bench = make_bench(num_pairs=16)
+    cache = training.measure_cache(bench, 1)
+    loader = training.measure_loader(bench, 1)
+    trainer = training.measure_trainer(bench, "fp32", 2, 1)
+    assert all(row.value > 0 for row in (cache, loader, trainer))
+    assert loader.peer > 0 and trainer.peer > 0 and "the Trainer adds" in trainer.note
 
 
-@pytest.mark.parametrize(("argv", "message"), [(["--dtype", "fp16"], "give --dtype bf16"), (["--rounds", "0"], "one")])
-def test_what_makes_no_sense_is_said(argv, message, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=message):
-        benchmark.run(argv)
+def test_memory_is_weights_gradients_and_two_moments(make_bench):
+    """fp32 AdamW: 16 bytes a parameter, and a step count a tensor; LoRA keeps moments of its additions alone."""
+    bench = make_bench(num_pairs=16)
+    full, eight, lora = (training.measure_memory(bench, *case) for case in flat(training.MEMORY_CASES))
+    model = OurStep(bench, "x", 4, True).model.model
+    number, tensors = sum(p.numel() for p in model.parameters()), len(list(model.parameters()))
+    assert full.value * 2**30 == pytest.approx(16 * number, abs=8 * tensors)
+    assert 4 * number < lora.value * 2**30 < 0.5 * full.value * 2**30
+    assert eight.value is None or eight.value < full.value
+    assert eight.value or "bitsandbytes" in eight.note
 
 
-def test_the_median_is_of_the_rounds(monkeypatch):
-    ticks = iter([0, 1, 1, 3, 3, 13])
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(ticks))
-    assert benchmark.median_seconds(lambda: None, CPU, 3) == (2, 9)
+def flat(cases):
+    return [(name, *case) for name, case in cases.items()]
+
+
+def test_clearing_away_is_no_part_of_a_step(make_bench, monkeypatch):
+    """The clock jumps after the last step, where Lightning takes the model off the GPU."""
+    late, fit = [0.0], pl.Trainer.fit
+    clock = training.timer
+    monkeypatch.setattr(training, "timer", lambda: clock() + late[0])
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *args: (fit(*args), late.__setitem__(0, 1e6)))
+    bench = make_bench()
+    assert 0 < training._step_of_trainer(bench, OurStep(bench, "x", 4, True), "32-true", 2) < 1e3
+
+
+def test_the_peak_of_a_step_is_counted_from_the_made_model_on(monkeypatch):
+    calls = []
+
+    class Made:
+        learn = encode = None
+
+        def __init__(self, *_, **__):
+            calls.append("made")
+
+        def data(self):
+            raise StopIteration
+
+    monkeypatch.setattr(training, "OurStep", Made)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append("reset"))
+    with pytest.raises(StopIteration):
+        training.measure_memory(SimpleNamespace(device=torch.device("cuda")), "x", 4, {})
+    assert calls == ["made", "reset"]
