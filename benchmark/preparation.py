@@ -24,7 +24,8 @@ from commands.run import run_command
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
-from dataset_tools.readers.arguments import add_reading_arguments, read_episodes
+from dataset_tools.readers.arguments import add_reading_arguments, reading_request
+from dataset_tools.readers.detect import read_episodes
 from formats.pictures import encode_picture, read_picture
 
 PREPARATION = "preparation"
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(argv)
-    plan = plan_folder(read_episodes(args), OPTIONS, args.episodes)
+    plan = plan_folder(read_episodes(reading_request(args)), OPTIONS, args.episodes)
     Console().print(make_table(measure(plan, args.workers, args.rounds), args.workers))
 
 
