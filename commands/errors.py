@@ -68,6 +68,8 @@ def sentence_for(error: BaseException, out_of_memory: str = TRAINING_MEMORY) -> 
         return from_worker(error) or str(error)
     if isinstance(error, OSError):
         return sentence_of_system(error)
+    if isinstance(error, UnicodeEncodeError):  # of a name or sentence that came in bytes that are no UTF-8
+        return f"{error.object[error.start : error.end]!r} cannot be written as text ({error.reason}); take it out."
     if isinstance(error, MemoryError):
         return "this machine's memory is too small for it; take smaller pictures, or fewer at once."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import

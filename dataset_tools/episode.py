@@ -58,7 +58,7 @@ class Episode:
     notes: dict = field(default_factory=dict)  # what else the source says (seed, embodiment, ...)
 
     def __post_init__(self) -> None:
-        check_name(self.task, f"the task of {self.source},")
+        check_name(f"{self.task}/{self.number}", f"the task of {self.source},")
         for camera in self.cameras:
             check_name(camera, f"a camera of {self.source},")
         if not 0 < self.length <= LONGEST_EPISODE:

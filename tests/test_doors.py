@@ -118,19 +118,25 @@ def make_prepared(folder: Path, *, index: bool) -> None:
         (folder / "index.jsonl").unlink()
 
 
+TEXTS = [text for text in HOSTILE if isinstance(text, str) and "\0" not in text]  # no argument can hold a NUL
+TEXT_FLAGS = {
+    "prepare": ("--instruction", "--template", "--camera"),
+    "lerobot": ("--instruction", "--robot", "--camera"),
+    "edit": ("--edit", "--episode"),
+}
 PREPARE = ("--horizon", "3", "--size", "16", "--workers", "1")
 READ_PREPARED = {
-    "inspect": lambda given, out: inspect_dataset.main([given, "--output", out]),
-    "hub": lambda given, out: export_hub.main([given, "--output", out]),
-    "metrics": lambda given, out: compute_metrics.main(["--data", given, "--measures", "psnr", "--output", out]),
-    "baselines": lambda given, out: baselines.main(["--data", given, "--output", out]),
-    "edit": lambda given, out: edit_cli.main(
-        ["--input", given, "--output", out, "--split", "all", "--steps", "1", "--limit", "1"]
+    "inspect": lambda given, out, *more: inspect_dataset.main([given, "--output", out]),
+    "hub": lambda given, out, *more: export_hub.main([given, "--output", out]),
+    "metrics": lambda given, out, *more: compute_metrics.main(["--data", given, "--measures", "psnr", "--output", out]),
+    "baselines": lambda given, out, *more: baselines.main(["--data", given, "--output", out]),
+    "edit": lambda given, out, *more: edit_cli.main(
+        ["--input", given, "--output", out, "--split", "all", "--steps", "1", "--limit", "1", *more]
     ),
 }
 READ_EPISODES = {
-    "prepare": lambda given, out: prepare_dataset.main(["--episodes", given, "--output", out, *PREPARE]),
-    "lerobot": lambda given, out: export_lerobot.main(["--episodes", given, "--output", out]),
+    "prepare": lambda given, out, *more: prepare_dataset.main(["--episodes", given, "--output", out, *PREPARE, *more]),
+    "lerobot": lambda given, out, *more: export_lerobot.main(["--episodes", given, "--output", out, *more]),
 }
 DOORS = (
     [("indexed", glob, door) for glob in ("index.jsonl",) for door in READ_PREPARED]
@@ -183,12 +189,14 @@ def check_case(case: Any, inputs: Path, root: Path, capsys: pytest.CaptureFixtur
     damage(case.draw, victim)
     before = files_outside(root)
     given, out = str(root / "given"), str(root / "out")
+    flag = case.draw(st.sampled_from((None, *TEXT_FLAGS.get(door, ()))))
+    more = [f"{flag}={case.draw(st.sampled_from(TEXTS))}"] if flag else []
     try:
         if door == "main":
             os.environ.pop(RUN_VARIABLE, None)  # a run's name, which the next one would take
             code = main_py.main(["--base", str(victim), "--logdir", out, "--dry-run"])
         else:
-            code = (READ_PREPARED | READ_EPISODES)[door](given, out)
+            code = (READ_PREPARED | READ_EPISODES)[door](given, out, *more)
     except SystemExit as end:  # argparse
         code = end.code
     said = capsys.readouterr().err

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -22,14 +23,23 @@ import numpy as np
 from commands.errors import UserError
 from dataset_tools.episode import Episode
 from dataset_tools.preparing.plan import Options, Part, Plan, describe
-from formats.atomic import write_json, write_text
+from formats.atomic import check_value, read_json, write_json, write_text
 from formats.pictures import check_frame, encode_picture, resize_square
 from formats.prepared_folder import FramePair, write_manifest
 
 INDEX, PARTS = "index.jsonl", ".parts"  # either marks a prepared folder, whole or begun
 SAMPLED_BYTES = 16 * 1024  # read at the start, the middle and the end
 RECORDED = (".pkl", ".hdf5", ".h5", ".jpg", ".jpeg", ".png", ".mp4", ".parquet")
+MEND = "delete it and run the same command again"
 MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is removed when it is whole
+
+
+@dataclass(frozen=True)
+class _PartRecord:
+    """A part file: of each pair its fields and the digests of its pictures."""
+
+    pairs: list[dict]
+    dropped: int
 
 
 def convert_part(part: Part, folder: Path, options: Options) -> None:
@@ -142,10 +152,11 @@ def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
     pairs: list[FramePair] = []
     dropped = 0
     for part in plan.parts:
-        record = json.loads(part_file(folder, part).read_text(encoding="utf-8"))
-        dropped += record["dropped"]
-        for line in record["pairs"]:
-            pairs.append(FramePair(**line["pair"]))
+        path = part_file(folder, part)
+        record = read_json(path, _PartRecord, mend=MEND)
+        dropped += record.dropped
+        for line in record.pairs:
+            pairs.append(check_value(line.get("pair"), FramePair, where=str(path), mend=MEND))
             content.update(json.dumps(line, sort_keys=True).encode("utf-8"))
     if not pairs:
         raise UserError(f"all {dropped} pairs are static; lower --drop-static.")

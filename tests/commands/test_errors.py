@@ -84,3 +84,10 @@ def test_a_missing_package_is_said_where_we_have_a_sentence_for_it(monkeypatch):
     with pytest.raises(ImportError) as fault:
         import open_clip  # noqa: F401
     assert sentence_for(fault.value) is None, "an import that nobody foresaw keeps its traceback"
+
+
+def test_text_that_cannot_be_written_is_the_users():
+    """A sentence given in bytes that are no UTF-8 arrives as half letters, which fail only where they are written."""
+    with pytest.raises(UnicodeEncodeError) as caught:
+        b"stack \xff".decode("utf-8", "surrogateescape").encode("utf-8")
+    assert r"'\udcff' cannot be written as text" in sentence_for(caught.value)
