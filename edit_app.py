@@ -45,7 +45,7 @@ POLICY = (
 
 def make_parser() -> argparse.ArgumentParser:
     """Flags of the model, the examples and the address."""
-    from prediction.request import BUNDLED, PRECISIONS
+    from prediction.request import add_model_flags
 
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
@@ -55,16 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
-    parser.add_argument("--config", type=Path, help="config; default: found beside the checkpoint")
-    parser.add_argument("--trust-config", action="store_true", help="let the config beside the weights name any class")
-    parser.add_argument("--resolution", type=int, help="side of the predicted square; default: the config's")
-    parser.add_argument("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, half on a GPU")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
-    parser.add_argument(
-        "--first-stage", help="another autoencoder: a run with a fine-tuned decoder, a file, or vae-ft-mse"
-    )
-    parser.add_argument("--tiny-decoder", type=Path, help="TAESD's decoder: quicker, a little softer")
+    add_model_flags(parser.add_argument)
     parser.add_argument("--data", type=Path, help=f"prepared data set to offer examples of; default: {DATA} if there")
     parser.add_argument("--split", default="test", help="of that data set: train, val, test (default) or all")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")

@@ -39,6 +39,8 @@ SPACINGS = ("trailing", "leading", "linspace")
 
 def make_parser() -> argparse.ArgumentParser:
     """Flags, named as InstructPix2Pix's edit_cli names them."""
+    from prediction.request import add_model_flags
+
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
         prog="edit_cli.py",
@@ -52,26 +54,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="picture or folder; default: beside the input, ending in _future")
     add("--edit", help='what the robot does, such as "stack blocks"; a data set brings its own')
     add("--seed", type=int, default=0, help="same seed, same picture")
-    _add_model_flags(parser.add_argument_group("model").add_argument)
+    add = parser.add_argument_group("model").add_argument
+    add_model_flags(add)
+    add("--batch-size", type=int, default=16, help="frames predicted at once")
     _add_sampling_flags(
         parser.add_argument_group("sampling; defaults are those of the checkpoint's config").add_argument
     )
     _add_mode_flags(parser.add_argument_group("what is predicted and shown").add_argument)
     return parser
-
-
-def _add_model_flags(add: Callable) -> None:
-    from prediction.request import BUNDLED, PRECISIONS
-
-    add("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
-    add("--config", type=Path, help="config; default: found beside the checkpoint")
-    add("--resolution", type=int, help="side of the predicted square; default: the config's")
-    add("--trust-config", action="store_true", help="let the config beside the weights name any class: it can run code")
-    add("--batch-size", type=int, default=16, help="frames predicted at once")
-    add("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, bf16 or fp16 on a GPU")
-    add("--compile", action="store_true", help="torch.compile: minutes at first, pays for many frames on a GPU")
-    add("--first-stage", help="another autoencoder: a run with a fine-tuned decoder, a file, or vae-ft-mse")
-    add("--tiny-decoder", type=Path, help="TAESD's decoder instead of the model's own: quicker, a little softer")
 
 
 def _add_sampling_flags(add: Callable) -> None:

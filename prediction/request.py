@@ -6,7 +6,7 @@ torch, so that a command's --help and its refusals come at once.
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,22 @@ class ModelRequest:
         given = {words.get(name, name): flags.get(name) for name in SAMPLING_FLAGS}
         own = {one.name: flags[one.name] for one in fields(cls) if one.name in flags}
         return cls(**own, sampling={name: value for name, value in given.items() if value is not None})
+
+
+def add_model_flags(add: Callable) -> None:
+    """Flags of a ModelRequest, the same in every command that predicts.
+
+    Args:
+        add: `add_argument` of a parser or of a group.
+    """
+    add("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
+    add("--config", type=Path, help="config; default: found beside the checkpoint")
+    add("--trust-config", action="store_true", help="let the config beside the weights name any class: it can run code")
+    add("--resolution", type=int, help="side of the predicted square; default: the config's")
+    add("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, bf16 or fp16 on a GPU")
+    add("--compile", action="store_true", help="torch.compile: minutes at first, pays for many frames on a GPU")
+    add("--first-stage", help="another autoencoder: a run with a fine-tuned decoder, a file, or vae-ft-mse")
+    add("--tiny-decoder", type=Path, help="TAESD's decoder instead of the model's own: quicker, a little softer")
 
 
 @dataclass(frozen=True)
