@@ -10,6 +10,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import numpy as np
 
 from commands.run import run_command
 from formats.atomic import write_text
-from metrics.comparison.rows import UPPER_BOUND
-from metrics.comparison.table import is_best_mean, is_identical
+from metrics.comparison.table import ALL, Row, ScoreTable
+from metrics.comparison.table_formats import format_estimate
 from metrics.measures.columns import MEASURES
 from metrics.reports.cases import Pictures, find_cases, open_pictures
 from metrics.reports.html import embed_figure, embed_picture, make_facts, make_notes, make_page, make_section
@@ -39,16 +40,16 @@ def make_report(runs: list[Run], command: str) -> str:
 
 
 def _summary(runs: list[Run]) -> str:
-    """A line a run and system: the mean over all pairs, copy-the-input among them."""
-    lines = []
+    """A row a run and system: the mean over all pairs, copy-the-input among them."""
+    rows = []
     for run in runs:
         for results in run.results:
-            shown = [line for line in results.table["lines"] if line["group"] == "mean"]
-            lines += [(f"{run.label} / {results.name}" if len(run.results) > 1 else run.label, line) for line in shown]
-    if not lines:
+            name = f"{run.label} / {results.name}" if len(run.results) > 1 else run.label
+            rows += [replace(row, group=name) for row in results.table.rows if row.group == ALL]
+    if not rows:
         return "<p>No run has a table; score its predictions with metrics.compute_metrics.</p>"
-    keys = [key for key in MEASURES if any(key in line["estimates"] for _, line in lines)]
-    return _table(keys, lines, "run")
+    keys = tuple(key for key in MEASURES if any(key in row.estimates for row in rows))
+    return _table(ScoreTable(keys, tuple(rows)), "run")
 
 
 def _run_sections(run: Run) -> Iterator[str]:
@@ -57,8 +58,7 @@ def _run_sections(run: Run) -> Iterator[str]:
         yield make_section(f"{run.label}: how it was made", make_facts(facts))
     for results in run.results:
         name = run.label if len(run.results) == 1 else f"{run.label}, {results.name}"
-        lines = [(line["group"], line) for line in results.table["lines"]]
-        parts = [_table(results.table["keys"], lines, "task"), make_notes(results.table["notes"])]
+        parts = [_table(results.table, "task"), make_notes(results.table.notes)]
         parts.append(make_facts(_measurement(results)))
         yield make_section(f"{name}: scores", *parts)
         if results.pairs and results.systems:
@@ -90,7 +90,7 @@ def _text(value: object) -> object:
 
 def _measurement(results: Results) -> dict[str, object]:
     """Command, data, and for each system what all its predictions share: weights hash, seed, steps, scales."""
-    provenance = results.table["provenance"]
+    provenance = results.table.provenance
     facts = {
         key: provenance[key]
         for key in ("command", "commit", "data", "split", "episodes", "size")
@@ -104,44 +104,27 @@ def _measurement(results: Results) -> dict[str, object]:
     return facts
 
 
-def _table(keys: list[str], lines: list[tuple[str, dict]], first_heading: str) -> str:
-    """A sortable table; `lines` are (first cell, line of table.json)."""
-    headings = "".join(f"<th>{escape(MEASURES[key].heading)}</th>" for key in keys)
-    rows = "".join(_row(keys, name, line, lines) for name, line in lines)
+def _table(table: ScoreTable, first_heading: str) -> str:
+    """A sortable table."""
+    headings = "".join(f"<th>{escape(MEASURES[key].heading)}</th>" for key in table.keys)
+    rows = "".join(
+        f'<tr><td>{escape(row.group)}</td><td class="text">{escape(row.name)}</td>'
+        f"{''.join(_cell(table, row, key) for key in table.keys)}"
+        f'<td data-value="{row.num_pairs}">{row.count_text}</td></tr>'
+        for row in table.rows
+    )
     head = f'<tr><th>{escape(first_heading)}</th><th class="text">row</th>{headings}<th>n</th></tr>'
     return f'<div class="scroll"><table class="sortable"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
-def _row(keys: list[str], name: str, line: dict, lines: list[tuple[str, dict]]) -> str:
-    rivals = [other for its_name, other in lines if its_name == name and _competes(other)]
-    means = {key: [(rival["estimates"].get(key) or {}).get("mean") for rival in rivals] for key in keys}
-    cells = [_cell(key, line["estimates"].get(key) or {}, means[key] if _competes(line) else []) for key in keys]
-    count = (
-        line["num_pairs"] if line["num_pairs"] == line["num_wanted"] else f"{line['num_pairs']} of {line['num_wanted']}"
-    )
-    return (
-        f'<tr><td>{escape(name)}</td><td class="text">{escape(line["row"])}</td>{"".join(cells)}'
-        f'<td data-value="{line["num_pairs"]}">{count}</td></tr>'
-    )
-
-
-def _competes(line: dict) -> bool:
-    """As Row.competes."""
-    return line["kind"] != UPPER_BOUND and line["num_pairs"] == line["num_wanted"]
-
-
-def _cell(key: str, estimate: dict, rivals: list[float | None]) -> str:
-    mean = estimate.get("mean")
-    if mean is None:
+def _cell(table: ScoreTable, row: Row, key: str) -> str:
+    estimate = row.estimates.get(key)
+    if estimate is None or not estimate.n:
         return '<td data-value="">-</td>'
-    measure = MEASURES[key]
-    text = "inf" if is_identical(key, mean) else f"{mean:.{measure.digits}f}"
-    interval = ""
-    if estimate.get("low") is not None and text != "inf":
-        low, high = (f"{estimate[part]:.{measure.digits}f}" for part in ("low", "high"))
-        interval = f' <span class="interval">[{low}–{high}]</span>'
-    marked = ' class="best"' if is_best_mean(key, mean, rivals) else ""
-    return f'<td{marked} data-value="{mean!r}">{text}{interval}</td>'
+    mean, _, interval = format_estimate(key, estimate).partition(" ")
+    marked = ' class="best"' if table.is_best(row, key) else ""
+    interval = f' <span class="interval">{interval}</span>' if interval else ""
+    return f'<td{marked} data-value="{estimate.mean!r}">{mean}{interval}</td>'
 
 
 def _cases(results: Results) -> str:

@@ -50,14 +50,11 @@ class ScoreTable:
 
     def is_best(self, row: Row, key: str) -> bool:
         """Whether no other row of the group has a better mean, among those that compete."""
-        means = [other.estimates[key].mean for other in self.rows if other.group == row.group and other.competes]
-        return row.competes and is_best_mean(key, row.estimates[key].mean, means)
-
-
-def is_best_mean(key: str, mean: float | None, rivals: Iterable[float | None]) -> bool:
-    """Whether a mean is the best of `rivals`, itself among them; unknown ones (nan, None) do not count."""
-    known = [value for value in rivals if value is not None and not math.isnan(value)]
-    return bool(known) and mean == (max(known) if MEASURES[key].higher_is_better else min(known))
+        rivals = [other for other in self.rows if other.group == row.group and other.competes]
+        means = [other.estimates[key].mean for other in rivals if key in other.estimates]
+        known = [mean for mean in means if not math.isnan(mean)]
+        best = max if MEASURES[key].higher_is_better else min
+        return row.competes and bool(known) and row.estimates[key].mean == best(known)
 
 
 def make_table(

@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from metrics.comparison.bootstrap import Estimate
+from metrics.comparison.rows import kind_by_name
 from metrics.comparison.table import Row, ScoreTable, is_identical
 from metrics.measures.columns import MEASURES
 
@@ -58,6 +59,24 @@ def to_json(table: ScoreTable) -> str:
         del line["name"]
     content = {"keys": table.keys, "lines": lines, "notes": table.notes, "provenance": table.provenance}
     return json.dumps(_without_nan(content), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(content: dict) -> ScoreTable:
+    """The table that `to_json` wrote; of before rows had a kind, it follows from the name.
+
+    Raises:
+        KeyError, TypeError: if it is no such table.
+    """
+    rows = []
+    for line in content["lines"]:
+        estimates = {
+            key: Estimate(**{part: math.nan if value is None else value for part, value in estimate.items()})
+            for key, estimate in line["estimates"].items()
+        }
+        kind = line.get("kind") or kind_by_name(line["row"])
+        rows.append(Row(line["group"], line["row"], kind, line["num_pairs"], line["num_wanted"], estimates))
+    keys, notes = (tuple(content.get(name, ())) for name in ("keys", "notes"))
+    return ScoreTable(keys, tuple(rows), notes, content.get("provenance", {}))
 
 
 def _without_nan(value: object) -> object:

@@ -55,7 +55,7 @@ def open_pictures(results: Results) -> Pictures:
         FileNotFoundError: if they are no longer where table.json says.
         ValueError: if they hold other pairs now.
     """
-    provenance = results.table["provenance"]
+    provenance = results.table.provenance
     folder = data_root(Path(provenance["data"]))
     pairs = {pair.pair_id: pair for pair in read_pairs(folder)}
     gone = next((entry["pair_id"] for entry in results.pairs if entry["pair_id"] not in pairs), None)

@@ -26,7 +26,8 @@ from formats.run_folder import RunFolder
 from metrics.comparison.bootstrap import Estimate, estimate_mean
 from metrics.comparison.predictions import parse_named_folder
 from metrics.comparison.rows import COPY, UPPER_BOUND, kind_by_name
-from metrics.comparison.table import ALL, ceiling_of
+from metrics.comparison.table import ALL, ScoreTable, ceiling_of
+from metrics.comparison.table_formats import from_json
 
 TABLE_DEPTH = 3  # folders below the run in which tables are looked for
 NUMBERED = re.compile(r"(epoch|step)s?[-=_ ]*0*(\d+)")
@@ -47,7 +48,7 @@ class Results:
 
     name: str  # path of its folder in the run, "." where it is the run
     folder: Path
-    table: dict
+    table: ScoreTable
     pairs: tuple[dict, ...]
 
     @property
@@ -63,8 +64,7 @@ class Results:
     @property
     def kinds(self) -> dict[str, str]:
         """Kind of each row, by name."""
-        kinds = {line["row"]: line["kind"] for line in self.table["lines"]}
-        return {name: kind_by_name(name) for name in self._described} | kinds
+        return {name: kind_by_name(name) for name in self._described} | {r.name: r.kind for r in self.table.rows}
 
     @property
     def benchmark(self) -> dict:
@@ -74,15 +74,7 @@ class Results:
     @property
     def _described(self) -> dict[str, dict]:
         """What provenance says of the rows that came from folders."""
-        return self.table.get("provenance", {}).get("systems", {})
-
-    def estimate(self, row: str, group: str, key: str) -> dict | None:
-        """Mean, low, high and n of a cell of the table; None where there is none."""
-        for line in self.table["lines"]:
-            if (line["row"], line["group"]) == (row, group):
-                estimate = line["estimates"].get(key)
-                return estimate if estimate and estimate["mean"] is not None else None
-        return None
+        return self.table.provenance.get("systems", {})
 
     def entries(self, row: str, group: str = ALL) -> list[dict]:
         """Lines of pairs.jsonl of a row, of one group or all."""
@@ -194,11 +186,11 @@ def _find_tables(folder: Path) -> list[Path]:
 
 
 def _read_results(run: Path, path: Path) -> Results:
-    table = read_json(path, mend=SCORE_AGAIN)
-    if "lines" not in table:
-        raise UserError(f"{path} is no table of metrics.compute_metrics; delete it or write it again.")
-    for line in table["lines"]:
-        line.setdefault("kind", kind_by_name(line["row"]))
+    content = read_json(path, mend=SCORE_AGAIN)
+    try:
+        table = from_json(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no table of metrics.compute_metrics; delete it or write it again.") from error
     pairs = path.with_name("pairs.jsonl")
     entries = tuple(read_jsonl(pairs, mend=SCORE_AGAIN)) if pairs.is_file() else ()
     return Results(str(path.parent.relative_to(run)), path.parent, table, entries)

@@ -51,5 +51,5 @@ def test_it_trains_predicts_in_one_call_and_is_scored(moving_squares, tmp_path, 
     arguments = ["--data", data, "--split", "test", "--predictions", f"regression={tmp_path / 'predictions'}"]
     assert compute_metrics([*map(str, arguments), "--no-cache", "--output", str(run / "metrics")]) == 0
     scored = read_run(str(run))
-    assert scored.results[0].estimate("regression", "mean", "psnr")["n"] == 5
+    assert len(scored.results[0].entries("regression")) == 5
     assert scored.benchmark["steps"] == 1

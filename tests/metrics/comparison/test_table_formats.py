@@ -7,7 +7,7 @@ from rich.console import Console
 from metrics.comparison.rows import COPY_KIND, MODEL, UPPER_BOUND
 from metrics.comparison.scoring import PairScore
 from metrics.comparison.table import make_table
-from metrics.comparison.table_formats import print_table, to_csv, to_json, to_markdown
+from metrics.comparison.table_formats import from_json, print_table, to_csv, to_json, to_markdown
 from tests.metrics.comparison.test_table import make_scores
 
 
@@ -36,6 +36,7 @@ def test_json_is_strict_and_complete():
     assert content["notes"] == ["A note."]
     assert content["provenance"] == {"data": "x"}
     assert content["lines"][1]["estimates"]["psnr"]["low"] is None
+    assert repr(from_json(content)) == repr(_table())
 
 
 def test_markdown_marks_the_best_of_the_complete_rows_and_counts_the_others():
