@@ -60,6 +60,14 @@ def new_run(logdir: Path, name: str, postfix: str = "") -> RunFolder:
     return RunFolder(Path(os.environ[RUN_VARIABLE]))
 
 
+def find_config(checkpoint: Path) -> Path | None:
+    """config.yaml beside a checkpoint, or that of the run folder it lies in."""
+    for folder in (checkpoint, checkpoint.parent, checkpoint.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder / "config.yaml"
+    return None
+
+
 def find_run(resume: Path) -> tuple[RunFolder, Path]:
     """Run folder and checkpoint that `--resume` means: a run folder, or a file in its checkpoints/.
 

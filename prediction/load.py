@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from commands.errors import MissingFileError, UserError
 from formats.hashing import sha256_of_file
-from formats.run_folder import RunFolder
+from formats.run_folder import RunFolder, find_config
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions
 from ldm.models.tiny_autoencoder import load_tiny_decoder
@@ -70,14 +70,6 @@ class LoadedPredictor:
             own = {"first_stage": self.first_stage.name, "first_stage_sha256": digest_of_weights(self.first_stage)}
             settings |= own
         return settings
-
-
-def find_config(checkpoint: Path) -> Path | None:
-    """config.yaml beside a checkpoint, or that of the run folder it lies in."""
-    for folder in (checkpoint, checkpoint.parent, checkpoint.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder / "config.yaml"
-    return None
 
 
 def read_config(checkpoint: Path, path: Path | None = None, *, trusted: bool = False) -> tuple[dict[str, Any], Path]:

@@ -1,6 +1,7 @@
 """Any checkpoint into one file under latent-diffusion's names, or into a folder that diffusers opens.
 
     python -m stable_diffusion.convert --input X --output Y --layout ldm|diffusers [--dtype float16] [--ema]
+    python -m stable_diffusion.convert --input X --output Y --layout onnx
 
 Imports the other modules of stable_diffusion. Streams: one tensor is in memory at a time (a .ckpt output
 needs all of them once).
@@ -10,16 +11,24 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from commands.errors import MissingFileError, UserError
 from commands.run import run_command, show_progress
-from ldm.util import describe_misfit
+from formats.run_folder import find_config
+from ldm.util import check_targets, describe_misfit, instantiate_from_config
 from stable_diffusion import diffusers_configs
-from stable_diffusion.checkpoint import Checkpoint, open_checkpoint, select_weights
+from stable_diffusion.checkpoint import (
+    Checkpoint,
+    load_first_stage,
+    load_pretrained,
+    open_checkpoint,
+    select_weights,
+    suggest_config,
+)
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, write_folder
 from stable_diffusion.published_names import (
     PARTS,
@@ -50,6 +59,17 @@ TEXT_POSITIONS = f"{TEXT}transformer.text_model.embeddings.position_embedding.we
 UNET_START = f"{UNET}input_blocks.0.0.weight"
 EMA_DECAY = 0.9999  # of InstructPix2Pix and configs/train.yaml; written where the input does not say it
 Progress = Callable[[Iterable], Iterable]
+
+
+@dataclass(frozen=True)
+class OnnxRequest:
+    """What --layout onnx was asked for."""
+
+    source: Path
+    output: Path
+    config: Path | None = None  # None: the one beside the checkpoint
+    trust_config: bool = False
+    first_stage: Path | None = None
 
 
 def convert(
@@ -194,16 +214,41 @@ def _heads_of_run(path: Path) -> int | None:
         return None
 
 
+def convert_to_onnx(request: OnnxRequest) -> dict[str, float]:
+    """Write the networks of a checkpoint as ONNX files, and compare them with PyTorch; see `onnx_export`.
+
+    Raises:
+        ValueError, FileNotFoundError: if the input is bad, or the config beside it names a class of another project.
+    """
+    from ldm.training.config import compose
+    from stable_diffusion.onnx_export import write_onnx
+
+    path = request.config or find_config(request.source)
+    config = dict(compose([path]) if path else suggest_config(request.source))
+    check_targets(config, trusted=request.trust_config or request.config is not None, where=str(path or request.source))
+    for section in ("model", "resolution"):
+        if config.get(section) is None:
+            raise UserError(f"{path} has no section '{section}'; give --config, the config.yaml of the run.")
+    params = {name: value for name, value in config["model"]["params"].items() if name != "frame_loss_config"}
+    model = instantiate_from_config({**config["model"], "params": params | {"use_ema": False}}, "model")
+    load_pretrained(model, request.source, use_ema=True)
+    if request.first_stage is not None:
+        load_first_stage(model, request.first_stage)
+    return write_onnx(request.output, model.eval(), config, lambda parts: show_progress(parts, "parts"))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Flags of the command."""
     parser = argparse.ArgumentParser(prog="python -m stable_diffusion.convert", description=__doc__.split("\n\n")[0])
     parser.add_argument("--input", required=True, help="checkpoint file, diffusers folder, run folder, or a known name")
     parser.add_argument("--output", required=True, type=Path, help="file (.safetensors, .ckpt) or new folder")
-    parser.add_argument("--layout", required=True, choices=("ldm", "diffusers"))
+    parser.add_argument("--layout", required=True, choices=("ldm", "diffusers", "onnx"))
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="of the weights; kept as they are by default")
     parser.add_argument("--ema", action="store_true", help="write the moving average as the network")
     parser.add_argument("--num-heads", type=int, help="attention heads of the U-Net, where they cannot be known")
     parser.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocab.json and merges.txt")
+    parser.add_argument("--config", type=Path, help="for onnx: the run's config.yaml; looked for beside the input")
+    parser.add_argument("--trust-config", action="store_true", help="the config beside the input may name any class")
     parser.add_argument(
         "--first-stage",
         metavar="PATH",
@@ -217,6 +262,13 @@ def main(argv: list[str] | None = None) -> int:
     opt = make_parser().parse_args(argv)
 
     def body() -> None:
+        first_stage = resolve(opt.first_stage) if opt.first_stage else None
+        if opt.layout == "onnx":
+            request = OnnxRequest(resolve(opt.input), opt.output, opt.config, opt.trust_config, first_stage)
+            for part, difference in convert_to_onnx(request).items():
+                sys.stdout.write(f"{part}.onnx  within {difference:.1e} of PyTorch\n")
+            sys.stdout.write(f"{opt.output}\n")
+            return
         convert(
             resolve(opt.input),
             opt.output,
@@ -225,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
             use_ema=opt.ema,
             num_heads=opt.num_heads,
             tokenizer=opt.tokenizer,
-            first_stage=resolve(opt.first_stage) if opt.first_stage else None,
+            first_stage=first_stage,
             progress=lambda names: show_progress(names, f"{len(names)} tensors"),
         )
         sys.stdout.write(f"{opt.output}\n")

@@ -15,6 +15,7 @@ import yaml
 
 from commands.errors import UserError
 from formats.atomic import read_file
+from formats.run_folder import find_config
 from stable_diffusion.diffusers_layout import first_stage_levels, unet_levels
 from stable_diffusion.tensor_files import LazyTensors
 
@@ -226,19 +227,18 @@ def run_params(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the config is damaged.
     """
-    for folder in (path.parent, path.parent.parent):
-        config = folder / "config.yaml"
-        if config.is_file():
-            try:
-                content = yaml.safe_load(read_file(config, MAX_CONFIG))
-            except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-                first = str(error).splitlines()[0]
-                raise UserError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error
-            try:
-                return dict(content["model"]["params"])
-            except (KeyError, TypeError, ValueError):
-                return {}
-    return {}
+    config = find_config(path)
+    if config is None:
+        return {}
+    try:
+        content = yaml.safe_load(read_file(config, MAX_CONFIG))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{config}, beside {path.name}, is not YAML ({first}): mend it or move it.") from error
+    try:
+        return dict(content["model"]["params"])
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def schedule_of_words(words: Mapping[str, Any], where: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
             "transformers", "open_clip", "peft", "bitsandbytes", "pytorch_lightning", "wandb", "pynvml",
             "huggingface_hub"),
     "stable_diffusion": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "yaml", "huggingface_hub", "omegaconf",
-                         "httpx"),
+                         "httpx", "onnx", "onnxruntime", "onnxscript"),
     "prediction": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "stable_diffusion", "omegaconf", "kornia"),
     "metrics": (*STANDARD, "torch", "einops", "commands", "formats", "ldm.modules.losses", "ldm.modules.encoders",
                 "ldm.data.pixels", "matplotlib", "scipy", "yaml"),
@@ -43,6 +43,7 @@ DOORS = {
     "wandb": ("ldm.callbacks",),
     "gradio": ("edit_app",),
     "diffusers": ("benchmark",),
+    "onnxruntime": ("stable_diffusion.onnx_export",),
     "torchvision": (),
 }  # fmt: skip
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 12

@@ -6,9 +6,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from commands.errors import UserError
+from formats.run_folder import find_config
 from ldm.models.tiny_autoencoder import TinyDecoder, to_published
 from ldm.util import instantiate_from_config
-from prediction.load import find_config, load_predictor, use_tiny_decoder
+from prediction.load import load_predictor, use_tiny_decoder
 from prediction.predictor import FramePredictor, Runtime, SamplingOptions, tune_for_inference
 from prediction.request import ModelRequest
 from tests.tiny_checkpoint import write_tiny_checkpoint

@@ -128,9 +128,13 @@ class FrozenCLIPEmbedder(nn.Module):
         )
         return encoded["input_ids"].to(next(self.parameters()).device)
 
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Token numbers (B, max_length) => (B, max_length, width)."""
+        return self.transformer(tokens)
+
     def forward(self, text: list[str]) -> Tensor:
         """(B, max_length, width) embedding of sentences."""
-        return self.transformer(self.tokenize(text))
+        return self.encode_tokens(self.tokenize(text))
 
 
 def read_clip_tokenizer(version: str) -> CLIPTokenizer:
@@ -235,18 +239,21 @@ class ByteTextEmbedder(nn.Module):
         )
         self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
 
-    def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
-        """Byte numbers (B, max_length) and where they are padding, on the device of the weights."""
+    def tokenize(self, text: list[str]) -> Tensor:
+        """Byte numbers (B, max_length), padded, on the device of the weights."""
         rows = [list(sentence.encode("utf-8")) for sentence in text]
         _warn_if_cut([len(row) + 1 for row in rows], text, self.max_length)
         tokens = torch.full((len(rows), self.max_length), PADDING)
         for place, row in zip(tokens, rows, strict=True):
             kept = torch.tensor([byte + FIRST_BYTE for byte in row[: self.max_length - 1]] + [END])
             place[: len(kept)] = kept
-        tokens = tokens.to(self.position_embedding.device)
-        return tokens, tokens == PADDING
+        return tokens.to(self.position_embedding.device)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Byte numbers (B, max_length) => (B, max_length, width); no byte attends to the padding."""
+        embedded = self.token_embedding(tokens) + self.position_embedding
+        return self.transformer(embedded, src_key_padding_mask=tokens == PADDING)
 
     def forward(self, text: list[str]) -> Tensor:
-        """(B, max_length, width) embedding of sentences; no byte attends to the padding."""
-        tokens, padding = self.tokenize(text)
-        return self.transformer(self.token_embedding(tokens) + self.position_embedding, src_key_padding_mask=padding)
+        """(B, max_length, width) embedding of sentences."""
+        return self.encode_tokens(self.tokenize(text))
