@@ -25,7 +25,7 @@ LIGHT_TARGET = (0.0, -0.05, 0.8)  # metres: the middle of the work space
 LIGHT_DISTANCE = 2.0
 LOOKS = {  # ranges that a seed draws from; the two do not overlap
     "train": {"wall": (0.8, 1.0), "table": (0.85, 1.2), "sun": (0.40, 0.60)},
-    "unseen": {"wall": (0.5, 0.7), "table": (0.6, 0.75), "sun": (0.22, 0.34)},
+    "unseen": {"wall": (0.6, 0.75), "table": (0.7, 0.82), "sun": (0.28, 0.38)},
 }
 
 _SCENE = """

@@ -14,6 +14,12 @@ def hammer() -> Trajectory:
 
 
 @pytest.fixture(scope="session")
+def commands() -> Trajectory:
+    """The same at 16.7 frames a second, RoboTwin's own and a policy's rate."""
+    return simulate("block_hammer_beat", 0, save_freq=15)
+
+
+@pytest.fixture(scope="session")
 def first_frame(hammer: Trajectory, can_draw: None) -> Footage:
     """Frame 0 of `hammer`, of the head and the left wrist camera."""
     return render(replace(hammer, qpos=hammer.qpos[:1]), ("head", "left"))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
-from simulator.recorder import simulate
 from simulator.world import read_limits
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -47,12 +46,11 @@ def test_pictures_are_named_by_camera(can_draw):
     env.close()
 
 
-def test_the_expert_succeeds_here_too():
+def test_the_expert_succeeds_here_too(commands):
     """Reward 1 and the end of the episode at the first success; a second later it still holds."""
-    recorded = simulate("block_hammer_beat", 0, save_freq=15)
     env = gymnasium.make(HAMMER, **STATE)
     env.reset(seed=0)
-    for action in recorded.executed[1:].astype(np.float32):
+    for action in commands.executed[1:].astype(np.float32):
         _, reward, terminated, truncated, info = env.step(action)
         assert reward == float(terminated) == float(info["is_success"]) and not truncated
         if terminated:

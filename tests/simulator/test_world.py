@@ -11,7 +11,7 @@ import pytest
 
 from commands.errors import UserError
 from formats.pictures import resize_square
-from simulator.recorder import simulate
+from simulator.engine import RendererUnavailable, require_renderer
 from simulator.studio import shrink
 from simulator.world import HOLD_SECONDS, World
 
@@ -25,25 +25,32 @@ def world() -> World:
     return world
 
 
-def fingerprint(world: World) -> str:
-    """Of the joints, the objects and, where it can be drawn, the picture, after 3 commands."""
+def fingerprint(world: World, *, draw: bool = False) -> str:
+    """Of the joints, the objects and, if it is to be drawn, two cameras' pictures, after each of 3 commands."""
     digest = hashlib.sha256()
     for step in range(3):
         world.step(world.state().target + 0.02 * np.sin(np.arange(14) + step) * (np.arange(14) % 7 < 6), PERIOD)
         for numbers in (world.state().measured, world.state().target, world.object_poses()):
             digest.update(numbers.tobytes())
+        for frame in world.observe(("head", "right"), size=64).values() if draw else ():
+            digest.update(frame.tobytes())
     return digest.hexdigest()
 
 
 def test_a_seed_and_its_commands_decide_every_byte(world):
-    """In this process again, after another task, and in another process."""
-    first = fingerprint(world)
+    """Of states and, where there is OpenGL, of frames: in this process again, and in another one."""
+    try:
+        require_renderer()
+        draw = True
+    except RendererUnavailable:
+        draw = False
+    first = fingerprint(world, draw=draw)
     world.reset("block_handover", 1)
     world.reset("blocks_stack_easy", 3)
-    assert fingerprint(world) == first
+    assert fingerprint(world, draw=draw) == first
     code = (
         "from tests.simulator.test_world import World, fingerprint\n"
-        "world = World()\nworld.reset('blocks_stack_easy', 3)\nprint(fingerprint(world))"
+        f"world = World()\nworld.reset('blocks_stack_easy', 3)\nprint(fingerprint(world, draw={draw}))"
     )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
@@ -66,15 +73,14 @@ def test_looking_changes_nothing_and_repeats_itself(world, can_draw):
     world.close()
 
 
-def test_a_recorded_episode_replays(can_draw):
+def test_a_recorded_episode_replays(commands):
     """The targets of an episode at 16.7 Hz lead to its success, on straight lines from command to command."""
-    recorded = simulate("block_hammer_beat", 0, save_freq=15)
     world = World()
     world.reset("block_hammer_beat", 0)
-    for target in recorded.executed[1:]:
+    for target in commands.executed[1:]:
         world.step(target, PERIOD)
     assert world.num_clipped == 0
-    assert np.abs(world.state().measured - recorded.measured[-1]).max() < 0.02
+    assert np.abs(world.state().measured - commands.measured[-1]).max() < 0.02
     result = world.succeeded()
     assert result and result.held is None and result.first < world.seconds
     world.hold(HOLD_SECONDS)
