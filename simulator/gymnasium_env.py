@@ -18,12 +18,11 @@ from gymnasium.utils import EzPickle
 
 from commands.errors import UserError
 from simulator.robot import STATE_SIZE
+from simulator.rollout import PERIOD, STEP_LIMITS
 from simulator.studio import check_cameras
 from simulator.tasks import TASKS
 from simulator.world import HOLD_SECONDS, World, read_limits
 
-PERIOD = 0.06  # seconds from action to action: RoboTwin's 15 steps of 1/250 s
-STEP_LIMITS = {"block_hammer_beat": 250, "block_handover": 400, "blocks_stack_easy": 550}  # twice what the script takes
 OBSERVATIONS = ("pixels", "pixels_agent_pos", "environment_state_agent_pos")
 FREE_SEEDS = (200_000_000, 2**31)  # where reset draws from when no seed is given: neither training nor testing
 IDS = {"".join(word.title() for word in task.split("_")) + "-v0": task for task in TASKS}

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
+from simulator.rollout import STEP_LIMITS
 from simulator.world import read_limits
 
 gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
-from simulator.gymnasium_env import IDS, STEP_LIMITS, RobotTask  # noqa: E402
+from simulator.gymnasium_env import IDS, RobotTask  # noqa: E402
 
 STATE = {"obs_type": "environment_state_agent_pos"}
 HAMMER = "simulator.gymnasium_env:robot_tasks/BlockHammerBeat-v0"
