@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 
 from ldm.models.diffusion.sampler import Denoise, Sampler, noise_like_each
-from ldm.models.diffusion.schedule import NoiseSchedule
-from ldm.models.diffusion.timesteps import Spacing
 
 
 class DDIMSampler(Sampler):
     """DDIM; eta 0 is deterministic, 1 has DDPM's variance. See Sampler for the arguments."""
-
-    def __init__(self, schedule: NoiseSchedule, steps: int, eta: float = 0.0, spacing: Spacing = "trailing") -> None:
-        super().__init__(schedule, steps, eta, spacing)
 
     def walk(
         self, denoise: Denoise, noise: Tensor, generators: list[torch.Generator] | None, steps: Iterable[int]

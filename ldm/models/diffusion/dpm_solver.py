@@ -11,15 +11,12 @@ import torch
 from torch import Tensor
 
 from ldm.models.diffusion.sampler import Denoise, Sampler
-from ldm.models.diffusion.schedule import NoiseSchedule
-from ldm.models.diffusion.timesteps import Spacing
 
 
 class DPMSolverSampler(Sampler):
     """Deterministic, one network call a step. See Sampler for the arguments."""
 
-    def __init__(self, schedule: NoiseSchedule, steps: int, spacing: Spacing = "trailing") -> None:
-        super().__init__(schedule, steps, 0.0, spacing)
+    adds_noise = False
 
     def walk(
         self, denoise: Denoise, noise: Tensor, generators: list[torch.Generator] | None, steps: Iterable[int]

@@ -20,7 +20,11 @@ class EulerAncestralSampler(Sampler):
     `linspace` is InstructPix2Pix's spacing, with fractional timesteps. See Sampler for the arguments.
     """
 
-    def __init__(self, schedule: NoiseSchedule, steps: int, eta: float = 1.0, spacing: Spacing = "trailing") -> None:
+    own_eta = 1.0
+
+    def __init__(
+        self, schedule: NoiseSchedule, steps: int, eta: float | None = None, spacing: Spacing = "trailing"
+    ) -> None:
         super().__init__(schedule, steps, eta, spacing)
         if spacing == "linspace":
             self.timesteps = torch.linspace(schedule.timesteps - 1, 0, steps).tolist()

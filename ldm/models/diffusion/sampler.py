@@ -25,11 +25,17 @@ class Sampler(ABC):
     Args:
         schedule: the tables of the forward process.
         steps: network calls, 1 to schedule.timesteps; as many are taken.
-        eta: share of fresh noise at every step, 0 to 1; 0 is deterministic.
+        eta: share of fresh noise at every step, 0 to 1; 0 is deterministic, None the sampler's own.
         spacing: see `spaced_timesteps`.
     """
 
-    def __init__(self, schedule: NoiseSchedule, steps: int, eta: float, spacing: Spacing) -> None:
+    own_eta = 0.0
+    adds_noise = True  # whether eta may be other than 0
+
+    def __init__(
+        self, schedule: NoiseSchedule, steps: int, eta: float | None = None, spacing: Spacing = "trailing"
+    ) -> None:
+        eta = self.own_eta if eta is None else eta
         if not 0.0 <= eta <= 1.0:
             raise UserError(f"eta {eta} is outside [0, 1].")
         self.schedule = schedule

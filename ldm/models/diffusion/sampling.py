@@ -1,7 +1,7 @@
 """How a sample is drawn, as one checked value, and the sampler that it names."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from commands.errors import UserError
 from ldm.models.diffusion.ddim import DDIMSampler
@@ -12,7 +12,11 @@ from ldm.models.diffusion.schedule import NoiseSchedule
 from ldm.models.diffusion.timesteps import Spacing
 
 SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]
-SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+SAMPLERS: dict[SamplerName, type[Sampler]] = {
+    "ddim": DDIMSampler,
+    "euler_ancestral": EulerAncestralSampler,
+    "dpm_solver": DPMSolverSampler,
+}
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,11 @@ class SamplingOptions:
             value = getattr(self, name)
             if not 0.0 <= value <= 100.0:
                 raise UserError(f"{name} {value} is outside [0, 100]; 1 means no guidance.")
-        if self.sampler not in SAMPLERS:
+        if self.sampler not in tuple(SAMPLERS):  # a YAML file may give a list
             raise UserError(f"sampler '{self.sampler}' is not one of {', '.join(SAMPLERS)}.")
-        if self.sampler == "dpm_solver" and self.eta:
-            raise UserError(
-                f"eta {self.eta}: dpm_solver adds no noise; take ddim or euler_ancestral, or leave eta out."
-            )
+        if self.eta and not SAMPLERS[self.sampler].adds_noise:
+            noisy = " or ".join(name for name, kind in SAMPLERS.items() if kind.adds_noise)
+            raise UserError(f"eta {self.eta}: {self.sampler} adds no noise; take {noisy}, or leave eta out.")
         if not 0.0 <= self.rescale <= 1.0:
             raise UserError(f"rescale {self.rescale} is outside [0, 1].")
         if self.interval is not None and not _is_interval(self.interval):
@@ -68,9 +71,4 @@ def make_sampler(schedule: NoiseSchedule, options: SamplingOptions) -> Sampler:
     Raises:
         ValueError: if the step count is impossible for the schedule.
     """
-    if options.sampler == "dpm_solver":
-        return DPMSolverSampler(schedule, options.steps, options.spacing)
-    if options.sampler == "euler_ancestral":
-        eta = 1.0 if options.eta is None else options.eta
-        return EulerAncestralSampler(schedule, options.steps, eta, options.spacing)
-    return DDIMSampler(schedule, options.steps, options.eta or 0.0, options.spacing)
+    return SAMPLERS[options.sampler](schedule, options.steps, options.eta, options.spacing)
