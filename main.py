@@ -78,9 +78,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_request(argv: list[str]) -> "TrainRequest":
     """The request of a command line; `--base a.yaml key=value` has its overrides told apart."""
+    opt = vars(make_parser().parse_intermixed_args(argv))  # --help ends here
+
     from ldm.training.request import TrainRequest
 
-    opt = vars(make_parser().parse_intermixed_args(argv))
     overrides = [part for part in opt["base"] if "=" in part and not Path(part).is_file()]
     base = tuple(Path(part) for part in opt.pop("base") if part not in overrides)
     overrides += opt.pop("overrides")

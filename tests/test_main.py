@@ -359,3 +359,48 @@ def test_a_resume_with_another_seed_is_refused(run, base, capsys):
     _, folder = run("--base", base, "--max_steps", "2")
     assert run("--resume", folder, "--seed", "5", "--max_steps", "3")[0] == 2
     assert "Resume with the same seed" in capsys.readouterr().err
+
+
+HELP = """
+import sys, main
+try:
+    main.main(["--help"])
+except SystemExit:
+    print(sorted({"torch", "omegaconf", "numpy"} & sys.modules.keys()))
+"""
+
+
+def test_help_imports_nothing_heavy():
+    said = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--cache-latents" in said and said.endswith("[]\n")
+
+
+def test_no_monitor_no_third_checkpoint(run, base):
+    """Lightning would write its own where it finds none of ours."""
+    _, folder = run("--base", base, "--max_steps", "4", "lightning.checkpoint.monitor=null")
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+def test_epochs_that_are_asked_for_are_kept(run, base):
+    _, folder = run("--base", base, "--max_epochs", "2", "lightning.checkpoint.keep_epochs=[1]")
+    assert (folder / "checkpoints" / "epoch-1.ckpt").is_file() and not (
+        folder / "checkpoints" / "epoch-2.ckpt"
+    ).exists()
+
+
+def test_a_run_stores_the_horizon_of_its_pairs(run, base):
+    _, folder = run("--base", base, "--max_steps", "1", "horizon=50")
+    config = compose([folder / "config.yaml"])
+    assert (config["horizon"], config["horizon_range"]) == (3, None)
+
+
+def test_a_resumed_runs_config_names_our_classes_only(run, base, capsys):
+    """A run folder may come from anybody; a callback there would be any code."""
+    _, folder = run("--base", base, "--max_steps", "1")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    payload = {"target": "subprocess.getoutput", "params": {"cmd": f"touch {folder}/harm"}}
+    config["lightning"]["callbacks"]["harm"] = payload
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run("--resume", folder, "--max_steps", "2")[0] == 2
+    assert "names 'subprocess.getoutput', which is no class of this project" in capsys.readouterr().err
+    assert not (folder / "harm").exists()

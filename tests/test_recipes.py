@@ -33,6 +33,7 @@ TABLE = {
     "afp": (None, 256, IP2P, 2, 8, 1e-4, 0, 100, 0.2),
     "acp_finetune_1": (50, 128, IP2P, 8, 4, 5e-6, 100, 10, 0.0),
     "acp_finetune_2": (50, 128, IP2P, 8, 4, 5e-6, 100, 50, 0.0),
+    "acp_small_set": (50, 128, IP2P, 8, 4, 5e-6, 100, 10, 0.0),
     "acp_train_1": (50, 256, SD, 4, 4, 5e-5, 0, 32, 0.0),
     "acp_train_2": (50, 256, SD, 8, 4, 1e-4, 0, 30, 0.0),
     "light_future_stage_1": (100, 128, SD, 8, 1, 1e-4, 100, 50, 0.0),
@@ -158,7 +159,11 @@ def test_light_future_weighs_1_01_001_without_average_from_64_to_128():
     assert (loss["lambda_perceptual"], loss["lambda_adversarial"]) == (0.1, 0.01)
     assert config["model"]["params"]["use_ema"] is False
     assert config["model"]["params"]["trainable_config"]["params"]["parts"] == "light_future"
-    assert [side for _, side in config["data"]["params"]["resolutions"]] == [64, 128]
+    sides = config["data"]["params"]["resolutions"]
+    assert {side for _, side in sides} == {64, 128} and (sides[0][1], sides[-1][1]) == (64, 128)
+    assert sides[-1][0] < 10 * 30, "table 2's 10 epochs end at the side that they are scored at"
+    assert config["lightning"]["checkpoint"]["keep_epochs"] == [10, 50]
+    assert recipe("light_future_stage_2")["lightning"]["checkpoint"]["keep_epochs"] == [2, 10]
     assert (config["sampling"]["steps"], config["sampling"]["image_scale"]) == (100, 1.0)
     assert recipe("light_future_stage_2")["pretrained"]["path"].endswith("last.ckpt")
 
@@ -173,7 +178,7 @@ def test_morpheus_constrains_meaning_and_flips_as_its_table_or_its_text_says():
     text = recipe("morpheus", "data.params.train.params.augmentation_config.params.flip=0.5")
     assert augmentation(text)["flip"] == 0.5
     assert config["lightning"]["trainer"]["check_val_every_n_epoch"] == 4
-    assert config["lightning"]["callbacks"]["image_logger"]["params"]["every_n_steps"] == 2000
+    assert config["lightning"]["callbacks"]["image_logger"]["params"]["every_n_steps"] * 8 == 2000
     assert config["model"]["params"]["unet_config"]["params"]["use_checkpoint"] is True
 
 

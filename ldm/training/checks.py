@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from commands.errors import UserError
+from formats.atomic import read_json
 from formats.prepared_folder import FramePair
 
+PLAIN = "{instruction}"  # the form of sentences without a template
 NEEDED = ("seed", "model.target", "data.target", "lightning.checkpoint")  # of a config that trains; overlays lack some
 
 
@@ -82,6 +84,7 @@ def data_doubts(config: Mapping, pairs: Mapping[str, Sequence[FramePair]]) -> li
     return [
         *resolution_doubts(config),
         *horizon_doubts(horizons_of(train), config.get("horizon")),
+        *template_doubts(config, true_template(config)),
         *task_doubts(train, validation),
     ]
 
@@ -124,6 +127,32 @@ def true_horizon(config: Mapping, train: Sequence[FramePair]) -> dict[str, Any]:
     return {"horizon": None, "horizon_range": [min(found), max(found)]}
 
 
+def true_template(config: Mapping) -> dict[str, Any]:
+    """`instruction_template` as the training data were prepared with it, for the config that a run saves.
+
+    Nothing is said where the data do not tell, or tell of seconds, which predictions do not count in.
+    """
+    folder = ((config["data"]["params"].get("train") or {}).get("params") or {}).get("folder")
+    path = Path(folder or "") / "dataset.json"
+    options = read_json(path).get("options") if folder and path.is_file() else None
+    sentences = options.get("sentences") if isinstance(options, dict) else None
+    template = sentences.get("template") if isinstance(sentences, dict) else None
+    if not isinstance(template, str) or template.count(PLAIN) != 1 or "{seconds}" in template:
+        return {}
+    return {"instruction_template": None if template == PLAIN else template}
+
+
+def template_doubts(config: Mapping, found: Mapping[str, Any]) -> list[str]:
+    """A sentence where the data's sentences have another form than the config says."""
+    wanted = config.get("instruction_template")
+    if not found or found["instruction_template"] == wanted:
+        return []
+    return [
+        f"the training sentences have the form {found['instruction_template'] or PLAIN}, the config says "
+        f"{wanted or PLAIN}: the model is stored with the former, which its predictions will send."
+    ]
+
+
 def task_doubts(train: Sequence[FramePair], validation: Sequence[FramePair]) -> list[str]:
     """A sentence for each task that trains and is never validated."""
     trained, validated = Counter(pair.task for pair in train), {pair.task for pair in validation}
@@ -138,7 +167,8 @@ def task_doubts(train: Sequence[FramePair], validation: Sequence[FramePair]) -> 
 def how_to_prepare(error: Exception, config: Mapping) -> str:
     """The message of missing data, with the recipe's own data command in place of the general one."""
     (what, *_), prepare = str(error).splitlines(), config.get("prepare")
-    folder = ((config["data"]["params"].get("train") or {}).get("params") or {}).get("folder")
+    params = config["data"]["params"]
+    folder = ((params.get("train") or params.get("test") or {}).get("params") or {}).get("folder")
     if not prepare or not folder or str(folder) not in what:
         return str(error)
     return f"{what}\nMake it with: {data_command(prepare, folder)}"

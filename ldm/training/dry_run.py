@@ -53,12 +53,12 @@ def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: l
         _parts_table(model),
         _loss_table(model),
         _optimisation_table(config, processes),
-        _memory_table(config, processes),
+        *([_memory_table(config, processes)] if params.get("train") else []),
         _data_table(config, pairs, missing),
     ]
     said = [f"Mind: {doubt}" for doubt in data_doubts(config, pairs)]
     if config.get("prepare"):
-        folder = params["train"]["params"].get("folder", "<output>")
+        folder = (params.get("train") or params.get("test"))["params"].get("folder", "<output>")
         said.insert(0, f"Its data are made by: {data_command(config['prepare'], folder)}")
     found = torch.cuda.device_count()
     if gpus and max(gpus) >= found:

@@ -22,7 +22,7 @@ from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
 from ldm.data.latent_cache import cache_or_check, is_whole_cache
 from ldm.training.build import build_trained_model
-from ldm.training.checks import check_resolutions, data_doubts, how_to_prepare, true_horizon
+from ldm.training.checks import check_resolutions, data_doubts, how_to_prepare, true_horizon, true_template
 from ldm.training.config import merge, save_config
 from ldm.training.keys import check_values
 from ldm.training.launcher import choose_devices, count_processes, own_device, read_launcher
@@ -70,6 +70,8 @@ class TrainingRun:
         self.trainer_config = choose_devices(config["lightning"].get("trainer") or {}, request.gpus)
         pl.seed_everything(config["seed"], verbose=False)
         check_config(config["data"], "data")
+        if request.train and not config["data"]["params"].get("train"):
+            raise UserError("data.params.train: none; this config is for predictions, see the command in its header.")
         self.data = instantiate_from_config(config["data"], "data")
         try:
             self.data.setup()
@@ -111,11 +113,11 @@ class TrainingRun:
                 trainer.test(self.model, self.data, ckpt_path=trained_elsewhere, weights_only=True)
 
     def _check_pairs(self) -> dict:
-        """Say what trains, but not as the config reads; the change that the saved config needs: the pairs' horizon."""
+        """Say what trains, but not as the config reads; what the saved config changes: the data's horizon and form."""
         pairs = {split: getattr(data, "pairs", []) for split, data in self.data.datasets.items()}
         for doubt in data_doubts(self.config, pairs):
             log.log(logging.WARNING if is_first_process() else logging.DEBUG, "%s", doubt)
-        return true_horizon(self.config, pairs.get("train", []))
+        return true_horizon(self.config, pairs.get("train", [])) | true_template(self.config)
 
     def _train_from_cache(self, cache: Path) -> dict:
         """Take the training pairs from cached latents, which are made where they are not there; the config's change."""
@@ -190,6 +192,8 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
         callbacks.append(
             ModelCheckpoint(run.checkpoints, "best", saving["monitor"], save_top_k=1, enable_version_counter=False)
         )
+    if saving.get("keep_epochs"):
+        callbacks.append(EpochCheckpoints(run.checkpoints, saving["keep_epochs"]))
     return [*callbacks, LastCheckpoint(run.checkpoints, saving["every_n_steps"], boundary)]
 
 

@@ -1,12 +1,22 @@
 """Laws of run folders."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from commands.errors import UserError
-from formats.run_folder import RUN_VARIABLE, RunFolder, find_run, new_run, refused_resume_undone, set_aside_metrics
+from formats.run_folder import (
+    RUN_VARIABLE,
+    RunFolder,
+    find_run,
+    locked,
+    new_run,
+    refused_resume_undone,
+    set_aside_metrics,
+)
 
 
 def test_all_processes_of_a_run_share_one_folder(tmp_path, monkeypatch):
@@ -91,3 +101,32 @@ def test_a_refused_resume_leaves_config_and_metrics(tmp_path, began):
     assert run.config.read_text() == ("new" if began else "old")
     assert (tmp_path / "metrics.csv").read_text() == ("second part" if began else "first part")
     assert (tmp_path / "metrics-000.csv").exists() is began
+
+
+HOLD = """
+import sys
+from formats.run_folder import *
+with locked(RunFolder(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_folder_has_one_writer_and_a_killed_one_blocks_nobody(tmp_path):
+    """The lock ends with its process, by kill -9 too, although its file stays."""
+    run = RunFolder(tmp_path / "run")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    with (
+        pytest.raises(UserError, match=rf"being written by another run, process {process.pid} on .*--folder"),
+        locked(run),
+    ):
+        pass
+    process.kill()
+    process.wait()
+    assert (run.path / ".lock").exists()
+    with locked(run):
+        assert (run.path / ".lock").read_text().startswith(str(os.getpid()))
+    assert not (run.path / ".lock").exists()

@@ -1,5 +1,6 @@
 """Laws of what is asked before a run begins."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from ldm.training.checks import (
     how_to_prepare,
     resolution_doubts,
     true_horizon,
+    true_template,
 )
 from ldm.training.config import merge_files
 
@@ -72,6 +74,17 @@ def test_pairs_of_many_horizons_have_none_but_a_range():
 def test_nothing_is_said_of_pairs_that_do_not_know_their_frames():
     unknown = [pair(source=None, target=None)]
     assert doubts(unknown) == [] and true_horizon({}, unknown) == {}
+
+
+def test_the_form_of_the_sentences_is_the_datas(tmp_path):
+    """It travels with the model, so that edit_cli sends what the model was trained on."""
+    config = {"resolution": None, "horizon": None, "data": {"params": {"train": {"params": {"folder": str(tmp_path)}}}}}
+    assert true_template(config) == {}, "a folder that does not tell"
+    for template, stored in (("After '{instruction}'.", "After '{instruction}'."), ("{instruction}", None)):
+        (tmp_path / "dataset.json").write_text(json.dumps({"options": {"sentences": {"template": template}}}))
+        assert true_template(config) == {"instruction_template": stored}
+    (doubt,) = data_doubts(config | {"instruction_template": "Soon: {instruction}"}, {})
+    assert "have the form {instruction}, the config says Soon: {instruction}" in doubt
 
 
 def test_a_validation_split_without_a_task_is_said():
