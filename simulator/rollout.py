@@ -104,19 +104,7 @@ def play(
     sentence = TASKS[task].instructions[0] if instruction is None else instruction
     limit = STEP_LIMITS[task] if step_limit is None else step_limit
     policy.reset(sentence)
-    steps, calls = 0, []
-    while steps < limit and not world.succeeded():
-        observation = observe(world, view, sentence, steps)
-        start = time.perf_counter()
-        chunk = check_chunk(policy.act(observation))
-        calls.append(time.perf_counter() - start)
-        if watch is not None:
-            watch(observation)
-        for targets in chunk[: limit - steps]:
-            world.step(targets, PERIOD)
-            steps += 1
-            if world.succeeded():
-                break
+    steps, calls = _act(policy, world, view, sentence, limit, watch)
     at_end = world.succeeded()
     if at_end:
         world.hold(HOLD_SECONDS)
@@ -134,6 +122,31 @@ def play(
         clipped=world.num_clipped,
         call_seconds=tuple(calls),
     )
+
+
+def _act(
+    policy: Policy,
+    world: World,
+    view: View,
+    sentence: str,
+    limit: int,
+    watch: Callable[[Observation], None] | None,
+) -> tuple[int, list[float]]:
+    """Commands given, and seconds of every call, until the task is done or the limit is reached."""
+    steps, calls = 0, []
+    while steps < limit and not world.succeeded():
+        observation = observe(world, view, sentence, steps)
+        start = time.perf_counter()
+        chunk = check_chunk(policy.act(observation))
+        calls.append(time.perf_counter() - start)
+        if watch is not None:
+            watch(observation)
+        for targets in chunk[: limit - steps]:
+            world.step(targets, PERIOD)
+            steps += 1
+            if world.succeeded():
+                break
+    return steps, calls
 
 
 def observe(world: World, view: View, instruction: str, step: int) -> Observation:
