@@ -53,7 +53,8 @@ def run_command(
     finally:
         root.removeHandler(handler)
         root.setLevel(level_before)
-    sys.stderr.write(f"{name}: {sentence}\n")
+    readable = sentence.encode("utf-8", "backslashreplace").decode("utf-8")  # a name may hold half letters
+    sys.stderr.write(f"{name}: {readable}\n")
     return code
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import edit_cli
 import main as main_py
-from dataset_tools import export_hub, export_lerobot, inspect_dataset, prepare_dataset
+from dataset_tools import export_hub, export_lerobot, inspect_dataset, prepare_dataset, prepare_episodes
 from formats.prepared_folder import FramePair, write_manifest
 from formats.run_folder import RUN_VARIABLE
 from metrics import baselines, compute_metrics
@@ -143,6 +143,7 @@ DOORS = (
     + [("foreign", glob, door) for glob in ("seeds.json", "*/prompt.json") for door in READ_PREPARED]
     + [("lerobot", glob, door) for glob in ("meta/info.json", "meta/*.jsonl") for door in READ_EPISODES]
     + [("clip", "*/annotation/0.json", door) for door in READ_EPISODES]
+    + [("acted", "*.json*", "inspect")]
     + [("hdf5", "**/instructions/*.json", "prepare"), ("config", "tiny.yaml", "main")]
 )
 
@@ -161,6 +162,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, small_run_config: dict) -> 
     sentences = path.parents[1] / "instructions" / "episode0.json"
     sentences.parent.mkdir()
     sentences.write_text(json.dumps({"seen": ["open it", "open the laptop"], "unseen": ["lift the lid"]}))
+    made = ["--episodes", str(root / "hdf5"), "--output", str(root / "acted"), "--size", "64", "--chunk", "2"]
+    assert prepare_episodes.main(made) == 0
     (root / "config").mkdir()
     (root / "config" / "tiny.yaml").write_text(yaml.safe_dump(small_run_config))
     return root

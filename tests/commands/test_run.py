@@ -60,3 +60,13 @@ def test_log_lines_are_shown_while_the_command_runs_and_the_logger_is_left_as_it
 
 def test_progress_hands_on_every_step():
     assert list(show_progress(range(3), "counting", 3)) == [0, 1, 2]
+
+
+def test_a_sentence_of_half_letters_is_printed(capsys):
+    """A name given in bytes that are no UTF-8 comes back in the sentence, and the error stream may be strict."""
+
+    def body():
+        raise UserError("no folder x\udcff")
+
+    assert run_command("x.py", body) == 2
+    assert capsys.readouterr().err == "x.py: no folder x\\udcff\n"
