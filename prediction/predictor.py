@@ -20,6 +20,7 @@ from ldm.models.diffusion.ddpm import SEED_RANGE, LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.modules.attention import ProjectedContext, project_context
 
+MAX_ROLLOUT = 1000  # predictions in a row; all are kept until the last
 KEPT_INSTRUCTIONS = 32  # sentences whose keys and values are kept; SD v1.5's 16 pairs in bf16 are 3.8 MB a sentence
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -205,8 +206,8 @@ class FramePredictor:
         Returns:
             (num, B, 3, H, W) uint8 RGB.
         """
-        if num < 1:
-            raise UserError(f"rollout of {num}: wanted at least 1.")
+        if not 1 <= num <= MAX_ROLLOUT:
+            raise UserError(f"rollout of {num}: wanted 1 to {MAX_ROLLOUT} predictions in a row.")
         predicted = []
         for k in range(num):
             own = [rollout_seed(k, seed) for seed in seeds]

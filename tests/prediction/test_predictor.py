@@ -178,7 +178,7 @@ def test_a_rollout_feeds_predictions_back(predictor, frames):
     first = predictor.predict(frames[:1], ["stack blocks"], [7])
     assert rolled.shape == (2, 1, 3, 8, 8) and torch.equal(rolled[0], first)
     assert torch.equal(rolled[1], predictor.predict(first, ["stack blocks"], [seed_of("rollout/1", 7)]))
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="wanted 1 to 1000"):
         predictor.rollout(frames[:1], ["stack blocks"], [7], 0)
 
 
