@@ -249,7 +249,7 @@ def check_port(host: str, port: int) -> None:
     """Refuse a port that another program has.
 
     Raises:
-        ValueError: in one sentence.
+        UserError: in one sentence.
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port} is outside 1 to 65535.")

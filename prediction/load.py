@@ -216,8 +216,8 @@ def use_tiny_decoder(model: LatentDiffusion, path: Path) -> None:
     """Give a model the tiny decoder of a file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file holds no tiny decoder, or the model's latents are not of its kind.
+        MissingFileError: if there is no such file.
+        UserError: if the file holds no tiny decoder, or the model's latents are not of its kind.
     """
     decoder, first_stage = load_tiny_decoder(path, model.scale_factor), model.first_stage_model
     kinds = [(part.latent_channels, part.downsampling_factor) for part in (decoder, first_stage)]

@@ -137,7 +137,7 @@ class FramePredictor:
             (B, 3, H, W) uint8 RGB.
 
         Raises:
-            ValueError: if the lengths differ, an instruction is empty, or the model cannot reach the horizon.
+            UserError: if the lengths differ, an instruction is empty, or the model cannot reach the horizon.
         """
         num = self.count_predictions(horizon)
         return self.rollout(frames, instructions, seeds, num, options=options, progress=progress)[-1]
@@ -146,7 +146,7 @@ class FramePredictor:
         """How many predictions in a row reach so many frames ahead; None is the model's own horizon, in one.
 
         Raises:
-            ValueError: if the horizon is no multiple of the model's, or the model's is not known.
+            UserError: if the horizon is no multiple of the model's, or the model's is not known.
         """
         if horizon is None:
             return 1

@@ -81,7 +81,7 @@ class PredictionQueue:
         """Queue one request.
 
         Raises:
-            ValueError: if the instruction is empty or the step count impossible; the batch must not fail for it.
+            UserError: if the instruction is empty or the step count impossible; the batch must not fail for it.
         """
         if not instruction.strip():
             raise UserError("the instruction is empty; say what the robot does, such as 'stack blocks'.")
