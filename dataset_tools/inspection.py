@@ -68,7 +68,7 @@ def inspect_folder(folder: Path) -> Inspection:
     """Counts, horizons, motion and duplicates of a prepared folder.
 
     Raises:
-        FileNotFoundError, ValueError: as read_manifest does.
+        UserError: as read_manifest raises it.
     """
     pairs = read_manifest(folder)
     by_task: dict[str, list[FramePair]] = defaultdict(list)

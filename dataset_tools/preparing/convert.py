@@ -226,8 +226,8 @@ def _tool_version() -> str:
 def _recorded(path: Path) -> dict:
     """What dataset.json or the marker says; empty where there is none."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return read_json(path)
+    except UserError:
         return {}
 
 

@@ -1,6 +1,5 @@
 """run.json: what made this run, so that its numbers can be traced."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from formats.atomic import write_json
+from formats.atomic import read_json, write_json
 from formats.provenance import describe_device, describe_machine, read_commit
 
 
@@ -31,7 +30,7 @@ class RunFacts(pl.Callback):
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a part."""
-        earlier = json.loads(self.path.read_text(encoding="utf-8"))["parts"] if self.path.is_file() else []
+        earlier = read_json(self.path).get("parts", []) if self.path.is_file() else []
         self._since, self._first_step = time.monotonic(), trainer.global_step
         part = {
             "command": "python " + " ".join(sys.argv),

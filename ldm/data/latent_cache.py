@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import atomic_path, read_jsonl, write_json, write_text
+from formats.atomic import atomic_path, read_json, read_jsonl, write_json, write_text
 from ldm.data.batch import CachedBatch
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.data.pixels import to_signed, to_uint8
@@ -187,7 +187,7 @@ class CachedPairDataset(Dataset):
             raise MissingFileError(
                 f"no whole cache of latents in {folder}: cache.json is missing.\n{HOW_TO_MAKE} {folder}"
             )
-        self.key = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
+        self.key = read_json(self.folder / "cache.json")
         self.entries = read_jsonl(self.folder / "pairs.jsonl")
         self.rows = torch.tensor([entry["text"] for entry in self.entries])
         there = [name for name in ("text", *FRAMES) if (self.folder / f"{name}.npy").is_file()]
