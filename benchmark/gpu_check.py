@@ -40,7 +40,7 @@ from dataset_tools.preparing.convert import convert_part, finish_folder, open_fo
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
 from dataset_tools.preparing.splits import SplitRule
-from dataset_tools.readers.detect import find_episodes
+from dataset_tools.readers.robotwin import find_episodes
 from formats.atomic import write_json, write_text
 from prediction.predictor import DTYPES, Runtime
 
@@ -224,7 +224,7 @@ def check_small(check: Check) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place:
         data, run = Path(place) / "prepared", Path(place) / "run"
         options = Options(PairingRule(horizons=(20,), stride=2), SplitRule(val=0.0, test=0.0), size=128)
-        plan = plan_folder(list(find_episodes(ROOT / "bundled_episodes")), options, [ROOT / "bundled_episodes"])
+        plan = plan_folder(find_episodes(ROOT / "bundled_episodes"), options, [ROOT / "bundled_episodes"])
         open_folder(plan, data)
         for part in plan.parts:
             convert_part(part, data, options)

@@ -32,6 +32,7 @@ from benchmark.measuring import (
     Action,
     Row,
     count_flop,
+    eager,
     machine_facts,
     measure_rates,
     own_device,
@@ -113,7 +114,8 @@ def calls_of(systems: Systems, work: Work, frames: Tensor) -> dict[str, int]:
     coder = model.first_stage_model
     networks = (model.model, coder.encoder, coder.decoder, model.cond_stage_model)
     hooks = count_calls(dict(zip(PARTS, networks, strict=True)), counts)
-    systems.ours(work, frames)
+    with eager():
+        systems.ours(work, frames)
     for hook in hooks:
         hook.remove()
     return dict(counts)

@@ -103,9 +103,14 @@ def median_rate(action: Action, count: int, rounds: int) -> tuple[float, float]:
     return summarise([count / seconds_of(action) for _ in range(rounds)])
 
 
+def eager() -> contextlib.AbstractContextManager:
+    """Context in which compiled networks run as they are written, so that hooks and counters see every call."""
+    return torch.compiler.set_stance("force_eager")
+
+
 def count_flop(action: Action) -> int:
     """Floating-point operations, two a multiply-add; on the CPU, unlike on the meta device, attention is left out."""
-    with FlopCounterMode(display=False) as counter:
+    with eager(), FlopCounterMode(display=False) as counter:
         action()
     return counter.get_total_flops()
 
