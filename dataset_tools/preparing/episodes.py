@@ -200,15 +200,17 @@ def convert(recording: Recording, folder: Path, options: Options, source: str) -
     for old in (draft, place):
         shutil.rmtree(old, ignore_errors=True)
     episode = describe(recording, options)
-    frames = {camera: _shrunk(recording.views[camera], size) for camera, size in options.sizes.items()}
-    write_episode(draft, episode, frames, make_motion(recording.main.joints))
+    frames = {camera: _shrunk(recording.views[camera], size, episode.length) for camera, size in options.sizes.items()}
+    rows = vars(make_motion(recording.main.joints)).items()
+    motion = Motion(**{name: None if table is None else table[: episode.length] for name, table in rows})
+    write_episode(draft, episode, frames, motion)
     write_json(draft / DONE, asdict(_Done(episode, source)))
     draft.rename(place)
     return recording.name
 
 
-def _shrunk(view: Episode, size: int) -> Iterator[np.ndarray]:
-    return (resize_square(frame, size) for frame in view.frames())
+def _shrunk(view: Episode, size: int, length: int) -> Iterator[np.ndarray]:
+    return (resize_square(view.read_frame(t), size) for t in range(length))
 
 
 def describe(recording: Recording, options: Options) -> PreparedEpisode:
@@ -235,11 +237,14 @@ def make_motion(joints: Joints) -> Motion:
     """Rows of an episode, each action being what leads from its frame to the next.
 
     RoboTwin stores the target in force at a frame, so that the action is the next row; so does a data set made from
-    RoboTwin, where states and actions are the same numbers.
+    RoboTwin, where states and actions are the same numbers. RoboTwin 1.0 stores zeros in frame 0, before the first
+    target is given: the robot then stands where frame 1 has it.
     """
-    actions = joints.actions
-    in_force = joints.in_force or (joints.states is not None and np.array_equal(joints.states, actions))
-    if actions is not None and in_force:
+    states, actions = joints.states, joints.actions
+    in_force = joints.in_force or (states is not None and np.array_equal(states, actions))
+    if in_force and states is not None and len(states) > 1 and not states[0].any():
+        states = np.concatenate([states[1:2], states[1:]])
+    if in_force and actions is not None:
         actions = np.concatenate([actions[1:], actions[-1:]])
     objects = np.stack(list(joints.objects.values()), axis=1) if joints.objects else None
-    return Motion(joints.states, actions, joints.measured, objects)
+    return Motion(states, actions, joints.measured, objects)

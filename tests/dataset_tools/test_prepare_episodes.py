@@ -1,6 +1,7 @@
 """Laws of preparing episodes: every layout, the split of the pairs, resuming, growing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import make_states, read_index, square_frames
 
 
-@pytest.mark.parametrize("layout", ["hdf5", "pkl", "xpolicylab", "rdt", "clip", "lerobot_2"])
+@pytest.mark.parametrize("layout", ["hdf5", "pkl", "xpolicylab", "rdt", "clip", "lerobot_2", "flat_frames"])
 def test_every_layout_becomes_windows(tmp_path, episode_file, layout):
     """Frame t is frame t, and the action there leads to the target of frame t + 1, however the source tells it."""
     length = 12
@@ -44,6 +45,8 @@ def test_the_noise_of_an_operator_stays_out_of_the_labels():
     )
     assert np.array_equal(motion.states, executed) and np.array_equal(motion.actions[:-1], clean[1:])
     assert motion.objects.shape == (6, 1, 7)
+    begun = np.concatenate([np.zeros((1, 14)), clean[1:]])  # RoboTwin 1.0 before the first target
+    assert np.array_equal(preparing.make_motion(Joints(begun, begun)).states[0], clean[1])
     led = preparing.make_motion(Joints(executed, clean))  # LeRobot: the action of a frame leads to the next
     assert np.array_equal(led.actions, clean)
 
@@ -66,6 +69,18 @@ def test_a_simulated_file_tells_all_of_it(tmp_path):
     assert [frame.shape[0] for frame in window.frames.values()] == [32, 16]
     assert np.allclose(window.state - clean[1], 0.5) and np.allclose(window.measured - clean[1], 0.25)
     assert np.allclose(window.actions, clean[2:4]) and window.objects[:, 0].tolist() == [0, 1]
+
+
+def test_the_shortest_camera_decides_the_length(tmp_path, episode):
+    """One camera may have lost its last frames: rows and pictures end with it."""
+    whole = episode("hdf5", length=12)
+    views = {"head_camera": whole, "left_camera": replace(whole, camera="left_camera", length=9)}
+    recording = preparing.Recording("push/0", views)
+    options = preparing.Options(dict.fromkeys(views, 16), val=0, test=0)
+    preparing.prepare([recording], tmp_path / "out", options)
+    opened = EpisodeFolder(tmp_path / "out")
+    assert opened.episodes[0].length == 9 and len(opened.motions[0].states) == 9
+    assert opened.frames(0, "head_camera").shape[0] == opened.frames(0, "left_camera").shape[0] == 9
 
 
 def test_the_split_is_that_of_the_pairs(tmp_path, prepared):
