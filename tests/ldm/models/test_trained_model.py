@@ -8,19 +8,9 @@ import torch
 from commands.errors import UserError
 from ldm.models.diffusion_training import hash_weights
 from ldm.models.trained_parts import LoraLinear
-from ldm.training.build import build_trained_model
 
 LORA = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "lora", "rank": 2}}
 CROSS = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "cross-attention"}}
-
-
-@pytest.fixture
-def make_model(tiny_model_config):
-    def make(**params):
-        torch.manual_seed(0)
-        return build_trained_model({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
-
-    return make
 
 
 def make_batch():

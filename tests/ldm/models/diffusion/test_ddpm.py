@@ -5,17 +5,7 @@ import torch
 
 from ldm.data.batch import FrameBatch
 from ldm.models.diffusion.conditioning import draw_training
-from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
-
-
-@pytest.fixture
-def make_model(tiny_model_config):
-    def make(**params):
-        torch.manual_seed(0)
-        return build_trained_model({**tiny_model_config, "params": tiny_model_config["params"] | params}, "model")
-
-    return make
 
 
 def make_batch(num=4, size=8) -> FrameBatch:
