@@ -98,8 +98,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """A file or folder of any known kind.
 
     Raises:
-        FileNotFoundError: if it, or a part of it, is absent.
-        ValueError: if it is damaged, holds code, or is something else.
+        MissingFileError: if it, or a part of it, is absent.
+        UserError: if it is damaged, holds code, or is something else.
     """
     path = Path(path)
     last = path / "checkpoints" / "last.ckpt"
@@ -173,7 +173,7 @@ def select_weights(checkpoint: Checkpoint, *, use_ema: bool) -> tuple[LazyTensor
     """The weights of the three parts, the U-Net's from the moving average where it is wanted and there.
 
     Raises:
-        ValueError: if some averages are missing.
+        UserError: if some averages are missing.
     """
     parts = {name: t for name, t in checkpoint.tensors.items() if part_of(name)}
     if not use_ema:
@@ -204,7 +204,7 @@ def load_pretrained(
         progress: wraps the names, to show a bar.
 
     Raises:
-        ValueError: if the checkpoint does not fit, before any weight is touched, or holds NaN or Inf.
+        UserError: if the checkpoint does not fit, before any weight is touched, or holds NaN or Inf.
     """
     checkpoint = open_checkpoint(Path(path))
     source, weights = select_weights(checkpoint, use_ema=use_ema)
@@ -238,8 +238,8 @@ def load_first_stage(model: nn.Module, source: Path | str, *, trained: bool = Tr
             is warned of.
 
     Raises:
-        FileNotFoundError: if it is not on this machine.
-        ValueError: if it holds no first stage that fits the model's; nothing is touched then.
+        MissingFileError: if it is not on this machine.
+        UserError: if it holds no first stage that fits the model's; nothing is touched then.
     """
     first_stage = model.first_stage_model
     if not first_stage.state_dict():
@@ -283,7 +283,7 @@ def widen_first_convolution(weight: Tensor, in_channels: int) -> Tensor:
         in_channels: wanted C_in; where it is the present one, the weight is returned as it is.
 
     Raises:
-        ValueError: if channels would be lost.
+        UserError: if channels would be lost.
     """
     present = weight.shape[1]
     if in_channels == present:
@@ -301,7 +301,7 @@ def _check_fit(checkpoint: Checkpoint, source: LazyTensors, targets: Mapping[str
     """Names of buffers that the source lacks.
 
     Raises:
-        ValueError: if a weight is missing or has another shape.
+        UserError: if a weight is missing or has another shape.
     """
     lost = [name for name in targets if name not in source]
     missing = tuple(name for name in lost if name in NAMED_BUFFERS)
@@ -343,7 +343,7 @@ def suggest_config(path: Path) -> dict[str, Any]:
     """A config for predicting with a checkpoint that comes without one, from its names and shapes.
 
     Raises:
-        ValueError: if the checkpoint cannot predict from a frame, or is not Stable Diffusion v1.
+        UserError: if the checkpoint cannot predict from a frame, or is not Stable Diffusion v1.
     """
     checkpoint = open_checkpoint(Path(path))
     stranger = recognise(checkpoint.tensors)

@@ -101,7 +101,7 @@ def convert(
         progress: wraps the names, to show a bar.
 
     Raises:
-        ValueError, FileNotFoundError: if the input is bad; before anything is written.
+        UserError: if the input is bad; before anything is written.
         OSError: if the disk has no room; nothing half-written is kept.
     """
     if layout == "ldm" and output.suffix not in (".safetensors", ".ckpt"):
@@ -136,7 +136,7 @@ def _with_first_stage(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
     """The checkpoint with the first stage of another one.
 
     Raises:
-        ValueError: if that holds none, or one of another shape.
+        UserError: if that holds none, or one of another shape.
     """
     new, old = other.part(FIRST_STAGE), checkpoint.part(FIRST_STAGE)
     if not new:
@@ -218,7 +218,7 @@ def convert_to_onnx(request: OnnxRequest) -> dict[str, float]:
     """Write the networks of a checkpoint as ONNX files, and compare them with PyTorch; see `onnx_export`.
 
     Raises:
-        ValueError, FileNotFoundError: if the input is bad, or the config beside it names a class of another project.
+        UserError: if the input is bad, or the config beside it names a class of another project.
     """
     from ldm.training.config import compose
     from stable_diffusion.onnx_export import write_onnx

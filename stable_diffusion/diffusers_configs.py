@@ -98,7 +98,7 @@ def scheduler_config(schedule: Mapping[str, Any]) -> dict[str, Any]:
     """scheduler/scheduler_config.json: Euler ancestral, as InstructPix2Pix samples.
 
     Raises:
-        ValueError: if the model was trained in a way that no pipeline of diffusers knows.
+        UserError: if the model was trained in a way that no pipeline of diffusers knows.
     """
     strange = [name for name in ("terminal_signal", "predict_change") if schedule.get(name) not in (None, False)]
     if strange:
@@ -147,7 +147,7 @@ def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of our NoiseSchedule for a scheduler_config.json.
 
     Raises:
-        ValueError: if its betas follow another law, or it predicts something else.
+        UserError: if its betas follow another law, or it predicts something else.
     """
     law = config.get("beta_schedule", "scaled_linear")
     if law != "scaled_linear":

@@ -49,7 +49,7 @@ def find_weights(folder: Path) -> Path:
     """The weights of a component: safetensors before pickles, full before half precision, whole before shards.
 
     Raises:
-        FileNotFoundError: if there are none.
+        MissingFileError: if there are none.
     """
     for suffix in ("safetensors", "bin"):
         for variant in ("", ".fp16"):
@@ -71,8 +71,8 @@ def open_folder(folder: Path) -> DiffusersFolder:
     """A folder with model_index.json, unet/, vae/ and text_encoder/.
 
     Raises:
-        FileNotFoundError: if it is no such folder, or a part is absent.
-        ValueError: if it is another kind of pipeline.
+        MissingFileError: if it is no such folder, or a part is absent.
+        UserError: if it is another kind of pipeline.
     """
     folder = Path(folder)
     index = _read_json(folder / "model_index.json")

@@ -61,7 +61,7 @@ def average_names(names: Iterable[str], present: Iterable[str]) -> dict[str, str
         Name of the weight => name of its average; empty where the file holds no average.
 
     Raises:
-        ValueError: if averages exist and some are missing, or two weights would share one.
+        UserError: if averages exist and some are missing, or two weights would share one.
     """
     names, present = list(names), set(present)
     for translate in (lambda name: RUN_AVERAGE + name.removeprefix("model."), published_average_name):

@@ -91,7 +91,7 @@ def unet_params(tensors: LazyTensors, num_heads: int | None = None) -> dict[str,
     """Parameters of UNetModel for a U-Net's weights.
 
     Raises:
-        ValueError: if the number of heads is neither given nor known.
+        UserError: if the number of heads is neither given nor known.
     """
     levels = unet_levels(tensors)
     width, in_channels = tensors["input_blocks.0.0.weight"].shape[:2]
@@ -164,7 +164,7 @@ def read_heads(value: Any, where: Path) -> int | None:
     """Number of attention heads as a file declares it; None stays None.
 
     Raises:
-        ValueError: if it is no number of heads.
+        UserError: if it is no number of heads.
     """
     if value is None or (isinstance(value, int | str) and re.fullmatch(r"[1-9]\d{0,3}", str(value))):
         return value if value is None else int(value)
@@ -177,7 +177,7 @@ def check_plausible(where: Path, part: str, tensors: LazyTensors, params: Mappin
     """Refuse parameters, read from shapes, of a network far larger than the weights that they were read from.
 
     Raises:
-        ValueError: before such a network would be built.
+        UserError: before such a network would be built.
     """
     held = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if "model_channels" in params:
@@ -225,7 +225,7 @@ def run_params(path: Path) -> dict[str, Any]:
     """model.params of the config.yaml of the run that a checkpoint lies in; empty where there is none.
 
     Raises:
-        ValueError: if the config is damaged.
+        UserError: if the config is damaged.
     """
     config = find_config(path)
     if config is None:
@@ -247,7 +247,7 @@ def schedule_of_words(words: Mapping[str, Any], where: Path) -> dict[str, Any]:
     `terminal_signal` and `predict_change` are there only where they are set.
 
     Raises:
-        ValueError: if a value is none of its kind.
+        UserError: if a value is none of its kind.
     """
     schedule: dict[str, Any] = dict(SD_SCHEDULE)
     for key, read in _READ.items():

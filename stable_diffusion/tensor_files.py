@@ -101,8 +101,8 @@ def open_tensor_file(path: Path) -> TensorFile:
     """Names, shapes and lazy values of one file, or of the shards that an index.json lists.
 
     Raises:
-        FileNotFoundError: if the file or one of its shards is absent.
-        ValueError: if it is truncated, no tensor file, or holds code.
+        MissingFileError: if the file or one of its shards is absent.
+        UserError: if it is truncated, no tensor file, or holds code.
     """
     path = Path(path)
     if not path.is_file():
@@ -201,7 +201,7 @@ def write_tensor_file(
 
     Raises:
         OSError: before anything is written, if the disk has no room.
-        ValueError: if a tensor holds NaN or Inf.
+        UserError: if a tensor holds NaN or Inf.
     """
     path = Path(path)
     check_room(path, sum(tensor.nbytes for tensor in tensors.values()))
@@ -247,7 +247,7 @@ def read_finite(name: str, tensor: LazyTensor, path: Path) -> Tensor:
     """The tensor's value.
 
     Raises:
-        ValueError: if it holds NaN or Inf.
+        UserError: if it holds NaN or Inf.
     """
     value = tensor.read()
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):

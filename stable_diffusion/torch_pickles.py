@@ -77,7 +77,7 @@ def read_pickle(path: Path) -> PickledTensors:
     """Tensors of a .ckpt, .pt, .pth or .bin file by name.
 
     Raises:
-        ValueError: if the file is truncated, no such file, holds code, or no tensors.
+        UserError: if the file is truncated, no such file, holds code, or no tensors.
     """
     archive = zipfile.is_zipfile(path)
     if archive:
@@ -105,7 +105,7 @@ def _check_archive(path: Path) -> None:
     """Refuse an archive that would grow when it is read: torch.save stores its members as they are.
 
     Raises:
-        ValueError: naming the member, before anything is read but the table of members.
+        UserError: naming the member, before anything is read but the table of members.
     """
     try:
         with zipfile.ZipFile(path) as archive:

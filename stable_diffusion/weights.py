@@ -32,7 +32,7 @@ def find_entry(name: str) -> Weights:
     """The registry's entry.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if there is none.
     """
     if name not in REGISTRY:
         hint = nearest_name(name, list(REGISTRY))
@@ -44,8 +44,8 @@ def resolve(name: str | Path) -> Path:
     """Path of weights by the registry's name, or by their path; never downloads.
 
     Raises:
-        FileNotFoundError: if known weights are not on this machine; the message says what to put where.
-        ValueError: if it is neither a name nor a path.
+        MissingFileError: if known weights are not on this machine; the message says what to put where.
+        UserError: if it is neither a name nor a path.
     """
     if Path(name).exists():
         return Path(name)
@@ -81,7 +81,7 @@ def resolve_tokenizer() -> Path:
     """Folder with CLIP's tokenizer: checkpoints/clip-vit-large-patch14, or the hub's local cache.
 
     Raises:
-        FileNotFoundError: if there is none.
+        MissingFileError: if there is none.
     """
     name = "clip-vit-large-patch14"
     weights = REGISTRY[name]
@@ -103,8 +103,8 @@ def fetch(name: str) -> Path:
     """Download what is missing of known weights, check it, and return what loading is given.
 
     Raises:
-        ValueError: if the name is unknown or a file's hash is wrong.
-        FileNotFoundError: if the network does not answer; the message says what to put where.
+        UserError: if the name is unknown or a file's hash is wrong.
+        MissingFileError: if the network does not answer; the message says what to put where.
         OSError: if the disk has no room.
     """
     weights = find_entry(name)
@@ -163,7 +163,7 @@ def check_hash(path: Path, sha256: str | None) -> None:
     """Compare a file with its sha256; a file that differs is removed.
 
     Raises:
-        ValueError: if it differs.
+        UserError: if it differs.
     """
     if sha256 is None:
         return
