@@ -30,10 +30,12 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.data.frame_pairs": "FramePairDataset",
     "ldm.data.latent_cache": "CachedPairDataset",
     "ldm.data.transforms": "PairedAugmentation",
+    "ldm.data.windows": "EpisodeWindows",
     "ldm.lr_scheduler": "LambdaLinearScheduler",
     "ldm.models.autoencoder": "AutoencoderKL PatchFirstStage VQModel",
     "ldm.models.diffusion.ddpm": "LatentDiffusion",
     "ldm.models.first_stage_training": "AutoencoderTraining",
+    "ldm.models.policy.chunk_policy": "ChunkPolicy",
     "ldm.models.tiny_autoencoder": "TinyAutoencoder TinyDecoder TinyEncoder",
     "ldm.models.trained_parts": "TrainedParts",
     "ldm.modules.diffusionmodules.blending": "BlendingUNet",
@@ -44,6 +46,7 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.modules.losses.frame_loss": "FrameLoss",
     "ldm.modules.losses.lpips": "LPIPS PerceptualLoss",
     "ldm.modules.losses.semantic": "SemanticConstraint",
+    "ldm.modules.policy.networks": "StateNetwork VisionNetwork",
     "pytorch_lightning.callbacks": "EarlyStopping LearningRateMonitor Timer",
 }
 

@@ -1,16 +1,19 @@
-"""One rollout: a policy acts in a world until the task is done or time runs out.
+"""Playing a policy in the world until it succeeds or its time is over.
 
-class StandStill:
-    def reset(self, instruction): pass
-    def act(self, observation): return observation.target[None]
+What a policy sees is a dictionary, as Gymnasium environments for robots have it:
 
-record = play(StandStill(), World(), "block_handover", seed=100_000_000)
+    pixels       {camera: uint8 (size, size, 3) RGB}
+    agent_pos    (14,) measured joint angles in radians and finger openings in metres: left, then right
+    command      (14,) the target in force, the origin of relative actions
+    instruction  the sentence
+    seconds      since the episode began
+    object_poses (objects, 7) x, y, z and quaternion w, x, y, z; only for a policy that says `privileged`
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,159 +22,158 @@ from simulator.robot import STATE_SIZE
 from simulator.tasks import TASKS
 from simulator.world import HOLD_SECONDS, World
 
-PERIOD = 0.06  # seconds from command to command: RoboTwin's 15 steps of 1/250 s
-STEP_LIMITS = {"block_hammer_beat": 250, "block_handover": 400, "blocks_stack_easy": 550}  # twice what the script takes
+PERIOD = 0.06  # seconds a command: 16.7 Hz, RoboTwin's 15 physics steps of 1/250 s
+STEP_LIMITS = {"block_hammer_beat": 250, "block_handover": 400, "blocks_stack_easy": 550}  # commands: twice the expert's
 
-
-@dataclass(frozen=True)
-class Observation:
-    """What a policy is told at one instant."""
-
-    frames: dict[str, np.ndarray]  # camera => uint8 (S, S, 3) RGB
-    target: np.ndarray  # (14,) the command in force, which data sets of RoboTwin have for a state
-    measured: np.ndarray  # (14,) joint angles and finger openings
-    objects: np.ndarray  # (N, 7) true poses: for baselines that may know them
-    instruction: str
-    step: int  # commands given so far
+Observation = Mapping[str, Any]
 
 
 class Policy(Protocol):
-    """Whoever acts: a network, a script of ten lines, a server somewhere."""
+    """What can be played: anybody's, as long as it answers `act`."""
 
-    def reset(self, instruction: str) -> None:
-        """A new episode begins."""
+    cameras: tuple[str, ...]  # what it wants to see
+    size: int  # pixels a side
+    privileged: bool  # whether it is also told where the objects are
+
+    def reset(self, instruction: str, task: str, seed: int) -> None:
+        """Forget the last episode."""
 
     def act(self, observation: Observation) -> np.ndarray:
-        """The next targets (K, 14) in radians and metres, K of 1 or more, 0.06 s apart; then it is asked again."""
+        """Targets (K, 14) to execute one after another, radians and metres."""
+
+
+class PolicyError(UserError):
+    """A policy that raised, hung or answered something that no robot can execute."""
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """How one episode went."""
+class Outcome:
+    """What happened in one episode."""
 
-    task: str
-    seed: int
-    look: str
-    instruction: str
-    success: bool  # at some moment: RoboTwin 2.0's rule
+    success: bool  # at the first moment after release
     success_at_end: bool
-    held: bool  # a second after the first moment it still was
-    seconds: float | None  # simulated, to the first moment of success
-    steps: int  # commands given
+    held: bool
+    steps: int
+    limit: int
     parts: dict[str, float]
-    clipped: int  # commands beyond the limits
-    call_seconds: tuple[float, ...]  # wall time of every call of the policy
+    clipped: int
+    seconds: tuple[float, ...]  # of each call of the policy
+    frames: list[dict[str, np.ndarray]] = field(default_factory=list, repr=False)  # where a film was asked for
 
 
-@dataclass(frozen=True)
-class View:
-    """What a policy looks at."""
+def observe(world: World, policy: Policy, instruction: str) -> dict[str, Any]:
+    """What the policy sees now."""
+    state = world.state()
+    seen = {
+        "pixels": world.observe(policy.cameras, policy.size) if policy.cameras else {},
+        "agent_pos": state.measured,
+        "command": state.target,
+        "instruction": instruction,
+        "seconds": world.seconds,
+    }
+    return seen | ({"object_poses": world.object_poses()} if policy.privileged else {})
 
-    cameras: tuple[str, ...] = ("head",)
-    size: int = 128
+
+def ask(policy: Policy, observation: Observation) -> np.ndarray:
+    """The policy's next targets, (K, 14).
+
+    Raises:
+        PolicyError: if it raised, or what it answered is no table of finite numbers of that width.
+    """
+    try:
+        answer = policy.act(observation)
+    except UserError:
+        raise
+    except Exception as error:
+        raise PolicyError(f"the policy raised {type(error).__name__}: {error}") from error
+    try:
+        targets = np.asarray(answer, np.float64)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"the policy answered something that is no table of numbers ({error}).") from error
+    if targets.ndim != 2 or targets.shape[1] != STATE_SIZE or not len(targets):
+        raise PolicyError(f"the policy answered targets of the shape {targets.shape}; wanted (K, {STATE_SIZE}).")
+    if not np.isfinite(targets).all():
+        raise PolicyError("the policy answered targets that are not finite numbers.")
+    return targets
 
 
 def play(
     policy: Policy,
-    world: World,
     task: str,
     seed: int,
     *,
-    view: View | None = None,
     look: str = "train",
     instruction: str | None = None,
-    step_limit: int | None = None,
-    watch: Callable[[Observation], None] | None = None,
-) -> Rollout:
-    """Play one episode; the world is left as it was at the end, a second after a success.
+    limit: int | None = None,
+    execute: int | None = None,
+    film: Callable[[World, Policy], dict[str, np.ndarray]] | None = None,
+) -> Outcome:
+    """One episode.
 
     Args:
         policy: who acts.
-        world: used, or not.
-        task: one of tasks.TASKS.
+        task: name of the task.
         seed: of the scene.
-        view: cameras and size of pictures; a view without cameras draws nothing.
         look: "train" or "unseen".
-        instruction: the sentence; by default the task's first.
-        step_limit: commands that may be given; by default twice what the script takes.
-        watch: called with every observation, after the policy has answered it.
+        instruction: the sentence; None takes the task's first.
+        limit: commands after which the episode is given up; None takes twice the expert's.
+        execute: commands of each answer that are executed before the policy is asked again; None takes all of them.
+        film: draws the pictures of one frame of a film, called at the start and after each command.
 
     Raises:
-        UserError: if the policy answers what is no (K, 14) of finite numbers.
+        PolicyError: if the policy does not answer with targets.
+        UserError: if task, seed, look or a camera does not exist.
     """
-    view = view or View()
-    world.reset(task, seed, look)
-    sentence = TASKS[task].instructions[0] if instruction is None else instruction
-    limit = STEP_LIMITS[task] if step_limit is None else step_limit
-    policy.reset(sentence)
-    steps, calls = _act(policy, world, view, sentence, limit, watch)
-    at_end = world.succeeded()
-    if at_end:
+    if task not in TASKS:
+        raise UserError(f"there is no task {task!r}; choose from {', '.join(TASKS)}.")
+    instruction = instruction or TASKS[task].instructions[0]
+    limit = limit or STEP_LIMITS[task]
+    world = World()
+    try:
+        world.reset(task, seed, look)
+        policy.reset(instruction, task, seed)
+        seconds, steps, frames = _act(world, policy, instruction, limit, execute, film)
         world.hold(HOLD_SECONDS)
-    return Rollout(
-        task=task,
-        seed=seed,
-        look=look,
-        instruction=sentence,
-        success=bool(at_end),
-        success_at_end=at_end.now,
-        held=bool(world.succeeded().held),
-        seconds=at_end.first,
+        if film is not None:
+            frames.append(film(world, policy))
+        result = world.succeeded()
+    finally:
+        world.close()
+    return Outcome(
+        success=bool(result),
+        success_at_end=result.now,
+        held=bool(result.held),
         steps=steps,
-        parts=at_end.parts,
+        limit=limit,
+        parts=result.parts,
         clipped=world.num_clipped,
-        call_seconds=tuple(calls),
+        seconds=tuple(seconds),
+        frames=frames,
     )
 
 
 def _act(
-    policy: Policy,
     world: World,
-    view: View,
-    sentence: str,
+    policy: Policy,
+    instruction: str,
     limit: int,
-    watch: Callable[[Observation], None] | None,
-) -> tuple[int, list[float]]:
-    """Commands given, and seconds of every call, until the task is done or the limit is reached."""
-    steps, calls = 0, []
+    execute: int | None,
+    film: Callable[[World, Policy], dict[str, np.ndarray]] | None,
+) -> tuple[list[float], int, list[dict[str, np.ndarray]]]:
+    """Ask and execute until success or the limit: seconds of each call, commands, pictures of a film."""
+    seconds: list[float] = []
+    frames: list[dict[str, np.ndarray]] = []
+    steps = 0
     while steps < limit and not world.succeeded():
-        observation = observe(world, view, sentence, steps)
-        start = time.perf_counter()
-        chunk = check_chunk(policy.act(observation))
-        calls.append(time.perf_counter() - start)
-        if watch is not None:
-            watch(observation)
-        for targets in chunk[: limit - steps]:
-            world.step(targets, PERIOD)
+        observation = observe(world, policy, instruction)
+        before = time.perf_counter()
+        targets = ask(policy, observation)
+        seconds.append(time.perf_counter() - before)
+        for target in targets[:execute]:
+            if film is not None:
+                frames.append(film(world, policy))
+            world.step(target, PERIOD)
             steps += 1
-            if world.succeeded():
+            if steps >= limit or world.succeeded():
                 break
-    return steps, calls
-
-
-def observe(world: World, view: View, instruction: str, step: int) -> Observation:
-    """The world as a policy is told of it."""
-    state = world.state()
-    return Observation(
-        frames=world.observe(view.cameras, view.size),
-        target=state.target,
-        measured=state.measured,
-        objects=world.object_poses(),
-        instruction=instruction,
-        step=step,
-    )
-
-
-def check_chunk(answer: object) -> np.ndarray:
-    """A policy's answer as (K, 14), or one sentence about what it is."""
-    try:
-        chunk = np.asarray(answer, np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"the policy answered {type(answer).__name__} ({error}), wanted (K, {STATE_SIZE}) numbers."
-        ) from error
-    if chunk.ndim != 2 or chunk.shape[1] != STATE_SIZE or not len(chunk):
-        raise UserError(
-            f"the policy answered numbers of shape {chunk.shape}, wanted (K, {STATE_SIZE}), K of 1 or more."
-        )
-    return chunk
+    return seconds, steps, frames

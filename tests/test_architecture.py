@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDARD = ("numpy", "PIL", "rich")
-SCRIPTS = ("main", "edit_cli", "edit_app")
+SCRIPTS = ("main", "edit_cli", "edit_app", "run_policy")
 NETWORKS = ("torch", "einops", "safetensors")
 
 # Who may import whom. A name stands for itself and all below it; the standard library is everybody's.

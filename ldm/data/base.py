@@ -95,7 +95,7 @@ class DataModuleFromConfig(pl.LightningDataModule):
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {
             "num_workers": num_workers,
-            "collate_fn": collate,
+            "collate_fn": getattr(dataset, "collate", collate),
             "pin_memory": on_cuda and not on_gpu,
             "persistent_workers": num_workers > 0,
         }

@@ -6,10 +6,15 @@ from typing import Any
 from commands.errors import UserError
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion_training import TrainedLatentDiffusion
+from ldm.models.policy.chunk_policy import ChunkPolicy
+from ldm.models.policy.training import TrainedChunkPolicy
 from ldm.models.trained_model import TrainedModel
 from ldm.util import check_config, get_obj_from_str
 
-TRAINED_BY: dict[type, type[TrainedModel]] = {LatentDiffusion: TrainedLatentDiffusion}
+TRAINED_BY: dict[type, type[TrainedModel]] = {
+    LatentDiffusion: TrainedLatentDiffusion,
+    ChunkPolicy: TrainedChunkPolicy,
+}
 
 
 def build_trained_model(node: Mapping[str, Any], where: str = "model") -> TrainedModel:

@@ -13,6 +13,7 @@ from commands.errors import UserError
 from formats.prepared_folder import FramePair, read_manifest
 from formats.run_folder import RunFolder
 from ldm.data.latent_cache import CachedPairDataset
+from ldm.data.windows import EpisodeWindows
 from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, data_command, data_doubts, how_to_prepare
@@ -53,7 +54,7 @@ def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: l
         _parts_table(model),
         _loss_table(model),
         _optimisation_table(config, processes),
-        *([_memory_table(config, processes)] if params.get("train") else []),
+        *([_memory_table(config, processes)] if params.get("train") and "resolution" in config else []),
         _data_table(config, pairs, missing),
     ]
     said = [f"Mind: {doubt}" for doubt in data_doubts(config, pairs)]
@@ -193,5 +194,8 @@ def _count_pairs(split: str, node: Mapping, folder: str, pairs: dict[str, list[F
     if get_obj_from_str(node["target"]) is CachedPairDataset:
         cache = CachedPairDataset(folder)
         return f"{len(cache):,} as latents, in {cache.key['variants']} variant(s), in {folder}"
+    if get_obj_from_str(node["target"]) is EpisodeWindows:
+        windows = instantiate_from_config(node, f"data.params.{split}")
+        return f"{len(windows):,} windows of {windows.num_episodes} episodes in {folder}"
     pairs[split] = read_manifest(folder, node["params"].get("split"))
     return f"{len(pairs[split]):,} in {folder}"

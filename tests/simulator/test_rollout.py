@@ -1,52 +1,73 @@
-"""A policy is played to its success or its limit, and told what it may know."""
+"""Laws of playing: the expert's own targets succeed, standing still does not, a bad answer is one sentence."""
 
 import numpy as np
 import pytest
 
 from commands.errors import UserError
-from simulator.rollout import Observation, View, check_chunk, play
-from simulator.world import World
-
-BLIND = View(cameras=())
+from simulator.baselines import ExpertReplay, StandStill
+from simulator.rollout import PERIOD, PolicyError, play
 
 
-class Replay:
-    """Gives recorded targets, 16 at a time; after the last one it stands still."""
+class Answers(StandStill):
+    """Answers what it is told to."""
 
-    def __init__(self, targets: np.ndarray) -> None:
-        self.targets = targets
+    def __init__(self, answer):
+        self.answer = answer
 
-    def reset(self, instruction: str) -> None:
-        self.instruction = instruction
-
-    def act(self, observation: Observation) -> np.ndarray:
-        assert observation.instruction == self.instruction
-        chunk = self.targets[observation.step : observation.step + 16]
-        return chunk if len(chunk) else observation.target[None]
+    def act(self, observation):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer(observation) if callable(self.answer) else self.answer
 
 
-def test_the_experts_targets_succeed(commands):
-    """In 32 bits, as data sets store them; it ends at the first moment and is held a second later."""
-    record = play(Replay(commands.executed[1:].astype(np.float32)), World(), "block_hammer_beat", 0, view=BLIND)
-    assert record.success and record.held and record.success_at_end and record.clipped == 0
-    assert record.steps < len(commands.executed) and record.seconds <= record.steps * 0.06 + 1e-9
-    assert len(record.call_seconds) == -(-record.steps // 16) and record.parts["touched"] == 1.0
+def test_the_experts_targets_succeed_again():
+    outcome = play(ExpertReplay(), "block_hammer_beat", 100_000_000)
+    assert outcome.success and outcome.held and outcome.steps < outcome.limit
+    assert outcome.parts["grasped"] == outcome.parts["placed"] == 1.0 and outcome.clipped == 0
+    assert len(outcome.seconds) == 1
 
 
-def test_standing_still_fails_at_the_limit(can_draw):
-    """Parts stay at zero; whoever watches sees what the policy saw."""
-    seen: list[Observation] = []
-    still = Replay(np.zeros((0, 14)))
-    view = View(("head", "right"), 32)
-    record = play(still, World(), "block_handover", 4, view=view, step_limit=3, look="unseen", watch=seen.append)
-    assert not record.success and not record.held and record.seconds is None and record.steps == 3
-    assert not any(record.parts.values()) and (record.look, record.instruction) == ("unseen", "hand over the block")
-    assert [observation.step for observation in seen] == [0, 1, 2]
-    assert {frame.shape for frame in seen[0].frames.values()} == {(32, 32, 3)}
-    assert seen[0].objects.shape == (1, 7) and np.abs(seen[2].measured - seen[2].target).max() < 0.05
+def test_standing_still_fails_at_the_limit():
+    outcome = play(StandStill(), "block_handover", 1, limit=20)
+    assert (outcome.success, outcome.held, outcome.steps) == (False, False, 20)
+    assert len(outcome.seconds) == 2, "asked again after each sixteen commands"
 
 
-@pytest.mark.parametrize("answer", [np.zeros(14), np.zeros((0, 14)), np.zeros((3, 7)), "left", None, [[1], [2, 3]]])
-def test_an_answer_that_is_no_chunk_is_one_sentence(answer):
-    with pytest.raises(UserError, match=r"the policy answered .* wanted \(K, 14\)"):
-        check_chunk(answer)
+def test_only_the_first_commands_of_an_answer_are_executed_where_that_is_asked():
+    assert len(play(StandStill(), "block_handover", 1, limit=20, execute=5).seconds) == 4
+
+
+def test_a_policy_sees_what_it_asked_for():
+    seen = []
+    policy = Answers(lambda observation: seen.append(observation) or observation["command"][None])
+    policy.privileged = True
+    play(policy, "blocks_stack_easy", 1, limit=2, instruction="stack them")
+    assert seen[0]["pixels"] == {} and seen[0]["instruction"] == "stack them"
+    assert seen[0]["object_poses"].shape == (2, 7) and seen[0]["agent_pos"].shape == (14,)
+    assert seen[1]["seconds"] == pytest.approx(PERIOD)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (np.full((4, 14), np.nan), "not finite"),
+        (np.zeros(14), r"shape \(14,\); wanted \(K, 14\)"),
+        (np.zeros((4, 7)), r"shape \(4, 7\)"),
+        (np.zeros((0, 14)), "shape"),
+        ("nonsense", "no table of numbers"),
+        ([[0.0], [0.0, 1.0]], "no table of numbers"),
+        (ZeroDivisionError("by zero"), "raised ZeroDivisionError: by zero"),
+    ],
+)
+def test_a_bad_answer_is_one_sentence(answer, says):
+    with pytest.raises(PolicyError, match=says):
+        play(Answers(answer), "block_handover", 1, limit=2)
+
+
+def test_targets_out_of_limits_are_clipped_and_counted():
+    assert play(Answers(lambda seen: seen["command"][None] + 9.0), "block_handover", 1, limit=3).clipped == 3
+
+
+def test_an_unknown_task_is_named():
+    with pytest.raises(UserError, match="no task 'juggle'"):
+        play(StandStill(), "juggle", 1)

@@ -1,0 +1,1 @@
+"""Networks of policies: where things are in the pictures, and what to do."""

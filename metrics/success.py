@@ -1,0 +1,211 @@
+"""The success table: k of n episodes for each policy and task, with intervals, and policies against each other.
+
+    python -m metrics.success --rollouts ours=results/policy expert=results/replay --output tables/success
+
+Success is counted at the first moment after release, as RoboTwin 2.0 does; beside it stands what was still so a second
+later. Sources: Wilson's score interval (JASA 22, 1927); McNemar's exact test on the seeds where two policies differ
+(Psychometrika 12, 1947): the same seeds for every policy, so the pairs, not the totals, are compared.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from commands.errors import UserError
+from commands.run import run_command
+from formats.atomic import write_text
+from formats.rollouts_folder import Rollout, read_rollouts
+
+ALL = "all tasks"
+
+
+@dataclass(frozen=True)
+class SuccessRow:
+    """One policy on one task; shares are of 1, seconds are of one call of the policy."""
+
+    policy: str
+    task: str
+    successes: int
+    num_episodes: int
+    low: float  # Wilson's 95% interval
+    high: float
+    held: int  # still reached a second later
+    median_steps: float  # of the successful episodes; nan without any
+    median_seconds: float  # of a call; nan where nothing was asked
+    p95_seconds: float
+    clipped: int
+
+    @property
+    def rate(self) -> float:
+        """Share of the episodes that succeeded."""
+        return self.successes / self.num_episodes
+
+
+@dataclass(frozen=True)
+class PairedRow:
+    """Two policies on the seeds that both played."""
+
+    first: str
+    second: str
+    task: str
+    num_seeds: int
+    only_first: int  # seeds on which only the first succeeded
+    only_second: int
+    p_value: float  # McNemar's exact test, two-sided
+
+
+def wilson_interval(successes: int, num_episodes: int) -> tuple[float, float]:
+    """95% interval of a share by Wilson's score."""
+    interval = binomtest(successes, num_episodes).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def summarise(policy: str, rollouts: Sequence[Rollout]) -> list[SuccessRow]:
+    """A row for each task, and one for all of them where there are several."""
+    tasks = sorted({rollout.task for rollout in rollouts})
+    rows = [_summarise(policy, task, [rollout for rollout in rollouts if rollout.task == task]) for task in tasks]
+    return rows if len(tasks) < 2 else [*rows, _summarise(policy, ALL, rollouts)]
+
+
+def _summarise(policy: str, task: str, rollouts: Sequence[Rollout]) -> SuccessRow:
+    successes = sum(rollout.success for rollout in rollouts)
+    seconds = [second for rollout in rollouts for second in rollout.seconds]
+    steps = [rollout.steps for rollout in rollouts if rollout.success]
+    return SuccessRow(
+        policy,
+        task,
+        successes,
+        len(rollouts),
+        *wilson_interval(successes, len(rollouts)),
+        held=sum(rollout.held for rollout in rollouts),
+        median_steps=float(np.median(steps)) if steps else np.nan,
+        median_seconds=float(np.median(seconds)) if seconds else np.nan,
+        p95_seconds=float(np.percentile(seconds, 95)) if seconds else np.nan,
+        clipped=sum(rollout.clipped for rollout in rollouts),
+    )
+
+
+def compare_pairs(first: str, ours: Sequence[Rollout], second: str, theirs: Sequence[Rollout]) -> list[PairedRow]:
+    """McNemar's test for each task and for all; nothing where the two share no seed."""
+    outcomes = [{(r.task, r.look, r.seed): r.success for r in rollouts} for rollouts in (ours, theirs)]
+    shared = sorted(outcomes[0].keys() & outcomes[1].keys())
+    tasks = sorted({key[0] for key in shared})
+    rows = []
+    for task in [*tasks, ALL] if len(tasks) > 1 else tasks:
+        keys = [key for key in shared if task in (ALL, key[0])]
+        only_first = sum(outcomes[0][key] and not outcomes[1][key] for key in keys)
+        only_second = sum(outcomes[1][key] and not outcomes[0][key] for key in keys)
+        differing = only_first + only_second
+        p_value = float(binomtest(only_first, differing).pvalue) if differing else 1.0
+        rows.append(PairedRow(first, second, task, len(keys), only_first, only_second, p_value))
+    return rows
+
+
+def to_markdown(rows: Sequence[SuccessRow], pairs: Sequence[PairedRow]) -> str:
+    """Both tables for a README."""
+    out = ["| policy | task | success | 95% interval | still so 1 s later | steps | ms a call (p95) | clipped |"]
+    out.append("|" + "---|" * 8)
+    previous = None
+    for row in rows:
+        name = row.policy if row.policy != previous else ""
+        speed = "-" if np.isnan(row.median_seconds) else f"{1e3 * row.median_seconds:.0f} ({1e3 * row.p95_seconds:.0f})"
+        steps = "-" if np.isnan(row.median_steps) else f"{row.median_steps:.0f}"
+        share = f"{row.successes} of {row.num_episodes} = {row.rate:.0%}"
+        interval = f"{row.low:.0%} to {row.high:.0%}"
+        out.append(f"| {name} | {row.task} | {share} | {interval} | {row.held} | {steps} | {speed} | {row.clipped} |")
+        previous = row.policy
+    out += ["", "Success at the first moment after release; Wilson's interval; steps are medians of the successes."]
+    if pairs:
+        out += [
+            "",
+            "| first | second | task | seeds | only first | only second | p (McNemar, exact) |",
+            "|" + "---|" * 7,
+        ]
+        for pair in pairs:
+            counts = f"{pair.num_seeds} | {pair.only_first} | {pair.only_second}"
+            out.append(f"| {pair.first} | {pair.second} | {pair.task} | {counts} | {pair.p_value:.3g} |")
+    return "\n".join(out) + "\n"
+
+
+def to_csv(rows: Sequence[SuccessRow]) -> str:
+    """One line a policy and task, plain numbers."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = [*SuccessRow.__dataclass_fields__]
+    writer.writerow([*names, "rate"])
+    for row in rows:
+        values = [getattr(row, name) for name in names]
+        writer.writerow([*("" if value != value else value for value in values), row.rate])  # noqa: PLR0124 - nan
+    return stream.getvalue()
+
+
+def plot_success(rows: Sequence[SuccessRow], path: Path) -> None:
+    """Bars with intervals, a group of bars a task."""
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    policies = list(dict.fromkeys(row.policy for row in rows))
+    figure = Figure(figsize=(2.5 + 1.9 * len(tasks), 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(policies)
+    for number, policy in enumerate(policies):
+        own = {row.task: row for row in rows if row.policy == policy}
+        places = [place + (number - (len(policies) - 1) / 2) * width for place, task in enumerate(tasks) if task in own]
+        shown = [own[task] for task in tasks if task in own]
+        errors = [[row.rate - row.low for row in shown], [row.high - row.rate for row in shown]]
+        axes.bar(places, [row.rate for row in shown], 0.92 * width, yerr=errors, label=policy, capsize=2)
+    axes.set_xticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
+    axes.set_ylim(0, 1.05)
+    axes.set_ylabel("success, 95% interval")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=min(4, len(policies)), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def parse_named(texts: Sequence[str]) -> dict[str, Path]:
+    """`NAME=FOLDER` or `FOLDER` => folders by name.
+
+    Raises:
+        UserError: if a name stands for two folders.
+    """
+    named: dict[str, Path] = {}
+    for text in texts:
+        name, _, folder = text.rpartition("=")
+        name = name or Path(folder).name
+        if name in named:
+            raise UserError(f"--rollouts: two folders are called {name}; give names: NAME=FOLDER.")
+        named[name] = Path(folder)
+    return named
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; write it as md, csv and png where --output says."""
+    parser = argparse.ArgumentParser(prog="python -m metrics.success", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rollouts", nargs="+", required=True, metavar="[NAME=]FOLDER", help="from run_policy.py")
+    parser.add_argument("--output", type=Path, help="folder for success.md, .csv and .png")
+    options = parser.parse_args(argv)
+
+    def run() -> None:
+        played = {name: read_rollouts(folder) for name, folder in parse_named(options.rollouts).items()}
+        rows = [row for name, rollouts in played.items() for row in summarise(name, rollouts)]
+        pairs = [row for a, b in combinations(played, 2) for row in compare_pairs(a, played[a], b, played[b])]
+        if options.output:
+            write_text(options.output / "success.md", to_markdown(rows, pairs))
+            write_text(options.output / "success.csv", to_csv(rows))
+            plot_success(rows, options.output / "success.png")
+        sys.stdout.write(to_markdown(rows, pairs))
+
+    return run_command("python -m metrics.success", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

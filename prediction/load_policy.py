@@ -1,0 +1,76 @@
+"""A policy out of a run folder that main.py left: its config, its weights, their average at work."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from commands.errors import UserError
+from formats.hashing import sha256_of_file
+from formats.pictures import resize_square
+from formats.run_folder import find_run
+from ldm.data.pixels import to_signed
+from ldm.data.windows import pose_numbers
+from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
+from ldm.training.config import compose
+from ldm.util import check_targets, describe_misfit, instantiate_from_config
+
+
+class RunPolicy:
+    """A trained ChunkPolicy, asked for one observation at a time."""
+
+    def __init__(self, model: ChunkPolicy, digest: str) -> None:
+        self.model, self._digest = model, digest
+        self._names = {camera.removesuffix("_camera"): camera for camera in model.model["network"].cameras}
+        self.cameras, self.size = tuple(self._names), None  # pictures as they are drawn: prepared here as in training
+        self.privileged = model.privileged
+        self._instruction = ""
+
+    def settings(self) -> dict[str, Any]:
+        """What a rollouts folder keeps of it."""
+        return {"weights": self._digest, "chunk": self.model.chunk, "execute": self.model.execute}
+
+    def reset(self, instruction: str, task: str, seed: int) -> None:
+        """A new sentence."""
+        self._instruction = instruction
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        """The part of the predicted chunk that is to be executed, (execute, D)."""
+        seen = observation["pixels"]
+        frames = {name: self._prepare(seen[camera], name) for camera, name in self._names.items()}
+        objects = None
+        if self.privileged:
+            objects = torch.zeros(self.model.model["network"].num_objects, 9)
+            poses = torch.from_numpy(pose_numbers(observation["object_poses"]))
+            objects[: len(poses)] = poses
+        batch = as_batch(frames, observation["command"], observation["agent_pos"], observation["instruction"], objects)
+        with torch.inference_mode():
+            return self.model.predict(batch)[0, : self.model.execute].numpy()
+
+    def _prepare(self, picture: np.ndarray, camera: str) -> torch.Tensor:
+        square = resize_square(picture, self.model.cameras[camera])
+        return to_signed(torch.from_numpy(rearrange(square, "h w c -> c h w").copy()))
+
+
+def load_run_policy(path: Path, *, trusted: bool = False) -> RunPolicy:
+    """The policy of a run folder, or of a checkpoint in one; the average predicts where there is one.
+
+    Raises:
+        UserError: if there is none, it is no policy, or the weights do not fit.
+    """
+    run, checkpoint = find_run(path)
+    config = compose([run.config])
+    check_targets(config["model"], trusted=trusted)
+    model = instantiate_from_config(config["model"], "model")
+    if not isinstance(model, ChunkPolicy):
+        raise UserError(f"{path} holds a {type(model).__name__}, which predicts pictures; wanted a run of a policy.")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    if misfit := describe_misfit(state, model.state_dict()):
+        raise UserError(f"{checkpoint} does not fit its config: {misfit}.")
+    model.load_state_dict(state)
+    if model.model_ema is not None:
+        model.model_ema.swap(model.model)
+    return RunPolicy(model.eval(), sha256_of_file(checkpoint))

@@ -1,0 +1,228 @@
+"""Plays a policy in the simulator: how often does it succeed?
+
+    python run_policy.py --policy replay --output rollouts/replay --episodes 20
+    python run_policy.py --policy logs/<run> --seeds test --episodes 100 --workers 2 --videos 6 --output rollouts/ours
+    python run_policy.py --policy mypolicy:act --task block_hammer_beat --output rollouts/mine
+    python run_policy.py --policy http://localhost:8700 --output rollouts/theirs
+
+Then: python -m metrics.success --rollouts rollouts/ours rollouts/replay. The same command goes on after a stop.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from commands.errors import UserError
+from commands.processes import make_pool
+from commands.run import run_command, show_progress
+from formats.rollouts_folder import VIDEOS, Rollout, append_rollout, begin_rollouts, pending, read_rollouts
+from formats.run_folder import RunFolder, locked
+
+TASK_NAMES = ("block_hammer_beat", "block_handover", "blocks_stack_easy")
+BASELINES = ("replay", "still")
+FILM_RATE = 1 / 0.06  # frames per second: one a command
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """What is to be played, checked.
+
+    Attributes:
+        policy: `replay`, `still`, or what prediction.policy.load_policy takes.
+        tasks: names.
+        episodes: of each task.
+        seeds: "val" or "test", the committed lists that the expert solves.
+        look: "train" or "unseen".
+        sentences: "train", "unseen", or "swapped": those of another task, to see whether the policy listens.
+        execute: commands of each answer that are executed; None takes all.
+        videos: films of the first so many seeds of each task.
+        output: rollouts folder.
+    """
+
+    policy: str
+    tasks: tuple[str, ...]
+    episodes: int
+    seeds: str
+    look: str
+    sentences: str
+    execute: int | None
+    videos: int
+    output: Path
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise UserError(f"--episodes {self.episodes}; wanted at least 1.")
+        if self.execute is not None and self.execute < 1:
+            raise UserError(f"--execute {self.execute}; wanted at least 1.")
+
+    def wanted(self) -> list[tuple[str, int]]:
+        """(task, seed) of every episode.
+
+        Raises:
+            UserError: if the list of seeds is shorter than --episodes.
+        """
+        from simulator.seeds import read_seeds
+
+        wanted = []
+        for task in self.tasks:
+            seeds = read_seeds(task, self.seeds)
+            if len(seeds) < self.episodes:
+                raise UserError(f"--episodes {self.episodes}: the list {self.seeds} of {task} has {len(seeds)} seeds.")
+            wanted += [(task, seed) for seed in seeds[: self.episodes]]
+        return wanted
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Flags."""
+    usage = __doc__.split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="run_policy.py",
+        description=usage[0],
+        epilog="examples:\n" + usage[1] + "\n\n" + usage[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--policy", required=True, help="run folder, module:function, http://host:port, replay, or still")
+    add("--task", nargs="+", choices=(*TASK_NAMES, "all"), default=["all"])
+    add("--episodes", type=int, default=20, help="of each task (default 20)")
+    add("--seeds", choices=("val", "test"), default="val", help="val is for choosing, test for the table")
+    add("--look", choices=("train", "unseen"), default="train", help="light and tints inside or outside the training's")
+    add("--sentences", choices=("train", "unseen", "swapped"), default="train", help="swapped: those of another task")
+    add("--execute", type=int, help="commands of each answer that are executed (default: all that the policy gives)")
+    add("--workers", type=int, default=1, help="processes")
+    add("--videos", type=int, default=0, help="films of the first so many seeds of each task")
+    add("--output", type=Path, required=True, help="rollouts folder; an earlier run of the same command goes on")
+    return parser
+
+
+def load(text: str):  # noqa: ANN201 - anything with the methods of simulator.rollout.Policy
+    """The policy that --policy names."""
+    if text in BASELINES:
+        from simulator.baselines import ExpertReplay, StandStill
+
+        return ExpertReplay() if text == "replay" else StandStill()
+    from prediction.policy import load_policy
+
+    return load_policy(text)
+
+
+_LOADED: dict = {}  # a worker's policy, loaded once
+
+
+def play_episode(request: RolloutRequest, task: str, seed: int) -> Rollout:
+    """One episode, with its film where one is wanted; runs in a worker."""
+    from simulator.rollout import play
+
+    if request.policy not in _LOADED:
+        _LOADED[request.policy] = load(request.policy)
+    policy = _LOADED[request.policy]
+    filmed = seed in _filmed_seeds(request, task)
+    instruction = choose_sentence(request.sentences, task, seed)
+    film = draw_film_frame if filmed else None
+    outcome = play(policy, task, seed, look=request.look, instruction=instruction, execute=request.execute, film=film)
+    if filmed:
+        name = f"{task}_{seed}_{'success' if outcome.success else 'failure'}.mp4"
+        write_film(request.output / VIDEOS / name, outcome.frames)
+    values = {name: value for name, value in vars(outcome).items() if name != "frames"}
+    return Rollout(task=task, seed=seed, look=request.look, instruction=instruction, **values)
+
+
+def choose_sentence(sentences: str, task: str, seed: int) -> str:
+    """The sentence of an episode: one of the task's own, or of the next task's where they are swapped."""
+    from simulator.tasks import TASKS
+
+    names = list(TASKS)
+    whose = TASKS[names[(names.index(task) + 1) % len(names)] if sentences == "swapped" else task]
+    choices = whose.unseen_instructions if sentences == "unseen" else whose.instructions
+    return choices[seed % len(choices)]
+
+
+def _filmed_seeds(request: RolloutRequest, task: str) -> list[int]:
+    return [seed for name, seed in request.wanted() if name == task][: request.videos]
+
+
+def draw_film_frame(world, policy):  # noqa: ANN001, ANN201 - dict of camera name to picture
+    """What the head camera sees now, and the frame that the policy imagines where it imagines one."""
+    imagined = getattr(policy, "imagined", None) or {}
+    return {"seen": world.observe(("head",))["head"], **{f"imagined {name}": frame for name, frame in imagined.items()}}
+
+
+def write_film(path: Path, frames: Sequence[dict]) -> None:
+    """An mp4 with the pictures of each instant side by side."""
+    import numpy as np
+    from PIL import Image
+
+    from formats.video import write_video
+
+    def side_by_side() -> Iterator[np.ndarray]:
+        for pictures in frames:
+            height = pictures["seen"].shape[0]
+            shown = [Image.fromarray(picture).resize((height * 4 // 3, height)) for picture in pictures.values()]
+            yield np.concatenate([np.asarray(picture) for picture in shown], axis=1)
+
+    write_video(path, side_by_side(), FILM_RATE)
+
+
+def play_all(request: RolloutRequest, workers: int) -> tuple[int, int]:
+    """Play what is not there yet; returns the number of episodes and of successes in the folder."""
+    wanted = request.wanted()
+    policy = load(request.policy)  # what is wrong with it is said before the folder is made
+    from prediction.policy import describe
+
+    settings = {key: value for key, value in asdict(request).items() if key not in ("output", "tasks", "episodes")}
+    begin_rollouts(request.output, settings | describe(policy, request.policy))
+    with locked(RunFolder(request.output)):
+        done = read_rollouts(request.output, missing_ok=True)
+        todo = pending(wanted, done)
+        for rollout in show_progress(_played(request, todo, workers), "playing", len(todo)):
+            append_rollout(request.output, rollout)
+    chosen = [rollout for rollout in read_rollouts(request.output) if (rollout.task, rollout.seed) in set(wanted)]
+    return len(chosen), sum(rollout.success for rollout in chosen)
+
+
+def _played(request: RolloutRequest, todo: Sequence[tuple[str, int]], workers: int) -> Iterator[Rollout]:
+    if workers <= 1:
+        yield from (play_episode(request, task, seed) for task, seed in todo)
+        return
+    with make_pool(workers) as pool:
+        futures = [pool.submit(play_episode, request, task, seed) for task, seed in todo]
+        try:
+            from concurrent.futures import as_completed
+
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play, and say how often it succeeded."""
+    options = make_parser().parse_args(argv)
+
+    logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it tells of an accelerator that is of no use here
+
+    def run() -> None:
+        tasks = TASK_NAMES if "all" in options.task else tuple(dict.fromkeys(options.task))
+        request = RolloutRequest(
+            options.policy,
+            tasks,
+            options.episodes,
+            options.seeds,
+            options.look,
+            options.sentences,
+            options.execute,
+            options.videos,
+            options.output,
+        )
+        played, successes = play_all(request, options.workers)
+        print(f"{successes} of {played} episodes succeeded.")
+        print(f"table: python -m metrics.success --rollouts {options.output}")
+
+    return run_command("run_policy.py", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

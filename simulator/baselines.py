@@ -1,0 +1,36 @@
+"""Policies that need no learning: the expert's own commands again, and standing still."""
+
+import numpy as np
+
+from simulator.recorder import simulate
+from simulator.rollout import Observation
+
+RECORDED_SAVE_FREQ = 15  # physics steps of 1/250 s: 16.7 Hz
+
+
+class StandStill:
+    """Keeps the target in force: the lowest row of every table."""
+
+    cameras: tuple[str, ...] = ()
+    size = 128
+    privileged = False
+
+    def reset(self, instruction: str, task: str, seed: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Sixteen times the command in force, (16, 14)."""
+        return np.tile(observation["command"], (16, 1))
+
+
+class ExpertReplay(StandStill):
+    """The targets that the script gave on the same scene, recorded at 16.7 Hz: the highest row, a test of the world."""
+
+    def reset(self, instruction: str, task: str, seed: int) -> None:
+        """Play the script, keep its targets."""
+        self._targets = simulate(task, seed, RECORDED_SAVE_FREQ).states[1:]
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """All targets; after them the last again and again."""
+        targets, self._targets = self._targets, self._targets[-1:]
+        return targets

@@ -1,0 +1,112 @@
+"""Laws of windows: the actions that follow a frame, nothing past the end, chance from the seed alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from commands.errors import UserError
+from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
+from ldm.data.windows import EpisodeWindows, pose_numbers
+
+D, LENGTH = 14, 6
+
+
+@pytest.fixture
+def episodes(tmp_path):
+    """Folder of two training episodes of six frames; frame t is of grey value 10 t, its command t / 10."""
+
+    def make(chunk: int = 3, actions: bool = True, objects: int = 1):
+        listed, motions = [], []
+        for number in range(2):
+            episode = PreparedEpisode(
+                f"push/{number}",
+                "push",
+                number,
+                "train",
+                LENGTH,
+                ("head",),
+                ("push it", "shove it"),
+                (),
+                16.7,
+                ("box",),
+            )
+            states = np.arange(LENGTH, dtype=np.float32)[:, None].repeat(D, 1) / 10
+            told = np.concatenate([states[1:], states[-1:]]) if actions else None
+            poses = np.tile(np.array([0.1, 0.2, 0.8, 1, 0, 0, 0], np.float32), (LENGTH, objects, 1))
+            motion = Motion(states, told, states + 0.01, poses)
+            frames = [np.full((16, 16, 3), 10 * t, np.uint8) for t in range(LENGTH)]
+            write_episode(tmp_path / episode.episode_id, episode, {"head": frames}, motion)
+            listed.append(episode)
+            motions.append(motion)
+        finish_folder(tmp_path, listed, measure_statistics(motions, chunk, relative=True), {})
+        return tmp_path
+
+    return make
+
+
+def open_windows(folder, **changes) -> EpisodeWindows:
+    return EpisodeWindows(folder, "train", **{"cameras": ("head",), "chunk": 3, "objects": 2, **changes})
+
+
+def test_a_window_holds_the_frame_and_the_actions_that_follow_it(episodes):
+    windows = open_windows(episodes())
+    assert len(windows) == 2 * (LENGTH - 1), "the last frame has no action"
+    sample = windows[6]  # frame 1 of the second episode
+    assert sample["pair_id"] == "push/1/1"
+    assert sample["frames"]["head"][0, 0, 0] == pytest.approx(2 * 10 / 255 - 1)
+    torch.testing.assert_close(sample["command"], torch.full((D,), 0.1))
+    torch.testing.assert_close(sample["measured"], torch.full((D,), 0.11))
+    torch.testing.assert_close(sample["actions"][:, 0], torch.tensor([0.2, 0.3, 0.4]))
+    assert sample["action_valid"].all() and sample["object_valid"].tolist() == [True, False]
+
+
+def test_past_the_end_actions_repeat_and_are_not_valid(episodes):
+    sample = open_windows(episodes())[4]
+    torch.testing.assert_close(sample["actions"][:, 0], torch.tensor([0.5, 0.5, 0.5]))
+    assert sample["action_valid"].tolist() == [True, False, False]
+
+
+def test_fewer_windows_and_episodes_where_asked(episodes):
+    folder = episodes()
+    assert len(open_windows(folder, every=2)) == 2 * 3
+    assert len(open_windows(folder, max_episodes=1)) == LENGTH - 1
+
+
+def test_chance_comes_from_the_seed(episodes):
+    windows = open_windows(episodes(), shift=16, brightness=0.2)
+    first, again, other = windows[3, 1], windows[3, 1], windows[3, 2]
+    assert torch.equal(first["frames"]["head"], again["frames"]["head"])
+    assert not torch.equal(first["frames"]["head"], other["frames"]["head"])
+    assert {windows[3, seed]["instruction"] for seed in range(20)} == {"push it", "shove it"}
+
+
+def test_a_batch_is_stacked_by_name(episodes):
+    windows = open_windows(episodes())
+    batch = windows.collate([windows[0], windows[7]])
+    assert batch["frames"]["head"].shape == (2, 3, 16, 16) and batch["pair_id"] == ["push/0/0", "push/1/2"]
+    mean, std = windows.object_scales()
+    torch.testing.assert_close(mean[0, :3], torch.tensor([0.1, 0.2, 0.8]))
+    assert (std[0] > 0).all() and (mean[1] == 0).all()
+
+
+def test_rotation_columns_are_those_of_the_matrix():
+    quarter = np.array([[1.0, 2.0, 3.0, np.sqrt(0.5), 0, 0, np.sqrt(0.5)]])  # 90 degrees about z
+    np.testing.assert_allclose(pose_numbers(quarter)[0], [1, 2, 3, 0, 1, 0, -1, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "says"),
+    [
+        ({}, {"chunk": 9}, "prepare the episodes with --chunk 9"),
+        ({"objects": 3}, {}, "raise objects"),
+        ({}, {"cameras": ("wrist",)}, "have a camera 'wrist'"),
+    ],
+)
+def test_data_that_do_not_fit_are_one_sentence(episodes, made, asked, says):
+    with pytest.raises(UserError, match=says):
+        open_windows(episodes(**made), **asked)
+
+
+def test_episodes_without_actions_are_one_sentence(episodes):
+    with pytest.raises(UserError, match="no training episode|no actions"):
+        open_windows(episodes(actions=False))
