@@ -98,9 +98,9 @@ def _measurement(results: Results) -> dict[str, object]:
     }
     for name, system in provenance.get("systems", {}).items():
         settings = ", ".join(
-            f"{key} {value}" for key, value in system["settings"].items() if key not in ("pair_id", "file")
+            f"{key} {value}" for key, value in system.get("settings", {}).items() if key not in ("pair_id", "file")
         )
-        facts[name] = f"{system['folder']}: {settings or 'nothing is said about its making (no predictions.jsonl)'}"
+        facts[name] = f"{system.get('folder')}: {settings or 'nothing is said about its making (no predictions.jsonl)'}"
     return facts
 
 

@@ -6,19 +6,23 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from pathlib import Path
+from typing import Any, TypedDict
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from formats.atomic import read_json
 from metrics.comparison.bootstrap import Estimate
-from metrics.comparison.rows import kind_by_name
+from metrics.comparison.rows import Kind, kind_by_name
 from metrics.comparison.table import Row, ScoreTable, is_identical
 from metrics.measures.columns import MEASURES
 
+SCORE_AGAIN = "write it again with metrics.compute_metrics"
 NAME_WIDTH = 18  # least columns of a terminal for the names of rows, which may be folded
 
 
@@ -61,22 +65,85 @@ def to_json(table: ScoreTable) -> str:
     return json.dumps(_without_nan(content), indent=2, ensure_ascii=False) + "\n"
 
 
-def from_json(content: dict) -> ScoreTable:
-    """The table that `to_json` wrote; of before rows had a kind, it follows from the name.
+class StoredSystem(TypedDict, total=False):
+    """What table.json keeps of a row that came from a folder."""
+
+    folder: str
+    kind: Kind
+    missing: list[str]
+    unmatched: list[str]
+    settings: dict[str, Any]
+    benchmark: dict[str, Any]
+
+
+class Provenance(TypedDict, total=False):
+    """What table.json keeps of how it was made."""
+
+    command: str
+    commit: str
+    data: str
+    split: str | None
+    episodes: str | None
+    train_data: str | None
+    train_episodes: str | None
+    match: str | None
+    size: int | None
+    group: str
+    motion_threshold: int
+    systems: dict[str, StoredSystem]
+
+
+@dataclass(frozen=True)
+class StoredEstimate:
+    """An estimate in table.json, where null stands for nan."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    num_episodes: int = 0
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A line of table.json; of before rows had a kind, it follows from the name."""
+
+    group: str
+    row: str
+    num_pairs: int
+    num_wanted: int
+    estimates: dict[str, StoredEstimate]
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """table.json."""
+
+    lines: list[StoredRow]
+    keys: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    provenance: Provenance = field(default_factory=dict)
+
+
+def read_table(path: Path) -> ScoreTable:
+    """The table that `to_json` wrote.
 
     Raises:
-        KeyError, TypeError: if it is no such table.
+        UserError: if the file is damaged, or no such table.
     """
+    stored = read_json(path, StoredTable, mend=SCORE_AGAIN)
     rows = []
-    for line in content["lines"]:
+    for line in stored.lines:
         estimates = {
-            key: Estimate(**{part: math.nan if value is None else value for part, value in estimate.items()})
-            for key, estimate in line["estimates"].items()
-        }
-        kind = line.get("kind") or kind_by_name(line["row"])
-        rows.append(Row(line["group"], line["row"], kind, line["num_pairs"], line["num_wanted"], estimates))
-    keys, notes = (tuple(content.get(name, ())) for name in ("keys", "notes"))
-    return ScoreTable(keys, tuple(rows), notes, content.get("provenance", {}))
+            key: Estimate(*(math.nan if value is None else value for value in (one.mean, one.low, one.high)), one.n,
+                          one.num_episodes)
+            for key, one in line.estimates.items() if key in MEASURES
+        }  # fmt: skip
+        kind = line.kind or kind_by_name(line.row)
+        rows.append(Row(line.group, line.row, kind, line.num_pairs, line.num_wanted, estimates))
+    keys = tuple(key for key in stored.keys if key in MEASURES)
+    return ScoreTable(keys, tuple(rows), tuple(stored.notes), dict(stored.provenance))
 
 
 def _without_nan(value: object) -> object:

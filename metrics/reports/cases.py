@@ -13,7 +13,9 @@ from commands.errors import UserError
 from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import data_root, group_by_task, read_pairs
 from metrics.comparison.predictions import Predictions, match_predictions
+from metrics.comparison.resizing import check_size
 from metrics.comparison.scoring import Scorer
+from metrics.comparison.table_formats import SCORE_AGAIN
 from metrics.reports.runs import Results
 
 KINDS = ("best", "median", "worst")
@@ -56,6 +58,8 @@ def open_pictures(results: Results) -> Pictures:
         ValueError: if they hold other pairs now.
     """
     provenance = results.table.provenance
+    if "data" not in provenance:
+        raise UserError(f"{results.folder / 'table.json'} does not say of which data it is; {SCORE_AGAIN}.")
     folder = data_root(Path(provenance["data"]))
     pairs = {pair.pair_id: pair for pair in read_pairs(folder)}
     gone = next((entry["pair_id"] for entry in results.pairs if entry["pair_id"] not in pairs), None)
@@ -63,10 +67,10 @@ def open_pictures(results: Results) -> Pictures:
         raise UserError(f"{folder} no longer has pair {gone}, which was scored; run metrics.compute_metrics again.")
     match = Path(provenance["match"]) if provenance.get("match") else None
     systems = {
-        name: match_predictions(Path(system["folder"]), pairs.values(), name, match)
-        for name, system in provenance["systems"].items()
+        name: match_predictions(Path(system.get("folder", "")), pairs.values(), name, match)
+        for name, system in provenance.get("systems", {}).items()
     }
-    scorer = Scorer(folder, tuple(systems.values()), group_by_task, (), (), provenance["size"])
+    scorer = Scorer(folder, tuple(systems.values()), group_by_task, (), (), check_size(provenance.get("size")))
     return Pictures(scorer, systems, pairs)
 
 

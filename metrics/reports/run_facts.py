@@ -121,7 +121,7 @@ def _max_samples(run: Run) -> str | None:
 
 def _data(run: Run) -> str | None:
     results = main_results(run)
-    folder = results.table.provenance["data"] if results else descend(run.config, "data.params.train.params.folder")
+    folder = results.table.provenance.get("data") if results else descend(run.config, "data.params.train.params.folder")
     return Path(folder).name if folder else None
 
 

@@ -15,6 +15,7 @@ import csv
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import yaml
@@ -27,11 +28,22 @@ from metrics.comparison.bootstrap import Estimate, estimate_mean
 from metrics.comparison.predictions import parse_named_folder
 from metrics.comparison.rows import COPY, UPPER_BOUND, kind_by_name
 from metrics.comparison.table import ALL, ScoreTable, ceiling_of
-from metrics.comparison.table_formats import from_json
+from metrics.comparison.table_formats import SCORE_AGAIN, read_table
+from metrics.measures.columns import MEASURES
 
 TABLE_DEPTH = 3  # folders below the run in which tables are looked for
 NUMBERED = re.compile(r"(epoch|step)s?[-=_ ]*0*(\d+)")
-SCORE_AGAIN = "write it again with metrics.compute_metrics"
+ENTRY = {  # types of a line of pairs.jsonl, beside the measures
+    "row": str, "pair_id": str, "group": str, "instruction": str, "episode": int | str | None,
+    "source_index": int | None, "target_index": int | None,
+}  # fmt: skip
+
+
+class RunFile(TypedDict, total=False):
+    """run.json."""
+
+    steps: int
+    parts: list[dict[str, str | int | float | None]]
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,7 @@ def read_run(argument: str) -> Run:
         folder=folder,
         results=results,
         curves=_read_curves([*sorted(folder.glob("metrics-*.csv")), folder / "metrics.csv"]),
-        facts=_read_object(folder / "run.json"),
+        facts=_read_object(folder / "run.json", RunFile),
         benchmark=_read_object(folder / BENCHMARK) or next(filter(None, (table.benchmark for table in results)), {}),
         config=_read_config(RunFolder(folder).config),
     )
@@ -186,18 +198,24 @@ def _find_tables(folder: Path) -> list[Path]:
 
 
 def _read_results(run: Path, path: Path) -> Results:
-    content = read_json(path, mend=SCORE_AGAIN)
-    try:
-        table = from_json(content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no table of metrics.compute_metrics; delete it or write it again.") from error
-    pairs = path.with_name("pairs.jsonl")
+    table, pairs = read_table(path), path.with_name("pairs.jsonl")
     entries = tuple(read_jsonl(pairs, mend=SCORE_AGAIN)) if pairs.is_file() else ()
+    for number, entry in enumerate(entries, start=1):
+        _check_entry(entry, f"{pairs}, line {number}")
     return Results(str(path.parent.relative_to(run)), path.parent, table, entries)
 
 
-def _read_object(path: Path) -> dict:
-    return read_json(path) if path.is_file() else {}
+def _check_entry(entry: dict, where: str) -> None:
+    """Refuse a line of pairs.jsonl with values of other types; raises UserError."""
+    wrong = [key for key, kind in ENTRY.items() if key in entry and not isinstance(entry[key], kind)]
+    wrong += [key for key in entry.keys() & MEASURES.keys() if as_number(entry[key]) is None]
+    wrong += [key for key in ("row", "pair_id", "group") if key not in entry]
+    if wrong:
+        raise UserError(f"{where} has no sound value of {wrong[0]}; {SCORE_AGAIN}.")
+
+
+def _read_object(path: Path, kind: type = dict) -> dict:
+    return read_json(path, kind) if path.is_file() else {}
 
 
 def _read_config(path: Path) -> dict:
@@ -224,15 +242,16 @@ def _read_curves(paths: list[Path]) -> dict[str, Curve]:
 
 def _add_points(row: dict[str, str], points: dict[str, dict[float, float]]) -> None:
     """Take a line's values; a step that was trained again after a resume replaces the old one."""
-    step = _number(row.get("step"))
+    step = as_number(row.get("step"))
     for column, text in row.items():
-        value = _number(text)
+        value = as_number(text)
         if column not in ("step", None) and value is not None and step is not None:
             points.setdefault(column, {})[step] = value
 
 
-def _number(text: str | None) -> float | None:
+def as_number(text: object) -> float | None:
+    """A number, or a number as text; None for anything else."""
     try:
-        return float(text) if text else None
-    except (TypeError, ValueError):
+        return float(text) if isinstance(text, str | int | float) and text != "" else None
+    except (ValueError, OverflowError):
         return None

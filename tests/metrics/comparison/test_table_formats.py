@@ -7,7 +7,7 @@ from rich.console import Console
 from metrics.comparison.rows import COPY_KIND, MODEL, UPPER_BOUND
 from metrics.comparison.scoring import PairScore
 from metrics.comparison.table import make_table
-from metrics.comparison.table_formats import from_json, print_table, to_csv, to_json, to_markdown
+from metrics.comparison.table_formats import print_table, read_table, to_csv, to_json, to_markdown
 from tests.metrics.comparison.test_table import make_scores
 
 
@@ -31,12 +31,13 @@ def test_csv_has_plain_numbers_and_an_empty_cell_for_an_unknown_one():
     assert rows[0]["psnr_low"] and not rows[1]["psnr_low"]
 
 
-def test_json_is_strict_and_complete():
+def test_json_is_strict_and_complete(tmp_path):
     content = json.loads(to_json(_table()), parse_constant=lambda name: 1 / 0)
     assert content["notes"] == ["A note."]
     assert content["provenance"] == {"data": "x"}
     assert content["lines"][1]["estimates"]["psnr"]["low"] is None
-    assert repr(from_json(content)) == repr(_table())
+    (tmp_path / "table.json").write_text(to_json(_table()))
+    assert repr(read_table(tmp_path / "table.json")) == repr(_table())
 
 
 def test_markdown_marks_the_best_of_the_complete_rows_and_counts_the_others():

@@ -38,7 +38,7 @@ def test_bad_runs_are_named(tmp_path, run_folder):
     with pytest.raises(ValueError, match="table.json is not as it should be"):
         read_run(str(tmp_path / "empty"))
     (tmp_path / "empty" / "table.json").write_text("{}")
-    with pytest.raises(ValueError, match="is no table"):
+    with pytest.raises(ValueError, match="table.json is not as it should be"):
         read_run(str(tmp_path / "empty"))
     with pytest.raises(ValueError, match="two runs are called 'a'"):
         read_runs([f"a={run_folder}", f"a={run_folder}"])
@@ -73,5 +73,7 @@ def test_a_runs_own_table_comes_before_those_of_its_parts(tmp_path):
 
 def test_a_sentence_with_a_line_separator_is_one_line(tmp_path):
     (tmp_path / "table.json").write_text('{"lines": []}')
-    (tmp_path / "pairs.jsonl").write_text('{"instruction": "stack\u2028blocks"}\n', encoding="utf-8")
-    assert read_run(str(tmp_path)).results[0].pairs == ({"instruction": "stack\u2028blocks"},)
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"row": "a", "pair_id": "p", "group": "g", "instruction": "stack\u2028blocks"}\n', encoding="utf-8"
+    )
+    assert read_run(str(tmp_path)).results[0].pairs[0]["instruction"] == "stack\u2028blocks"
