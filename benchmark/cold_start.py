@@ -28,8 +28,9 @@ GOAL = 1.6  # times the CPU seconds of IMPORTS
 HEAVY = ("pytorch_lightning", "torchmetrics", "transformers", "matplotlib")  # what only training or measuring needs
 LISTING = f"""
 import runpy, sys
+del sys.argv[0]
 try:
-    runpy.run_path(sys.argv[1], run_name="__main__")
+    runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as end:
     assert not end.code, end.code
 print("loaded:", *(name for name in {HEAVY} if name in sys.modules))
