@@ -124,6 +124,16 @@ def set_aside_metrics(run: RunFolder) -> Path | None:
     return metrics.rename(run.path / f"metrics-{number:03d}.csv")
 
 
+def refuse_taken(run: RunFolder) -> None:
+    """Refuse to begin a run where one has saved a checkpoint already.
+
+    Raises:
+        UserError: says how to go on with that one.
+    """
+    if any(run.checkpoints.glob("*.ckpt")):
+        raise UserError(f"--folder {run.path} holds a run already; go on with it: --resume {run.path}")
+
+
 @contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
     """Inside the block no other run may write the folder; the first process of a run holds the lock for all of them.

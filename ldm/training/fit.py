@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from commands.errors import MissingFileError, UserError
 from commands.processes import is_first_process
-from formats.run_folder import RunFolder, locked, refused_resume_undone, set_aside_metrics
+from formats.run_folder import RunFolder, locked, refuse_taken, refused_resume_undone, set_aside_metrics
 from ldm.callbacks.checkpointing import AtomicCheckpointIO, EpochCheckpoints, LastCheckpoint, StepBoundary
 from ldm.callbacks.run_record import RunFacts
 from ldm.callbacks.same_batches import SameBatches
@@ -99,6 +99,8 @@ class TrainingRun:
             self._scale_learning_rate()
         with locked(run), refused_resume_undone(run, resuming=checkpoint is not None):
             if is_first_process():
+                if checkpoint is None:
+                    refuse_taken(run)  # by one that began in the same second
                 set_aside_metrics(run)
                 save_config(written, run.config, header="composed by: python main.py " + " ".join(sys.argv[1:]))
                 log.info("run folder: %s", run.path)

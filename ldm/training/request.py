@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from commands.errors import UserError
-from formats.run_folder import RunFolder, find_run, new_run
+from formats.run_folder import RunFolder, find_run, new_run, refuse_taken
 from ldm.training.checks import check_whole
 from ldm.training.config import merge, merge_files, resolve_config
 from ldm.util import check_targets
@@ -75,9 +75,9 @@ class TrainRequest:
     def _new_run(self, config_name: str) -> RunFolder:
         if self.folder is None:
             return new_run(self.logdir, self.name or config_name, self.postfix)
-        if any(RunFolder(self.folder).checkpoints.glob("*.ckpt")):
-            raise UserError(f"--folder {self.folder} holds a run already; go on with it: --resume {self.folder}")
-        return RunFolder(self.folder)
+        run = RunFolder(self.folder)
+        refuse_taken(run)
+        return run
 
 
 @dataclass(frozen=True)
