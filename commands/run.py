@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from commands.errors import BAD_INPUT, INTERRUPTED, TRAINING_MEMORY, sentence_for
@@ -43,12 +42,11 @@ def run_command(
         return body() or 0
     except KeyboardInterrupt:
         sentence, code = interrupted, INTERRUPTED
-    except BrokenProcessPool:
-        sentence = WORKER_LOST
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         return BAD_INPUT
     except Exception as error:
-        if (sentence := sentence_for(error, out_of_memory)) is None:
+        is_pool = type(error).__name__ == "BrokenProcessPool"  # whose module takes long to import
+        if (sentence := WORKER_LOST if is_pool else sentence_for(error, out_of_memory)) is None:
             raise  # a fault of ours: its traceback is wanted
     finally:
         root.removeHandler(handler)

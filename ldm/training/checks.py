@@ -29,7 +29,8 @@ def check_whole(config: Mapping, base: Sequence[Path]) -> None:
     lacking = []
     for key in NEEDED:
         section, _, name = key.partition(".")
-        if config.get(section) is None or (name and name not in config[section]):
+        value = config.get(section)
+        if value is None or (name and not (isinstance(value, Mapping) and name in value)):
             lacking.append(key)
     if lacking:
         files = " ".join(map(str, base))
