@@ -141,8 +141,8 @@ def score_all(
 def _score_fresh(
     scorer: Scorer, todo: list[tuple[FramePair, tuple[str, ...]]], workers: int
 ) -> Iterator[list[PairScore]]:
-    _keep_freed_memory()
     if workers == 1 or len(todo) < FEW_PAIRS:
+        _keep_freed_memory()
         yield from (scorer.score_pair(pair, names) for pair, names in todo)
         return
     with make_pool(workers, _adopt, scorer) as pool:
@@ -162,6 +162,7 @@ _adopted: list[Scorer] = []  # the scorer of a worker process, sent once and not
 
 def _adopt(scorer: Scorer) -> None:
     """Take the scorer; its networks compute on one thread, since there is a process a processor."""
+    _keep_freed_memory()
     if scorer.meters:
         import torch  # noqa: PLC0415 - pixel measures do without
 
