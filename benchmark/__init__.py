@@ -1,1 +1,1 @@
-"""How fast: against the machine's own floor and against diffusers. Nothing imports it."""
+"""How fast, against the machine's own floor and against diffusers; nothing imports it."""

@@ -1,1 +1,1 @@
-"""Robot episodes to prepared folders; looking at and checking such folders."""
+"""Robot episodes to prepared folders and back: readers, pairing, splits, exports, inspection."""

@@ -1,1 +1,1 @@
-"""What lies on disk between the parts: prepared folders, predictions, runs, pictures, video. No torch."""
+"""What lies on disk between the parts: prepared pairs and episodes, predictions, runs, rollouts, pictures, video."""

@@ -1,1 +1,1 @@
-"""Latent diffusion for frame prediction: networks, diffusion, losses, training data. Knows no published weights."""
+"""The library: networks, diffusion, losses, training data, training runs; knows no published weights."""

@@ -1,1 +1,1 @@
-"""Compares folders of frames, makes tables and figures; judges files, also those of other systems."""
+"""Judges folders of predictions and of rollouts, anybody's: measures, tables, figures, the papers' numbers."""

@@ -1,1 +1,1 @@
-"""A trained model at work: from pictures and sentences to pictures."""
+"""A trained model at work: from pictures and sentences to pictures, or to actions."""

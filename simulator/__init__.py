@@ -1,1 +1,1 @@
-"""Two arms at a table in MuJoCo: scripted episodes, written in RoboTwin's own layouts."""
+"""The world: two arms at a table, three tasks, the script that plays them, and a place for anybody's policy."""

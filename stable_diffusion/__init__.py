@@ -1,1 +1,1 @@
-"""Everything about published checkpoints: layouts, names of tensors, loading, conversion."""
+"""Everything about published checkpoints: where they are, their layouts, the names of their tensors."""
