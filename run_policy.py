@@ -20,8 +20,8 @@ from commands.processes import make_pool
 from commands.run import run_command, show_progress
 from formats.rollouts_folder import VIDEOS, Rollout, append_rollout, begin_rollouts, pending, read_rollouts
 from formats.run_folder import RunFolder, locked
+from simulator.tasks import TASKS
 
-TASK_NAMES = ("block_hammer_beat", "block_handover", "blocks_stack_easy")
 BASELINES = ("replay", "still")
 FILM_RATE = 1 / 0.06  # frames per second: one a command
 
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--policy", required=True, help="run folder, module:function, http://host:port, replay, or still")
-    add("--task", nargs="+", choices=(*TASK_NAMES, "all"), default=["all"])
+    add("--task", nargs="+", choices=(*TASKS, "all"), default=["all"])
     add("--episodes", type=int, default=20, help="of each task (default 20)")
     add("--seeds", choices=("val", "test"), default="val", help="val is for choosing, test for the table")
     add("--look", choices=("train", "unseen"), default="train", help="light and tints inside or outside the training's")
@@ -133,8 +133,6 @@ def play_episode(request: RolloutRequest, task: str, seed: int) -> Rollout:
 
 def choose_sentence(sentences: str, task: str, seed: int) -> str:
     """The sentence of an episode: one of the task's own, or of the next task's where they are swapped."""
-    from simulator.tasks import TASKS
-
     names = list(TASKS)
     whose = TASKS[names[(names.index(task) + 1) % len(names)] if sentences == "swapped" else task]
     choices = whose.unseen_instructions if sentences == "unseen" else whose.instructions
@@ -205,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it tells of an accelerator that is of no use here
 
     def run() -> None:
-        tasks = TASK_NAMES if "all" in options.task else tuple(dict.fromkeys(options.task))
+        tasks = tuple(TASKS) if "all" in options.task else tuple(dict.fromkeys(options.task))
         request = RolloutRequest(
             options.policy,
             tasks,

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from commands.errors import UserError
 from commands.run import run_command, show_progress
 from simulator.graphics import RendererUnavailable
+from simulator.scene import CAMERAS
+from simulator.tasks import TASKS
 
 if TYPE_CHECKING:
     from dataset_tools.simulation import EpisodeReport, Settings
 
 # MuJoCo is slow to import: what needs it is imported where it is used, so that --help and bad arguments answer at once.
-TASK_NAMES = ("block_hammer_beat", "block_handover", "blocks_stack_easy")
-CAMERA_NAMES = ("head", "front", "left", "right")
 NO_RENDERER = 3  # exit code
 LOG_EVERY = 20  # episodes of a task
 
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Simulate robot episodes and write them as RoboTwin does. A run that was stopped goes on when the"
         " same command is given again.",
     )
-    tasks, add = ("all", *TASK_NAMES), parser.add_argument
+    tasks, add = ("all", *TASKS), parser.add_argument
     add("--task", nargs="+", default=["all"], choices=tasks, metavar="TASK", help=f"{', '.join(tasks)} (default: all)")
     add("--episodes", type=_positive, default=30, metavar="N", help="per task (default: 30)")
     add("--output", type=Path, required=True, metavar="FOLDER")
@@ -53,9 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--cameras",
         nargs="+",
         default=["head"],
-        choices=CAMERA_NAMES,
+        choices=tuple(CAMERAS),
         metavar="CAMERA",
-        help=f"{', '.join(CAMERA_NAMES)} (default: head; left and right are the wrists)",
+        help=f"{', '.join(CAMERAS)} (default: head; left and right are the wrists)",
     )
     add(
         "--operator-noise",
@@ -90,7 +90,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from dataset_tools.simulation import generate, plan_jobs, unfinished_jobs
 
     settings = make_settings(arguments)
-    tasks = TASK_NAMES if "all" in arguments.task else tuple(dict.fromkeys(arguments.task))
+    tasks = tuple(TASKS) if "all" in arguments.task else tuple(dict.fromkeys(arguments.task))
     jobs = plan_jobs(tasks, arguments.first_episode, arguments.episodes)
     todo = unfinished_jobs(jobs, settings)
     if len(todo) < len(jobs):
@@ -136,7 +136,7 @@ def make_settings(arguments: argparse.Namespace) -> "Settings":
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {arguments.output} cannot be a folder ({error.strerror}): choose another") from error
-    cameras = tuple(camera for camera in CAMERA_NAMES if camera in arguments.cameras)
+    cameras = tuple(camera for camera in CAMERAS if camera in arguments.cameras)
     return Settings(arguments.output, arguments.layout, arguments.save_freq, cameras, arguments.first_seed, noise)
 
 

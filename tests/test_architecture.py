@@ -172,3 +172,10 @@ def test_names_that_users_know():
     methods = {node.name for tree in ours for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     kept = "get_input get_learned_conditioning encode_first_stage decode_first_stage apply_model p_losses q_sample"
     assert set(f"{kept} ema_scope log_images".split()) <= methods
+
+
+def test_readme_and_contributing_say_what_the_packages_say():
+    said = {package: ast.get_docstring(sources()[package]) for package in (*MAY_IMPORT, "benchmark")}
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text("utf-8")
+        assert not [package for package, line in said.items() if f"| `{package}/` | {line} |" not in text], name
