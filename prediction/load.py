@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from commands.errors import MissingFileError, UserError
 from formats.hashing import sha256_of_file
 from formats.run_folder import RunFolder, find_config
+from formats.templates import check_template, fill_once
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions
 from ldm.models.tiny_autoencoder import load_tiny_decoder
@@ -25,7 +26,6 @@ from ldm.training.config import compose
 from ldm.util import check_targets, get_obj_from_str, instantiate_from_config
 from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
 from prediction.request import ModelRequest
-from prediction.template import check_template, fill_template
 from stable_diffusion.checkpoint import load_first_stage, load_pretrained, suggest_config
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class LoadedPredictor:
     runtime: Runtime
     tiny_decoder: Path | None = None
     first_stage: Path | None = None  # another one than the checkpoint's own
-    template: str | None = None  # of the sentences that the model was trained on; see prediction.template
+    template: str | None = None  # of the sentences that the model was trained on; see formats.templates
 
     @property
     def horizon(self) -> int | None:
@@ -52,7 +52,7 @@ class LoadedPredictor:
 
     def sentence(self, edit: str) -> str:
         """What is sent for a sentence of the user: the form that the model was trained on."""
-        return edit if self.template is None else fill_template(self.template, edit, self.horizon)
+        return edit if self.template is None else fill_once(self.template, edit, self.horizon)
 
     def settings(self) -> dict[str, Any]:
         """What a prediction depends on beside picture, sentence and seed: for records."""

@@ -13,10 +13,10 @@ from msgspec import Meta
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
-from dataset_tools.templates import fill_fields
 from formats.atomic import read_json
 from formats.hashing import stable_number
 from formats.prepared_folder import Sentence
+from formats.templates import fill_fields
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ TASK_TO_INSTRUCTION = {
 }
 SOURCES = ("auto", "task", "episode", "unseen")
 NO_TEMPLATE = "{instruction}"
-FUTURE_SCENE = "Scene after executing '{instruction}'."  # light_future
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from msgspec import Meta
 
 from commands.errors import UserError
 from dataset_tools.episode import LONGEST_EPISODE, Episode, Joints, choose_camera
-from dataset_tools.templates import fill_fields
 from formats.atomic import check_regular, check_value, inside, read_json, read_jsonl
 from formats.pictures import read_picture
 from formats.prepared_folder import Rate, Sentence
+from formats.templates import fill_fields
 from formats.video import VideoFrames, open_video
 
 HOLDS = "LeRobot (meta/info.json)"

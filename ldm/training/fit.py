@@ -188,8 +188,6 @@ def build_callbacks(config: dict, run: RunFolder) -> list:
             continue
         given = {"folder": run.images} if name == "image_logger" else {}
         callbacks.append(instantiate_from_config(node, f"lightning.callbacks.{name}", **given))
-    if saving.get("keep_epochs"):
-        callbacks.append(EpochCheckpoints(run.checkpoints, saving["keep_epochs"]))
     if saving.get("monitor"):
         callbacks.append(
             ModelCheckpoint(run.checkpoints, "best", saving["monitor"], save_top_k=1, enable_version_counter=False)
