@@ -178,7 +178,12 @@ def read_jsonl(path: Path, kind: type[T] = dict, *, mend: str = "mend the line o
     Raises:
         UserError: as `read_json`; the message names the line.
     """
-    lines = _text(path, read_file(path), mend).split("\n")
+    return parse_jsonl(read_file(path), kind, path=path, mend=mend)
+
+
+def parse_jsonl(content: bytes, kind: type[T] = dict, *, path: Path, mend: str) -> list[T]:
+    """As `read_jsonl`, of bytes that were read from `path`."""
+    lines = _text(path, content, mend).split("\n")
     return [
         parse_json(line, kind, where=f"{path}, line {number},", mend=mend)
         for number, line in enumerate(lines, start=1)

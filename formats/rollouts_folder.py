@@ -13,10 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from commands.errors import MissingFileError, UserError
-from formats.atomic import write_json
+from formats.atomic import parse_jsonl, read_file, read_json, write_json
 
 ROLLOUTS, POLICY, VIDEOS = "rollouts.jsonl", "policy.json", "videos"
 
@@ -35,8 +33,7 @@ class Rollout:
         limit: commands after which an episode is given up.
         parts: greatest share, 0 to 1, that was reached of each part of the goal: grasped, lifted, touched, placed.
         clipped: numbers of commands that lay outside the robot's limits and were clipped.
-        calls: how often the policy was asked.
-        seconds: of each call.
+        seconds: of each call of the policy.
         look: "train" or "unseen": the range that light and tints were drawn from.
         instruction: the sentence that the policy was given.
         failure: what stopped the episode early, such as an answer that is no number; None where nothing did.
@@ -73,20 +70,14 @@ def read_rollouts(folder: Path, *, missing_ok: bool = False) -> list[Rollout]:
         return []
     if not path.is_file():
         raise MissingFileError(f"no rollouts in {folder}: {ROLLOUTS} is missing. Make them with: python run_policy.py")
-    lines = path.read_bytes().split(b"\n")[:-1]  # what stands after the last line feed was cut short
-    rollouts = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    content = read_file(path)
+    whole = content[: content.rfind(b"\n") + 1]  # what stands after the last line feed was cut short
+    rollouts = parse_jsonl(whole, Rollout, path=path, mend="delete the line, and its episode is played again")
     keys = [(rollout.task, rollout.look, rollout.seed) for rollout in rollouts]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise UserError(f"{path}: seed {twice[2]} of {twice[0]} stands there twice; two runs wrote into one folder.")
     return sorted(rollouts, key=lambda rollout: (rollout.task, rollout.look, rollout.seed))
-
-
-def _parse(line: bytes, where: str) -> Rollout:
-    try:
-        return msgspec.json.decode(line, type=Rollout)
-    except msgspec.DecodeError as error:
-        raise UserError(f"{where} is no rollout ({error}); delete it, and its episode is played again.") from error
 
 
 def append_rollout(folder: Path, rollout: Rollout) -> None:
@@ -121,7 +112,7 @@ def begin_rollouts(folder: Path, description: Mapping[str, object]) -> None:
             raise UserError(f"{folder} holds rollouts and no {POLICY} that says whose; choose another --output.")
         write_json(path, description)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path, mend="delete it, or choose another --output")
     differing = [key for key in {**before, **description} if before.get(key) != description.get(key)]
     if differing:
         key = differing[0]

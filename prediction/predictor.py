@@ -3,7 +3,6 @@
 The composition of a model, a sampler and guidance. Loading weights is the caller's act.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from commands.errors import UserError
+from formats.hashing import stable_number
 from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.conditioning import Conditioning
 from ldm.models.diffusion.ddpm import SEED_RANGE, LatentDiffusion
@@ -68,8 +68,7 @@ def tune_for_inference(model: LatentDiffusion, runtime: Runtime) -> LatentDiffus
 
 def seed_of(pair_id: str, seed: int) -> int:
     """Seed of one pair of a data set: depends on its name and the run's seed, not on its place in a batch."""
-    digest = hashlib.sha256(f"{seed}/{pair_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % SEED_RANGE
+    return stable_number(f"{seed}/{pair_id}") % SEED_RANGE
 
 
 def rollout_seed(k: int, seed: int) -> int:

@@ -1,8 +1,8 @@
 """Checkpoints of every kind, opened under our model's names and loaded with a report.
 
-Imports the other modules of stable_diffusion. Kinds: .ckpt of Stable Diffusion, InstructPix2Pix and our runs,
-.safetensors, sharded sets, diffusers folders, and single parts (an autoencoder, a U-Net, a text encoder). Loading is
-an act and all or nothing: what does not fit is said before the first weight is touched.
+Kinds: .ckpt of Stable Diffusion, InstructPix2Pix and our runs, .safetensors, sharded sets, diffusers folders, and
+single parts (an autoencoder, a U-Net, a text encoder). Loading is all or nothing: what does not fit is said before the
+first weight is touched.
 """
 
 import logging

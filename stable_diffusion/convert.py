@@ -3,8 +3,7 @@
     python -m stable_diffusion.convert --input X --output Y --layout ldm|diffusers [--dtype float16] [--ema]
     python -m stable_diffusion.convert --input X --output Y --layout onnx
 
-Imports the other modules of stable_diffusion. Streams: one tensor is in memory at a time (a .ckpt output
-needs all of them once).
+Streams: one tensor is in memory at a time (a .ckpt output needs all of them once).
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The JSON files of a diffusers folder, made from the parameters of our networks, and read back.
 
-Imports the standard library only. Values that no weight decides are Stable Diffusion v1's.
+Values that no weight decides are Stable Diffusion v1's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ PIPELINE = "StableDiffusionInstructPix2PixPipeline"
 TEXT_TO_IMAGE = "StableDiffusionPipeline"
 SOURCE_CHANNELS = 8  # input channels of a U-Net that sees the source frame
 PREDICTED = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}  # our parameterization: diffusers' prediction_type
-CLIP_MARKS = {"bos_token_id": 49406, "eos_token_id": 49407}  # of CLIP's vocabulary of 49,408
 
 
 def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:

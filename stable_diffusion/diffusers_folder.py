@@ -1,17 +1,13 @@
-"""Folders in diffusers' layout: opening one under our names, and writing one that diffusers opens.
-
-Imports stable_diffusion.diffusers_layout, diffusers_configs, tensor_files.
-"""
+"""Folders in diffusers' layout: opening one under our names, and writing one that diffusers opens."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import read_json, write_json
+from formats.atomic import draft_folder, read_json, write_json
 from stable_diffusion import diffusers_layout as layout
 from stable_diffusion.diffusers_configs import PIPELINE, TEXT_TO_IMAGE
 from stable_diffusion.published_names import RUN_AVERAGE
@@ -37,7 +33,6 @@ class DiffusersFolder:
 
     tensors: LazyTensors
     configs: dict[str, dict[str, Any]]  # unet, vae, text_encoder, scheduler; those that exist
-    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -138,21 +133,14 @@ def write_folder(
         progress: wraps the names of each component, to show a bar.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; give another --output.")
-    check_room(folder, sum(tensor.nbytes for tensor in tensors.values()))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-        draft = Path(name) / "folder"
+    with draft_folder(folder) as draft:
+        check_room(folder, sum(tensor.nbytes for tensor in tensors.values()))
         write_json(draft / "model_index.json", dict(configs["model_index"]))
         write_json(draft / "scheduler" / "scheduler_config.json", dict(configs["scheduler"]))
         for part, stem, converted in _components(tensors):
             write_json(draft / part / "config.json", dict(configs[part.removesuffix("_ema")]))
             write_tensor_file(draft / part / f"{stem}.safetensors", converted, progress=progress)
         copy_tokenizer(tokenizer, draft / "tokenizer")
-        if folder.exists():
-            folder.rmdir()
-        draft.replace(folder)
 
 
 def _components(tensors: LazyTensors) -> list[tuple[str, str, LazyTensors]]:

@@ -1,7 +1,7 @@
 """Names and shapes: latent-diffusion's <-> diffusers', for U-Net, first stage and CLIP's text tower, both ways.
 
-Imports stable_diffusion.tensor_files. Works on any depth and width: what a network looks like is read from
-its names. A name that the map does not know is an error, never dropped. originals.md, section 3.2.
+Works on any depth and width: what a network looks like is read from its names. A name that the map does not know is an
+error, never dropped.
 """
 
 from collections.abc import Iterable

@@ -11,7 +11,6 @@ installs. Steps, guidance and tokens stay the caller's.
 """
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from commands.errors import MissingPackageError, UserError
-from formats.atomic import write_json
+from formats.atomic import draft_folder, write_json
 from stable_diffusion.tensor_files import check_room
 
 OPSET = 18
@@ -131,15 +130,10 @@ def write_onnx(folder: Path, model: nn.Module, config: Mapping[str, Any], progre
         UserError: if the folder is taken, or an output differs by more than TOLERANCE.
     """
     runtime, resolution = import_runtime(), int(config["resolution"])
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; give another --output.")
-    check_room(folder, sum(p.numel() * p.element_size() for p in model.parameters()))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    trials = [parts_of(model, resolution, batch) for batch in BATCHES]
     differences = {}
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-        draft = Path(name) / "folder"
-        draft.mkdir()
+    with draft_folder(folder) as draft:
+        check_room(folder, sum(p.numel() * p.element_size() for p in model.parameters()))
+        trials = [parts_of(model, resolution, batch) for batch in BATCHES]
         for one, more in progress(list(zip(*trials, strict=True))):
             path = draft / f"{one.name}.onnx"
             _export(more, path)
@@ -157,9 +151,6 @@ def write_onnx(folder: Path, model: nn.Module, config: Mapping[str, Any], progre
         }
         params = {k: v for k, v in config["model"]["params"].items() if not isinstance(v, Mapping | list)}
         write_json(draft / "model.json", facts | {"model": params})
-        if folder.exists():
-            folder.rmdir()
-        draft.replace(folder)
     return differences
 
 

@@ -1,7 +1,7 @@
 """Names in published checkpoints that our model does not have: the average's, the schedule tables', named buffers.
 
-Imports torch only. Inside the project the names are our model's state dict's, which are the published ones
-but for these. originals.md, section 3.1, counts 1,831 in InstructPix2Pix's file.
+Inside the project the names are our model's state dict's, which are the published ones but for these. InstructPix2Pix's
+file holds 1,831.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """What a set of weights is, from names and shapes alone: its configs, what a stranger looks like, its schedule.
 
-Imports PyYAML and stable_diffusion.diffusers_layout. Names here are latent-diffusion's, without the part's prefix.
-The number of attention heads is in no weight; it comes from the caller, or from SD v1's and v2's habits. Nor is the
-noise schedule: it is read from the config.yaml of the run that a file lies in, or from the words that `convert` wrote.
+Names here are latent-diffusion's, without the part's prefix. The number of attention heads is in no weight; it comes
+from the caller, or from SD v1's and v2's habits. Nor is the noise schedule: it is read from the config.yaml of the run
+that a file lies in, or from the words that `convert` wrote.
 """
 
 import math

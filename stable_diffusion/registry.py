@@ -1,7 +1,7 @@
 """The published weights that this project knows: names, addresses, sizes, hashes, licences.
 
-Imports the standard library only; `weights` looks them up and fetches them. Sizes and hashes are the hub's
-own records, as public manifests quote them; None where no record was found (then the hub is asked at download).
+`weights` looks them up and fetches them. Sizes and hashes are the hub's own records, as public manifests quote them;
+None where no record was found (then the hub is asked at download).
 """
 
 from dataclasses import dataclass

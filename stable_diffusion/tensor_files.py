@@ -1,7 +1,7 @@
 """Tensors in files, read one at a time and never executed: .safetensors, pickles of torch.save, sharded sets.
 
-Imports torch, safetensors and formats.atomic. A file is mapped, not read whole, and mapped again after
-every WINDOW bytes, so that pages already read do not pile up: memory stays at one tensor above what the caller keeps.
+A file is mapped, not read whole, and mapped again after every WINDOW bytes, so that pages already read do not pile up:
+memory stays at one tensor above what the caller keeps.
 """
 
 import errno

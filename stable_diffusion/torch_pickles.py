@@ -3,7 +3,7 @@
 Only tensors and plain containers are made of the pickle (`weights_only=True`). Old checkpoints of Lightning name
 classes beside the weights (callbacks, omegaconf, numpy): names on a short list are replaced by an inert object, and
 never imported; any other name refuses the file. Sizes that a file declares are compared with its real bytes before
-anything is allocated. Imports torch only.
+anything is allocated.
 """
 
 import pickle

@@ -4,13 +4,12 @@
     python -m stable_diffusion.weights fetch instruct-pix2pix
     python -m stable_diffusion.weights where instruct-pix2pix
 
-Imports huggingface_hub when it fetches. Files go to checkpoints/, resume where a download broke off, and are
-compared with their sha256 before they get their name.
+Files go to checkpoints/, resume where a download broke off, and are compared with their sha256 before they get their
+name.
 """
 
 import argparse
 import errno
-import hashlib
 import http
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from commands.errors import MissingFileError, UserError
 from commands.run import run_command
+from formats.hashing import sha256_of_file
 from ldm.util import nearest_name
 from stable_diffusion.diffusers_folder import has_tokenizer
 from stable_diffusion.registry import FOLDER, REGISTRY, WeightFile, Weights
@@ -167,8 +167,7 @@ def check_hash(path: Path, sha256: str | None) -> None:
     """
     if sha256 is None:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of_file(path)
     if found != sha256:
         path.unlink()
         raise UserError(f"{path} has sha256 {found}, published is {sha256}: removed. Fetch it again.")

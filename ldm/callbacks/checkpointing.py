@@ -1,8 +1,8 @@
 """Checkpoints: last.ckpt, every n steps, at the end, and when a run is stopped; epoch-10.ckpt of whole epochs.
 
-A checkpoint always describes the end of an optimiser step; resuming from it repeats the uninterrupted run
-exactly. Two stops leave the last periodic one: an exception in one of several processes, which the others do not
-know of, and a loss that is not finite, whose weights are of no use. Imports Lightning and formats.atomic.
+A checkpoint always describes the end of an optimiser step; resuming from it repeats the uninterrupted run exactly. Two
+stops leave the last periodic one: an exception in one of several processes, which the others do not know of, and a loss
+that is not finite, whose weights are of no use.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""FrameBatch: the contract between data and model. Imports torch only."""
+"""FrameBatch: the contract between data and model."""
 
 from typing import NotRequired, TypedDict
 

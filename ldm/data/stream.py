@@ -1,8 +1,8 @@
 """The training stream: which sample comes when, as a pure function of (seed, position).
 
-Sample n of the stream is element n mod N of the permutation of epoch n div N, with a seed made of (run seed, n).
-So a run can be cut anywhere and taken up again, and the samples are the same for any number of devices and any
-way of splitting a batch into micro-batches. Imports ldm.util.
+Sample n of the stream is element n mod N of the permutation of epoch n div N, with a seed made of (run seed, n). So a
+run can be cut anywhere and taken up again, and the samples are the same for any number of devices and any way of
+splitting a batch into micro-batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,7 +129,7 @@ class TrainingStream:
         """Take up the stream after the samples that were consumed.
 
         Raises:
-            ValueError: if the global batch differs so that the position falls inside a batch.
+            UserError: if the global batch differs so that the position falls inside a batch.
         """
         samples = state["position"] * state["global_batch"]
         global_batch = self.sampler.batch_size * self.sampler.world_size

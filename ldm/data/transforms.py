@@ -1,7 +1,7 @@
 """Paired augmentation: what is done to the current frame is done to the future frame, and the sentence follows.
 
-Source: afp (random crop, brightness +-20 %), acp (flip), morpheus (conditional augmentation: view and light).
-Imports kornia; on tensors, one generator a sample, so a sample's augmentation depends on its seed alone.
+Source: afp (random crop, brightness +-20 %), acp (flip), morpheus (conditional augmentation: view and light). On
+tensors, one generator a sample: a sample's augmentation depends on its seed alone.
 """
 
 import re

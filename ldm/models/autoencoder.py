@@ -1,7 +1,7 @@
 """First stages: frames to latents and back. Learned (KL, VQ) or lossless (pixel-unshuffle).
 
-Source: latent diffusion (arXiv 2112.10752), section 3.1; VQGAN (arXiv 2012.09841). Imports
-ldm.modules. Each has encode(frame) -> distribution, decode(z) -> frame, latent_channels, downsampling_factor.
+Source: latent diffusion (arXiv 2112.10752), section 3.1; VQGAN (arXiv 2012.09841). Each has encode(frame) ->
+distribution, decode(z) -> frame, latent_channels, downsampling_factor.
 """
 
 from collections.abc import Mapping

@@ -166,7 +166,7 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Low-rank additions are merged, so that a checkpoint is a plain model; what resuming needs lies beside."""
-        checkpoint["adapters"] = merge_adapters(self, checkpoint["state_dict"], "")
+        checkpoint["adapters"] = merge_adapters(self, checkpoint["state_dict"])
         if self.target_encoder is not None:
             checkpoint["target_encoder"] = self.target_encoder.network.state_dict()
         super().on_save_checkpoint(checkpoint)

@@ -1,15 +1,14 @@
 """A tiny autoencoder for Stable Diffusion's latents: plain convolutions, some twenty times cheaper than the real one.
 
-Source: TAESD (madebyollin/taesd) for the layout; its decoder was distilled from the real one's. Imports torch,
-safetensors and ldm.modules. Names of weights are diffusers' (AutoencoderTiny); TAESD's own files are renamed as they
-are read. TAESD works on *scaled* latents and on pixels in [0, 1]; here frames are in [-1, 1] as everywhere, and latents
-are not scaled, as those of every first stage.
+Source: TAESD (madebyollin/taesd) for the layout; its decoder was distilled from the real one's. Names of weights are
+diffusers' (AutoencoderTiny); TAESD's own file of the decoder is renamed as it is read. TAESD works on *scaled* latents
+and on pixels in [0, 1]; here frames are in [-1, 1] as everywhere, and latents are not scaled, as those of every first
+stage.
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -20,12 +19,10 @@ from commands.errors import MissingFileError, UserError
 from ldm.modules.distributions.distributions import DeltaDistribution
 from ldm.util import describe_misfit
 
-Part = Literal["encoder", "decoder"]
-
 ENCODER_DEPTHS = (1, 3, 3, 3)  # residual blocks at each resolution, from full resolution down
 DECODER_DEPTHS = (3, 3, 3, 1)  # the same from the latent up
 BOUND = 3.0  # scaled latents beyond it hold nothing: the decoder squeezes them by a hyperbolic tangent
-FIRST_INDEX = {"encoder": 0, "decoder": 1}  # number of the first convolution in TAESD's files: its squeeze is layer 0
+FIRST_INDEX = 1  # number of the decoder's first convolution in TAESD's file: the squeeze is layer 0
 FETCH = "Fetch one with: python -m stable_diffusion.weights fetch taesd"
 
 
@@ -67,7 +64,7 @@ class TinyEncoder(nn.Module):
         """Scaled latents (B, C, H/8, W/8) of frames (B, 3, H, W) in [-1, 1].
 
         Raises:
-            ValueError: if height or width is no multiple of 8.
+            UserError: if height or width is no multiple of 8.
         """
         height, width = frame.shape[-2:]
         if height % self.downsampling_factor or width % self.downsampling_factor:
@@ -107,12 +104,12 @@ class TinyDecoder(nn.Module):
         """Read the file that the constructor was told of.
 
         Raises:
-            FileNotFoundError: with the command that fetches it.
-            ValueError: if none was named, or it holds no decoder of this size.
+            MissingFileError: with the command that fetches it.
+            UserError: if none was named, or it holds no decoder of this size.
         """
         if self.weights is None:
             raise UserError(f"the tiny decoder names no file: give it weights: <file>.\n{FETCH}")
-        _fill(self, read_part(Path(self.weights), "decoder"), Path(self.weights))
+        _fill(self, read_decoder(Path(self.weights)), Path(self.weights))
 
     def forward(self, z: Tensor) -> Tensor:
         """Frames (B, 3, 8 h, 8 w), about [-1, 1], of scaled latents (B, C, h, w)."""
@@ -122,7 +119,7 @@ class TinyDecoder(nn.Module):
         """Frames (B, 3, 8 h, 8 w), about [-1, 1], of unscaled latents (B, C, h, w).
 
         Raises:
-            ValueError: if the latents are another first stage's, told by their channels.
+            UserError: if the latents are another first stage's, told by their channels.
         """
         if latent.shape[1] != self.latent_channels:
             raise UserError(
@@ -162,46 +159,38 @@ class TinyAutoencoder(nn.Module):
         return self.decode(self.encode(frame).mode())
 
 
-def from_published(tensors: Mapping[str, Tensor], part: Part) -> dict[str, Tensor]:
-    """Tensors of one part under the names of TinyEncoder or TinyDecoder; empty where the part is not there.
+def from_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a decoder under the names of TinyDecoder; empty where there is none.
 
     Args:
         tensors: by the names of diffusers (`decoder.layers.2.conv.0.weight`) or of TAESD (`3.conv.0.weight`).
-        part: encoder or decoder.
     """
     numbered = {name: re.fullmatch(r"(\d+)\.(.+)", name) for name in tensors}
     if tensors and all(numbered.values()):
-        first = FIRST_INDEX[part]
-        if f"{first}.weight" not in tensors or min(int(found[1]) for found in numbered.values()) != first:
+        if f"{FIRST_INDEX}.weight" not in tensors or min(int(found[1]) for found in numbered.values()) != FIRST_INDEX:
             return {}
-        return {f"layers.{int(found[1]) - first}.{found[2]}": tensors[name] for name, found in numbered.items()}
-    prefixed = {name: re.fullmatch(rf"{part}\.(layers\.\d+\..+)", name) for name in tensors}
+        return {f"layers.{int(found[1]) - FIRST_INDEX}.{found[2]}": tensors[name] for name, found in numbered.items()}
+    prefixed = {name: re.fullmatch(r"decoder\.(layers\.\d+\..+)", name) for name in tensors}
     return {found[1]: tensors[name] for name, found in prefixed.items() if found}
 
 
-def to_published(state: Mapping[str, Tensor], part: Part) -> dict[str, Tensor]:
-    """State dict of a TinyEncoder or TinyDecoder under the names of TAESD's file of that part."""
-    parted = {name: name.removeprefix("layers.").split(".", 1) for name in state}
-    return {f"{int(index) + FIRST_INDEX[part]}.{rest}": state[name] for name, (index, rest) in parted.items()}
-
-
-def read_part(path: Path, part: Part) -> dict[str, Tensor]:
-    """Tensors of one part of a .safetensors file, named as here.
+def read_decoder(path: Path) -> dict[str, Tensor]:
+    """Tensors of the decoder in a .safetensors file, named as here.
 
     Raises:
-        FileNotFoundError: with the command that fetches it.
-        ValueError: if the file is no .safetensors, or holds no such part.
+        MissingFileError: with the command that fetches it.
+        UserError: if the file is no .safetensors, or holds no decoder.
     """
     if not path.is_file():
-        raise MissingFileError(f"there is no tiny {part} {path}.\n{FETCH}")
+        raise MissingFileError(f"there is no tiny decoder {path}.\n{FETCH}")
     try:
         tensors = load_file(path)
     except SafetensorError as error:
         raise UserError(f"{path} is no .safetensors file, or not whole: {error}.\n{FETCH}") from error
-    found = from_published(tensors, part)
+    found = from_published(tensors)
     if not found:
         first = next(iter(sorted(tensors)), "nothing")
-        raise UserError(f"{path} holds no tiny {part} under TAESD's or diffusers' names, but {first}.\n{FETCH}")
+        raise UserError(f"{path} holds no tiny decoder under TAESD's or diffusers' names, but {first}.\n{FETCH}")
     return found
 
 
@@ -213,14 +202,6 @@ def _fill(network: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
     network.load_state_dict(found)
 
 
-def _size_of(found: Mapping[str, Tensor], side: Literal[0, 1], name: str, path: Path) -> tuple[int, int]:
-    """(width, latent channels) of a part, from the convolution next to the latent."""
-    weight = found.get(name)
-    if weight is None or weight.dim() != 4:
-        raise UserError(f"{path} does not fit the tiny autoencoder: it has no convolution {name}.\n{FETCH}")
-    return weight.shape[side], weight.shape[1 - side]
-
-
 def load_tiny_decoder(path: Path, scale_factor: float) -> TinyDecoder:
     """The frozen decoder of a file, its channels and width read from it, on the CPU and in eval mode.
 
@@ -229,21 +210,14 @@ def load_tiny_decoder(path: Path, scale_factor: float) -> TinyDecoder:
         scale_factor: what the diffusion model multiplies latents by; 0.18215 for SD v1.
 
     Raises:
-        FileNotFoundError: with the command that fetches a file.
-        ValueError: if the file holds no tiny decoder.
+        MissingFileError: with the command that fetches a file.
+        UserError: if the file holds no tiny decoder.
     """
-    found = read_part(Path(path), "decoder")
-    width, channels = _size_of(found, 0, "layers.0.weight", path)
+    found = read_decoder(Path(path))
+    first = found.get("layers.0.weight")
+    if first is None or first.dim() != 4:
+        raise UserError(f"{path} does not fit the tiny autoencoder: it has no convolution layers.0.weight.\n{FETCH}")
+    width, channels = first.shape[:2]
     network = TinyDecoder(scale_factor, channels, width)
-    _fill(network, found, path)
-    return network.eval().requires_grad_(False)
-
-
-def load_tiny_encoder(path: Path) -> TinyEncoder:
-    """The same for the encoder: taesd_encoder.safetensors of TAESD, or the file of diffusers' AutoencoderTiny."""
-    found = read_part(Path(path), "encoder")
-    last = max((int(name.split(".")[1]) for name in found), default=0)
-    width, channels = _size_of(found, 1, f"layers.{last}.weight", path)
-    network = TinyEncoder(channels, width)
     _fill(network, found, path)
     return network.eval().requires_grad_(False)

@@ -1,6 +1,6 @@
 """Which parameters train: all of the U-Net, its attention, the image encoder's last layers, low-rank additions (LoRA).
 
-Source: LoRA (arXiv 2106.09685), eq. 3; light_future, sections 4.2 and 4.3. Imports torch only.
+Source: LoRA (arXiv 2106.09685), eq. 3; light_future, sections 4.2 and 4.3.
 
 The first convolution trains in every choice but LoRA with `first_convolution: false`: from Stable Diffusion's weights
 its four new input channels start at zero, and frozen there the network would never see the source frame.
@@ -159,13 +159,12 @@ def _attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Line
             yield unet.get_submodule(parent), child, layer
 
 
-def merge_adapters(network: nn.Module, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def merge_adapters(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Make a state dict plain: the additions of `network` go into its weights; returns what was taken out.
 
     Args:
         network: holds LoraLinear layers.
-        state: a state dict in which the network's names begin with `prefix`; changed in place.
-        prefix: with its dot.
+        state: the network's state dict; changed in place.
 
     Returns:
         Unmerged weights and additions by name, as a resumed run wants them back.
@@ -173,7 +172,7 @@ def merge_adapters(network: nn.Module, state: dict[str, Tensor], prefix: str) ->
     taken = {}
     for name, layer in network.named_modules():
         if isinstance(layer, LoraLinear):
-            path = f"{prefix}{name}."
+            path = f"{name}."
             for part in ("lora_up", "lora_down"):
                 taken[path + part] = state.pop(path + part)
             taken[path + "weight"] = state[path + "weight"]

@@ -1,7 +1,7 @@
 """Transformer blocks of the U-Net: attention among pixels, and from pixels to the words of the instruction.
 
-Source: latent diffusion (arXiv 2112.10752), section 3.3 and appendix E.2.1; GEGLU: arXiv 2002.05202.
-Imports ldm.modules.basic. Attribute names are those of published checkpoints.
+Source: latent diffusion (arXiv 2112.10752), section 3.3 and appendix E.2.1; GEGLU: arXiv 2002.05202. Attribute names
+are those of published checkpoints.
 """
 
 from einops import rearrange

@@ -1,7 +1,7 @@
 """Bricks that every network shares: normalisation, zeroed layers, the sinusoidal timestep embedding.
 
 Source: latent-diffusion's ldm/modules/diffusionmodules/util.py and "Attention Is All You Need" (arXiv 1706.03762),
-section 3.5. Imports torch only.
+section 3.5.
 """
 
 import math

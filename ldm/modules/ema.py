@@ -1,8 +1,8 @@
 """Exponential moving average of a network's weights.
 
 Source: latent-diffusion's LitEma, with two changes: it advances once per optimiser step (the caller's duty), and
-showing the average needs no backup copy. Imports torch only. The names that published checkpoints
-give to the average are translated in stable_diffusion/checkpoint.py.
+showing the average needs no backup copy. The names that published checkpoints give to the average are translated in
+stable_diffusion.published_names.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Reading, merging and saving the YAML files that describe a run.
 
-`--base a.yaml b.yaml key=value` merges left to right. Where a later file names another `target` for a node, the
-node is replaced whole: parameters of the old class mean nothing to the new one. Imports OmegaConf.
+`--base a.yaml b.yaml key=value` merges left to right. Where a later file names another `target` for a node, the node is
+replaced whole: parameters of the old class mean nothing to the new one.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Which keys a config has and which values they take: what a run would refuse later is refused before it begins.
 
-Parameters of `target` nodes are checked by ldm.util against the constructors that take them. Standard library only.
+Parameters of `target` nodes are checked by ldm.util against the constructors that take them.
 """
 
 import math

@@ -31,7 +31,7 @@ def test_a_line_that_a_kill_cut_short_is_overwritten(tmp_path):
 @pytest.mark.parametrize("line", ["[]", '{"task": 3}', '{"task": "push", "seed": "one"}', "\u0000"])
 def test_a_malformed_line_is_named(tmp_path, line):
     (tmp_path / ROLLOUTS).write_text(line + "\n")
-    with pytest.raises(UserError, match="line 1 is no rollout"):
+    with pytest.raises(UserError, match="line 1, is not as it should be"):
         read_rollouts(tmp_path)
 
 

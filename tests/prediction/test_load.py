@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from commands.errors import UserError
 from formats.run_folder import find_config
-from ldm.models.tiny_autoencoder import TinyDecoder, to_published
+from ldm.models.tiny_autoencoder import TinyDecoder
 from ldm.util import instantiate_from_config
 from prediction.load import load_predictor, use_tiny_decoder
 from prediction.predictor import FramePredictor, Runtime, SamplingOptions, tune_for_inference
@@ -194,7 +194,8 @@ def model(kl_model_config):
 def decoder_file(tmp_path):
     torch.manual_seed(1)
     decoder = TinyDecoder(SCALE, width=8)
-    save_file(to_published(decoder.state_dict(), "decoder"), tmp_path / "taesd_decoder.safetensors")
+    tensors = {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
+    save_file(tensors, tmp_path / "taesd_decoder.safetensors")
     return tmp_path / "taesd_decoder.safetensors", decoder
 
 

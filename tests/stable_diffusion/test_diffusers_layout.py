@@ -151,7 +151,7 @@ def test_an_unknown_name_is_an_error(make_model):
 
 
 def test_names_of_the_full_size(make_model):
-    """SD v1's first and last blocks, as originals.md lists them."""
+    """SD v1's first and last blocks, as the published file names them."""
     modules = layout.unet_modules(layout.Levels(4, 2, (True, True, True, False)))
     assert modules["input_blocks.3.0.op"] == "down_blocks.0.downsamplers.0.conv"
     assert modules["input_blocks.8.1"] == "down_blocks.2.attentions.1"

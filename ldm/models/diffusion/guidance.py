@@ -1,7 +1,7 @@
 """Two-way classifier-free guidance.
 
 Source: InstructPix2Pix (arXiv 2211.09800), eq. 3; limited interval: arXiv 2404.07724; rescale: arXiv 2305.08891,
-section 3.4. Imports conditioning only; sees a callable, never a model.
+section 3.4. Sees a callable, never a model.
 """
 
 from collections.abc import Callable

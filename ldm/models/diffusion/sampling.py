@@ -33,7 +33,7 @@ class SamplingOptions:
         interval: timesteps [low, high] that guidance is limited to; None guides always.
 
     Raises:
-        ValueError: if a number makes no sense.
+        UserError: if a number makes no sense.
     """
 
     steps: int
@@ -69,6 +69,6 @@ def make_sampler(schedule: NoiseSchedule, options: SamplingOptions) -> Sampler:
     """The sampler that the options name.
 
     Raises:
-        ValueError: if the step count is impossible for the schedule.
+        UserError: if the step count is impossible for the schedule.
     """
     return SAMPLERS[options.sampler](schedule, options.steps, options.eta, options.spacing)

@@ -1,7 +1,7 @@
 """The noise schedule: its tables, and the arithmetic between clean, noisy, noise and velocity.
 
 Source: DDPM (arXiv 2006.11239) for the process, latent-diffusion for the "scaled linear" betas, progressive
-distillation (arXiv 2202.00512) for v. Imports torch only; knows no network.
+distillation (arXiv 2202.00512) for v.
 """
 
 from typing import Literal

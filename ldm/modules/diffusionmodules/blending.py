@@ -1,8 +1,8 @@
 """A U-Net for a camera that stands still: it says where the picture changes, and to what.
 
-Ours. Predicting the bare change of a lossless latent asks the network for the exact negative of everything
-that moves away; a small network leaves its outline there. Here the source frame is taken away by a mask instead, and
-what it hid is there already: the empty scene, one learned picture.
+Ours. Predicting the bare change of a lossless latent asks the network for the exact negative of everything that moves
+away; a small network leaves its outline there. Here the source frame is taken away by a mask instead, and what it hid
+is there already: the empty scene, one learned picture.
 """
 
 import torch
@@ -55,7 +55,7 @@ class BlendingUNet(UNetModel):
         """Clean change (B, C, H, W), in the dtype of x; arguments as UNetModel's.
 
         Raises:
-            ValueError: if the latent has another size than the scene.
+            UserError: if the latent has another size than the scene.
         """
         self._check(x)
         if x.shape[-2:] != self.scene.shape[-2:]:

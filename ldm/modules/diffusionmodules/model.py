@@ -1,10 +1,9 @@
 """Encoder and decoder of the first stage: frames to latents and back.
 
-Source: VQGAN (arXiv 2012.09841), table 7, as used by latent diffusion (arXiv 2112.10752). Imports
-ldm.modules.basic. Attribute names are those of published checkpoints.
+Source: VQGAN (arXiv 2012.09841), table 7, as used by latent diffusion (arXiv 2112.10752). Attribute names are those of
+published checkpoints.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from commands.errors import UserError
 from ldm.modules.basic import CODER_EPS, GroupNorm
+from ldm.util import nearest_name
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,12 @@ class CoderConfig:
     dropout: float = 0.0
 
     @staticmethod
-    def read(ddconfig: "Mapping[str, Any] | CoderConfig") -> "CoderConfig":
+    def read(ddconfig: Mapping[str, Any]) -> "CoderConfig":
         """The config of a mapping; a name that it does not know or lacks is said."""
-        if isinstance(ddconfig, CoderConfig):
-            return ddconfig
         names = [field.name for field in fields(CoderConfig)]
         for name in ddconfig:
             if name not in names:
-                close = difflib.get_close_matches(str(name), names, n=1)
-                hint = f"; did you mean '{close[0]}'?" if close else "."
+                hint = nearest_name(str(name), names)
                 raise UserError(f"ddconfig has no entry '{name}'{hint} It takes: {', '.join(names)}.")
         absent = [f.name for f in fields(CoderConfig) if f.default is MISSING and f.name not in ddconfig]
         if absent:

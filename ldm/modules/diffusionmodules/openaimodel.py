@@ -1,7 +1,7 @@
 """The denoising U-Net of Stable Diffusion v1 and v2.
 
-Source: ADM (arXiv 2105.05233), appendix A, with the transformers of latent diffusion (arXiv 2112.10752).
-Imports ldm.modules.attention and basic. Attribute names are those of published checkpoints.
+Source: ADM (arXiv 2105.05233), appendix A, with the transformers of latent diffusion (arXiv 2112.10752). Attribute
+names are those of published checkpoints.
 """
 
 from collections.abc import Sequence
@@ -9,25 +9,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from commands.errors import UserError
 from ldm.modules.attention import ProjectedContext, SpatialTransformer
 from ldm.modules.basic import RESIDUAL_EPS, GroupNorm, run_checkpointed, timestep_embedding, zero_module
+from ldm.modules.diffusionmodules.model import Upsample
 
 TIME_FACTOR = 4  # width of the embedded timestep over model_channels
-
-
-class Upsample(nn.Module):
-    """Twice the height and width: nearest neighbour, then a convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) => (B, C, 2H, 2W)."""
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class Downsample(nn.Module):

@@ -1,6 +1,6 @@
 """What a first stage says about a frame: a normal distribution over latents, or one latent for certain.
 
-Source: VAE (arXiv 1312.6114), appendix B; latent-diffusion for the clamp. Imports torch only.
+Source: VAE (arXiv 1312.6114), appendix B; latent-diffusion for the clamp.
 """
 
 import torch

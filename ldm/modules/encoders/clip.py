@@ -62,7 +62,7 @@ class ClipTowers(nn.Module):
         """Read the file.
 
         Raises:
-            FileNotFoundError: with the command that fetches it.
+            MissingFileError: with the command that fetches it.
         """
         if self.weights is None:
             return

@@ -1,8 +1,8 @@
 """Text encoders: instructions to tokens for the U-Net's cross-attention.
 
 Source: CLIP ViT-L/14 (arXiv 2103.00020) for Stable Diffusion v1, OpenCLIP ViT-H/14 (arXiv 2212.07143) for v2, bytes
-(ByT5, arXiv 2105.13626) for a small trained encoder that needs no download. transformers and open_clip are imported
-by the encoders that need them, when they are built.
+(ByT5, arXiv 2105.13626) for a small trained encoder that needs no download. transformers and open_clip are imported by
+the encoders that need them, when they are built.
 
 Each takes list[str] and gives (B, max_length, width). A sentence longer than max_length is cut, with a warning.
 """
@@ -141,7 +141,7 @@ def read_clip_tokenizer(version: str) -> CLIPTokenizer:
     """CLIP's tokenizer from a folder, from checkpoints/<name>, or from the hub's local cache; never downloads.
 
     Raises:
-        FileNotFoundError: if its files are in none of them.
+        MissingFileError: if its files are in none of them.
     """
     from transformers import CLIPTokenizer
 

@@ -1,7 +1,7 @@
 """An adversary: a PatchGAN discriminator with its own optimiser.
 
 Source: pix2pix (arXiv 1611.07004), appendix 6.1.2; taming-transformers' NLayerDiscriminator, whose architecture and key
-names are kept; hinge loss: arXiv 1705.02894, eq. 11. Imports torch only.
+names are kept; hinge loss: arXiv 1705.02894, eq. 11.
 
 The discriminator steps beside the model's optimiser and not through Lightning. There, two optimisers mean manual
 optimisation, which gives up what a run's config says: Lightning refuses `accumulate_grad_batches` and

@@ -1,7 +1,6 @@
 """The image loss: terms on the decoded prediction of the clean frame, beside the loss on the noise.
 
 Source: afp, eq. 1 (LPIPS + L1); light_future, eq. 2 (perceptual + adversarial); morpheus (semantic constraint).
-Imports the other losses.
 
 `exact` decodes every sample whole, as the papers do. `gated` decodes only the share of the batch with the least noise,
 where the clean frame can be told at all (arXiv 2411.04873 drops the loss at high noise for the same reason), and of

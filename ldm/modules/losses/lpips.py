@@ -31,7 +31,7 @@ class VggDistance(nn.Module):
         self.trunk = Hidden(Trunk())
 
     def load_weights(self) -> None:
-        """Read the trunk's file; raises FileNotFoundError with the command that fetches it."""
+        """Read the trunk's file; raises MissingFileError with the command that fetches it."""
         load_trunk(self.trunk.network, self.weights)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "VggDistance":

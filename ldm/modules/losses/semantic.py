@@ -8,7 +8,7 @@ target, c its instruction, C the set of known instructions, E_I and E_T CLIP's u
     L_keep = sum of |p - s| (1 - M) / max(1, sum of (1 - M)),   M = [max over colours of |y - s| > threshold], grown by
              `margin` pixels: the motion mask, all pixels in [-1, 1].
 
-Imports torch only; CLIP comes as a node of the config.
+CLIP comes as a node of the config.
 """
 
 import logging

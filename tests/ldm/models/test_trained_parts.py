@@ -95,9 +95,9 @@ def test_a_merged_state_dict_is_plain_and_can_be_put_back(unet):
     for name, parameter in unet.named_parameters():
         if "lora_up" in name:
             torch.nn.init.normal_(parameter)
-    state = {f"x.{name}": value for name, value in unet.state_dict().items()}
+    state = unet.state_dict()
     whole = dict(state)
-    taken = merge_adapters(unet, state, "x.")
+    taken = merge_adapters(unet, state)
     assert not any("lora_" in name for name in state)
     assert any(not torch.equal(state[name], whole[name]) for name in state)
     state.update(taken)

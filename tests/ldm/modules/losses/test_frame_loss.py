@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from commands.errors import UserError
-from ldm.models.tiny_autoencoder import TinyDecoder, to_published
+from ldm.models.tiny_autoencoder import TinyDecoder
 from ldm.modules.losses.frame_loss import FrameLoss, choose_rows, choose_window, cut
 
 LPIPS = {"target": "ldm.modules.losses.lpips.LPIPS", "params": {"weights": None}}
@@ -130,7 +130,8 @@ def tiny(tmp_path):
     """Node of a tiny decoder of 4 channels, and the decoder that its file holds."""
     torch.manual_seed(0)
     decoder = TinyDecoder(0.5, width=8)
-    save_file(to_published(decoder.state_dict(), "decoder"), tmp_path / "tiny.safetensors")
+    tensors = {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
+    save_file(tensors, tmp_path / "tiny.safetensors")
     params = {"scale_factor": 0.5, "width": 8, "weights": str(tmp_path / "tiny.safetensors")}
     return {"target": "ldm.models.tiny_autoencoder.TinyDecoder", "params": params}, decoder
 
