@@ -13,26 +13,6 @@ LORA = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "
 CROSS = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "cross-attention"}}
 
 
-def make_batch():
-    source, target = torch.rand(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    sentences = ["stack blocks", "x"]
-    seed = torch.tensor([1, 2])
-    return {
-        "source_frame": source,
-        "target_frame": target,
-        "instruction": sentences,
-        "pair_id": sentences,
-        "seed": seed,
-    }
-
-
-def loss_of(model):
-    batch = make_batch()
-    draws = model.draw(batch)
-    x_start, cond = model.get_input(batch, draws, 0.0)
-    return model.p_losses(x_start, cond, draws.t, draws.eps).loss
-
-
 def test_additions_come_with_training_and_only_once(make_model):
     model = make_model(trainable_config=LORA)
     names = set(model.state_dict())
@@ -44,7 +24,7 @@ def test_additions_come_with_training_and_only_once(make_model):
     assert not any(".lora_" in name for name in names), "built for prediction, the model is plain"
 
 
-def test_a_checkpoint_is_plain_and_loads_back_exactly(make_model):
+def test_a_checkpoint_is_plain_and_loads_back_exactly(make_model, loss_of):
     model = make_model(trainable_config=LORA)
     model.configure_model()
     with torch.no_grad():
@@ -55,7 +35,7 @@ def test_a_checkpoint_is_plain_and_loads_back_exactly(make_model):
     model.on_save_checkpoint(saved)
     plain = make_model()
     plain.load_state_dict(saved["state_dict"])
-    torch.testing.assert_close(loss_of(plain), loss_of(model), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(loss_of(plain).loss, loss_of(model).loss, atol=1e-5, rtol=1e-4)
     again = make_model(trainable_config=LORA)
     again.configure_model()
     again.on_load_checkpoint(saved)
@@ -63,14 +43,14 @@ def test_a_checkpoint_is_plain_and_loads_back_exactly(make_model):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
-def test_frozen_parts_are_bit_identical_after_training(make_model):
+def test_frozen_parts_are_bit_identical_after_training(make_model, loss_of):
     model = make_model(trainable_config=CROSS, cond_stage_trainable=False)
     torch.nn.init.normal_(model.model.diffusion_model.out[-1].weight, std=0.1)
     before = {name: value.clone() for name, value in model.named_parameters()}
     optimizer = model.configure_optimizers()["optimizer"]
     for _ in range(3):
         optimizer.zero_grad()
-        loss_of(model).backward()
+        loss_of(model).loss.backward()
         optimizer.step()
     changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     trained = {id(p) for p in model.trained_parameters()}
@@ -79,7 +59,7 @@ def test_frozen_parts_are_bit_identical_after_training(make_model):
 
 
 @pytest.mark.parametrize("parts", [None, CROSS, LORA])
-def test_checkpointed_activations_give_the_same_gradients(make_model, tiny_model_config, parts):
+def test_checkpointed_activations_give_the_same_gradients(make_model, tiny_model_config, parts, loss_of):
     """With frozen parts and under autocast, where the original's own checkpointing failed."""
     gradients = []
     for use_checkpoint in (False, True):
@@ -93,20 +73,20 @@ def test_checkpointed_activations_give_the_same_gradients(make_model, tiny_model
             if "lora_" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
         with torch.autocast("cpu", torch.bfloat16):
-            loss_of(model).backward()
+            loss_of(model).loss.backward()
         gradients.append([p.grad for p in model.trained_parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
     assert any(g.abs().sum() > 0 for g in gradients[0])
 
 
 @pytest.mark.slow
-def test_compiling_keeps_names_and_output(make_model, monkeypatch):
+def test_compiling_keeps_names_and_output(make_model, monkeypatch, loss_of):
     compiled = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend="eager"))
     plain, model = make_model(), make_model(compile_unet=True)
     model.configure_model()
     assert plain.state_dict().keys() == model.state_dict().keys()
-    torch.testing.assert_close(loss_of(model), loss_of(plain))
+    torch.testing.assert_close(loss_of(model).loss, loss_of(plain).loss)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(make_model, tiny_model_config):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.modules.basic import GroupNorm, run_checkpointed, timestep_embedding, zero_module
+from ldm.modules.basic import GroupNorm, run_checkpointed, timestep_embedding
 
 
 @pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
@@ -26,16 +26,6 @@ def test_group_norm_statistics_do_not_overflow_half():
     assert y.isfinite().all()
 
 
-def test_group_norm_refuses_channels_that_do_not_divide():
-    with pytest.raises(ValueError, match="48 channels"):
-        GroupNorm(48, eps=1e-5)
-
-
-def test_zero_module_zeroes_all_parameters():
-    layer = zero_module(nn.Conv2d(3, 4, 3))
-    assert all((p == 0).all() and p.requires_grad for p in layer.parameters())
-
-
 def test_timestep_embedding_is_cosines_then_sines():
     """At t = 0 it is ones then zeros; the first pair turns at rate 1; a fraction lies between."""
     embedded = timestep_embedding(torch.tensor([0.0, 1.0, 0.5]), 8)
@@ -44,13 +34,12 @@ def test_timestep_embedding_is_cosines_then_sines():
     assert embedded[1, 4].item() == pytest.approx(math.sin(1))
     assert embedded[1, 5].item() == pytest.approx(math.sin(10_000 ** (-1 / 4)))
     assert embedded[2, 4].item() == pytest.approx(math.sin(0.5))
+    assert timestep_embedding(torch.tensor([999]), 4).dtype == torch.float32, "of whole numbers too"
 
 
-def test_timestep_embedding_is_float32_for_whole_numbers():
-    assert timestep_embedding(torch.tensor([999]), 4).dtype == torch.float32
-
-
-def test_timestep_embedding_refuses_an_odd_width():
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="48 channels"):
+        GroupNorm(48, eps=1e-5)
     with pytest.raises(ValueError, match="odd width 7"):
         timestep_embedding(torch.zeros(1), 7)
 

@@ -3,30 +3,8 @@
 import pytest
 import torch
 
-from ldm.data.batch import FrameBatch
-from ldm.models.diffusion.conditioning import draw_training
-from ldm.util import instantiate_from_config
 
-
-def make_batch(num=4, size=8) -> FrameBatch:
-    generator = torch.Generator().manual_seed(3)
-    source, target = torch.rand(2, num, 3, size, size, generator=generator) * 2 - 1
-    return {
-        "source_frame": source,
-        "target_frame": target,
-        "instruction": ["stack blocks", "handover the blocks"] * (num // 2),
-        "pair_id": [f"task/0/{i}" for i in range(num)],
-        "seed": torch.arange(num) + 100,
-    }
-
-
-def loss_of(model, batch):
-    draws = model.draw(batch)
-    x_start, cond = model.get_input(batch, draws, model.conditioning_dropout)
-    return model.p_losses(x_start, cond, draws.t, draws.eps)
-
-
-def test_accumulated_micro_batches_give_the_whole_batch_gradient(make_model):
+def test_accumulated_micro_batches_give_the_whole_batch_gradient(make_model, make_batch, loss_of):
     """8 x 2 and 16."""
     model, batch = make_model(), make_batch(16)
     loss_of(model, batch).loss.backward()
@@ -40,14 +18,12 @@ def test_accumulated_micro_batches_give_the_whole_batch_gradient(make_model):
 
 
 def test_a_few_step_model_trains_where_its_sampler_goes(make_model):
-    model = make_model(training_steps=2)
-    draws = draw_training(torch.arange(64), (1, 1, 1), torch.tensor(model.levels), model.device)
-    assert set(draws.t.tolist()) == {999, 499}
+    assert sorted(make_model(training_steps=2).levels) == [499, 999]
     assert sorted(make_model().levels) == list(range(1000))
 
 
 @pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
-def test_a_zero_network_loses_the_targets_power(make_model, parameterization):
+def test_a_zero_network_loses_the_targets_power(make_model, parameterization, make_batch):
     """The output layer starts at zero, so the first loss is the mean square of what is asked for."""
     model, batch = make_model(parameterization=parameterization), make_batch(4)
     draws = model.draw(batch)
@@ -58,7 +34,7 @@ def test_a_zero_network_loses_the_targets_power(make_model, parameterization):
     assert result.per_sample.shape == (4,)
 
 
-def test_one_batch_is_learnt(make_model):
+def test_one_batch_is_learnt(make_model, make_batch, loss_of):
     """Loss on one repeated batch with fixed noise falls tenfold."""
     model, batch = make_model(), make_batch(2)
     optimizer = torch.optim.AdamW(model.trained_parameters(), lr=1e-2)
@@ -70,14 +46,14 @@ def test_one_batch_is_learnt(make_model):
     assert loss_of(model, batch).loss.item() < first / 10
 
 
-def test_context_is_the_unscaled_mode_and_target_is_scaled(make_model):
+def test_context_is_the_unscaled_mode_and_target_is_scaled(make_model, make_batch):
     model, batch = make_model(scale_factor=0.5), make_batch()
     frame = batch["source_frame"]
     torch.testing.assert_close(model.encode_first_stage(frame), 0.5 * model.encode_context(frame))
     torch.testing.assert_close(model.decode_first_stage(model.encode_first_stage(frame)), frame)
 
 
-def test_predicting_no_change_copies_the_source(make_model):
+def test_predicting_no_change_copies_the_source(make_model, make_batch):
     """With predict_change a network that says zero returns the input frame exactly."""
     model, batch = make_model(predict_change=True, scale_factor=3.0), make_batch()
     context = model.encode_context(batch["source_frame"])
@@ -107,36 +83,14 @@ def test_frozen_parts_stay_in_eval_and_out_of_the_optimiser(make_model):
     assert not any(p.requires_grad for p in model.cond_stage_model.parameters())
 
 
-def test_a_loss_that_is_not_finite_names_the_pairs(make_model):
-    model, batch = make_model(), make_batch()
-    batch["target_frame"][1] = float("nan")
-    with pytest.raises(FloatingPointError, match="task/0/0, task/0/1"):
-        model.training_step(batch, 0)
-
-
-def test_frames_that_do_not_divide_are_refused(make_model):
+def test_wrong_frames_and_parameterizations_are_refused(make_model):
     with pytest.raises(ValueError, match="multiples of 2"):
         make_model().latent_shape(torch.zeros(1, 3, 8, 9))
-
-
-def test_an_unknown_parameterization_is_refused(make_model):
     with pytest.raises(ValueError, match="eps, x0, v"):
         make_model(parameterization="noise")
 
 
-def test_the_full_size_model_has_the_published_parameter_counts():
-    """U-Net 859,532,484 with the four extra input channels; VAE and CLIP as in SD v1.5."""
-    from pathlib import Path
-
-    from ldm.training.config import compose
-
-    config = compose([Path(__file__).resolve().parents[4] / "configs" / "train.yaml"])
-    with torch.device("meta"):
-        model = instantiate_from_config(config["model"], "model")
-    assert model.describe_parts() == {"U-Net": 859_532_484, "first stage": 83_653_863, "text encoder": 123_060_480}
-
-
-def test_validation_noise_belongs_to_the_pair(make_model):
+def test_validation_noise_belongs_to_the_pair(make_model, make_batch):
     """Not to its place: a batch of 4 gives the mean of its halves, whichever process or batch they are in."""
     model, batch = make_model(), make_batch(4)
     halves = [{name: value[i : i + 2] for name, value in batch.items()} for i in (0, 2)]

@@ -7,11 +7,6 @@ from ldm.models.diffusion.schedule import NoiseSchedule
 
 
 @pytest.fixture
-def schedule() -> NoiseSchedule:
-    return NoiseSchedule(1000, 0.00085, 0.012)
-
-
-@pytest.fixture
 def sample(schedule):
     generator = torch.Generator().manual_seed(0)
     x_start, eps = torch.randn(2, 7, 4, 8, 8, generator=generator)
@@ -19,7 +14,8 @@ def sample(schedule):
 
 
 def test_signal_strictly_falls_between_the_published_ends(schedule):
-    """abar falls from 0.99915 to 0.004660, SD v1's schedule."""
+    """abar falls from 0.99915 to 0.004660, SD v1's schedule; none of it enters a checkpoint."""
+    assert not schedule.state_dict()
     table = schedule.alphas_cumprod
     assert (table.diff() < 0).all()
     assert table[0].item() == pytest.approx(0.99915, abs=1e-6)
@@ -59,26 +55,12 @@ def test_fractional_timesteps_lie_between_whole_ones(schedule):
     torch.testing.assert_close(signal**2 + noise**2, torch.ones(1))
 
 
-def test_the_tables_never_enter_a_checkpoint(schedule):
-    assert not schedule.state_dict()
-
-
-def test_betas_out_of_order_are_refused():
-    with pytest.raises(ValueError, match="0 < linear_start < linear_end < 1"):
-        NoiseSchedule(1000, 0.012, 0.00085)
-
-
 def test_a_terminal_signal_ends_the_schedule_in_noise_and_keeps_its_start(schedule):
     """arXiv 2305.08891: the first rate stays, the last is as asked, and the process is still a falling one."""
     table = NoiseSchedule(1000, 0.00085, 0.012, terminal_signal=1e-3)
     assert table.signal[0].item() == pytest.approx(schedule.signal[0].item(), abs=1e-7)
     assert table.signal[-1].item() == pytest.approx(1e-3, rel=1e-4)
     assert (table.signal.diff() < 0).all()
-
-
-def test_a_terminal_signal_above_the_betas_own_is_refused():
-    with pytest.raises(ValueError, match="terminal_signal 0.5 is outside"):
-        NoiseSchedule(1000, 0.00085, 0.012, terminal_signal=0.5)
 
 
 def test_pure_noise_is_read_back_through_eps_without_loss_of_figures():
@@ -88,3 +70,10 @@ def test_pure_noise_is_read_back_through_eps_without_loss_of_figures():
     t = torch.full((4,), 999)
     eps = table.eps_from_output("x0", x_start, x_t, t)
     torch.testing.assert_close(table.predict_start(x_t, t, eps), x_start, atol=2e-3, rtol=0)
+
+
+def test_impossible_schedules_are_refused():
+    with pytest.raises(ValueError, match="0 < linear_start < linear_end < 1"):
+        NoiseSchedule(1000, 0.012, 0.00085)
+    with pytest.raises(ValueError, match="terminal_signal 0.5 is outside"):
+        NoiseSchedule(1000, 0.00085, 0.012, terminal_signal=0.5)
