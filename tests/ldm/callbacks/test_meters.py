@@ -28,12 +28,9 @@ def feed(callback, losses, micro_batches=1):
     return module.logged
 
 
-def test_it_is_the_mean_of_the_last_losses():
-    assert feed(SmoothedLoss(3), [1.0, 2.0, 3.0, 10.0]) == [1.0, 1.5, 2.0, 5.0]
-
-
-def test_accumulation_does_not_shrink_it():
+def test_it_is_the_mean_of_the_last_losses_however_they_accumulate():
     """Lightning divides the loss by the micro-batches; the raw loss is meant."""
+    assert feed(SmoothedLoss(3), [1.0, 2.0, 3.0, 10.0]) == [1.0, 1.5, 2.0, 5.0]
     assert feed(SmoothedLoss(2), [0.25, 0.5], micro_batches=4) == [1.0, 1.5]
 
 
@@ -43,9 +40,6 @@ def test_a_resumed_run_goes_on_with_the_window():
     second.load_state_dict(first.state_dict())
     second.on_train_start(None, Module())
     assert feed(second, [6.0]) == [3.0]
-
-
-def test_an_empty_window_is_refused():
     with pytest.raises(ValueError, match="window 0"):
         SmoothedLoss(0)
 
@@ -85,34 +79,34 @@ def test_without_a_gpu_nothing_is_logged():
     assert not cpu.logged
 
 
-def test_readings_come_every_n_steps_and_once_a_step(monkeypatch):
+@pytest.fixture
+def cuda(monkeypatch):
+    """GPUs of which each has 1 GiB in use, had 3 at most, and is busy for ten times its number in percent."""
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 3 * 2**30)
-    monkeypatch.setattr(torch.cuda, "utilization", lambda _: 87)
+    monkeypatch.setattr(torch.cuda, "utilization", lambda gpu: 10 * gpu)
+
+
+def test_readings_come_every_n_steps_and_once_a_step(cuda):
     gpu, callback = module("cuda"), GpuStats(2)
     for step in (1, 2):
         callback.on_train_batch_end(at(step), gpu, None, {"pair_id": ["a"]}, 0)
         assert bool(gpu.logged) == (step == 2)
-    assert gpu.logged == {"gpu/memory_allocated_gib": 1, "gpu/memory_peak_gib": 3, "gpu/utilization_percent": 87}
+    assert gpu.logged == {"gpu/memory_allocated_gib": 1, "gpu/memory_peak_gib": 3, "gpu/utilization_percent": 0}
     gpu.logged.clear()
     callback.on_train_batch_end(at(2), gpu, None, {"pair_id": ["a"]}, 1)
     assert not gpu.logged
 
 
-def test_every_gpu_of_a_run_is_read(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 0)
-    monkeypatch.setattr(torch.cuda, "utilization", lambda gpu: 10 * gpu)
+def test_every_gpu_of_a_run_is_read(cuda):
     read = GpuStats(1).read(torch.device("cuda"), [1, 3])
     assert read["utilization_percent_1"] == 10 and read["utilization_percent_3"] == 30
 
 
-def test_a_missing_driver_library_is_said_once(monkeypatch, caplog):
+def test_a_missing_driver_library_is_said_once(cuda, monkeypatch, caplog):
     def absent(_):
         raise ModuleNotFoundError("pynvml")
 
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 0)
     monkeypatch.setattr(torch.cuda, "utilization", absent)
     callback = GpuStats(1)
     for _ in range(2):

@@ -44,9 +44,6 @@ def test_validation_pairs_come_in_order(pair_folder):
     names = [name for batch in module.val_dataloader() for name in batch["pair_id"]]
     assert names == [pair.pair_id for pair in module.datasets["validation"].pairs]
     assert module.test_dataloader() == []
-
-
-def test_an_empty_batch_is_refused(pair_folder):
     with pytest.raises(UserError, match="at least 1"):
         DataModuleFromConfig(batch_size=0, seed=1)
 

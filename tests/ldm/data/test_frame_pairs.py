@@ -1,10 +1,9 @@
 """Laws of the pair data set; frame numbers are read from the pixels."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from ldm.data.batch import FrameBatch, FrameSample
 from ldm.data.frame_pairs import FramePairDataset, collate, read_picture
 
 
@@ -21,12 +20,6 @@ def test_the_target_is_horizon_frames_after_the_source(pair_folder):
         assert column_of_square(sample["target_frame"]) == pair.source_index + 3
 
 
-def test_red_stays_red(pair_folder):
-    frame = FramePairDataset(pair_folder(), "train", resolution=16)[0]["source_frame"]
-    column = column_of_square(frame)
-    torch.testing.assert_close(frame[:, 5, column], torch.tensor([1.0, -1.0, -1.0]))
-
-
 def test_pixels_kept_in_memory_are_the_same(pair_folder):
     folder = pair_folder()
     kept = FramePairDataset(folder, "train", 16, keep_in_memory=True)
@@ -36,38 +29,19 @@ def test_pixels_kept_in_memory_are_the_same(pair_folder):
         assert torch.equal(a["target_frame"], b["target_frame"])
 
 
-def test_no_episode_is_in_two_splits(pair_folder):
-    folder = pair_folder()
-    episodes = [{p.episode for p in FramePairDataset(folder, split, 16).pairs} for split in ("train", "val", "test")]
-    assert not episodes[0] & episodes[1] and not episodes[0] & episodes[2] and not episodes[1] & episodes[2]
-
-
 def test_collate_stacks_what_the_model_takes(pair_folder):
+    """With the declared keys, of a sample and of a batch."""
     data = FramePairDataset(pair_folder(), "train", 16)
     batch = collate([data[(0, 2**62 + 1)], data[1]])
     assert batch["source_frame"].shape == (2, 3, 16, 16)
     assert batch["instruction"] == ["move the square"] * 2
     assert batch["seed"].tolist() == [2**62 + 1, 1]
+    assert set(data[0]) == set(FrameSample.__annotations__) and set(batch) == set(FrameBatch.__annotations__)
 
 
-def test_pictures_of_any_mode_become_rgb(tmp_path):
-    for mode in ("L", "RGBA", "P", "RGB"):
-        path = tmp_path / f"{mode}.png"
-        Image.new(mode, (20, 10)).save(path)
-        pixels = read_picture(path, 8)
-        assert pixels.shape == (8, 8, 3) and pixels.dtype == np.uint8
-
-
-def test_bad_pictures_are_named(tmp_path):
-    (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match="text.png is not a readable picture"):
-        read_picture(tmp_path / "text.png")
-    with pytest.raises(FileNotFoundError, match="absent.png"):
+def test_an_absent_picture_is_said_with_where_it_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.png; it is named by the folder's index"):
         read_picture(tmp_path / "absent.png")
-    Image.new("RGB", (64, 64)).save(tmp_path / "whole.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
-    with pytest.raises(ValueError, match="not a readable picture"):
-        read_picture(tmp_path / "cut.png")
 
 
 @pytest.mark.real_data

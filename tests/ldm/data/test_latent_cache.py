@@ -10,7 +10,7 @@ from commands.errors import UserError
 from ldm.data import latent_cache
 from ldm.data.base import DataModuleFromConfig
 from ldm.data.frame_pairs import FramePairDataset, collate
-from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check, describe_preprocessing
+from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check
 from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
 
@@ -55,11 +55,6 @@ def test_training_from_the_cache_is_training_online(model, data, tmp_path, dtype
     torch.testing.assert_close(offline, online, atol=tolerance, rtol=tolerance)
 
 
-def test_a_pair_at_256_pixels_takes_24576_bytes():
-    """Three halves of 4 x 32 x 32."""
-    assert 3 * 2 * 4 * 32 * 32 == 24_576
-
-
 def test_sentences_are_kept_once_with_the_empty_one_first(model, data, tmp_path):
     build_cache(model, data, {}, tmp_path / "cache", dtype="float32")
     cached = CachedPairDataset(tmp_path / "cache")
@@ -89,38 +84,43 @@ def test_frames_are_kept_where_an_image_loss_wants_them(model, data, tmp_path):
     assert torch.equal(batch["target_frame"][0], data[2]["target_frame"])
 
 
-def test_a_cache_of_other_weights_is_refused(model, data, tmp_path):
-    cache_or_check(model, data, {}, tmp_path / "cache")
-    cache_or_check(model, data, {}, tmp_path / "cache")
+def change_weights(model, data):
     with torch.no_grad():
         next(model.first_stage_model.parameters()).add_(1.0)
-    with pytest.raises(UserError, match="made with other encoder weights"):
+
+
+def change_a_picture(model, data):
+    """The pairs keep their names when a folder is prepared again."""
+    Image.new("RGB", (16, 16)).save(data.pairs[0].target_path(data.folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_weights, "made with other encoder weights"),
+        (lambda model, data: setattr(data, "resolution", 32), "stale: resolution was 16 and is 32"),
+        (lambda model, data: setattr(data, "pairs", data.pairs[1:]), "stale: pairs was"),
+        (change_a_picture, "stale: pictures was .*\n.*Delete that folder"),
+        (lambda model, data: setattr(model, "frame_loss", torch.nn.Identity()), "made without frames"),
+    ],
+)
+def test_a_cache_of_anything_else_is_refused(model, data, tmp_path, change, said):
+    for _ in range(2):
+        cache_or_check(model, data, {}, tmp_path / "cache")
+    change(model, data)
+    with pytest.raises(UserError, match=said):
         cache_or_check(model, data, {}, tmp_path / "cache")
 
 
-def test_a_cache_of_other_preprocessing_is_refused(model, data, tmp_path):
-    cache_or_check(model, data, {}, tmp_path / "cache")
-    data.resolution = 32
-    with pytest.raises(UserError, match="stale: resolution was 16 and is 32"):
-        cache_or_check(model, data, {}, tmp_path / "cache")
-
-
-def test_half_a_cache_is_none(model, data, tmp_path):
+def test_half_a_cache_and_useless_variants_are_refused(model, data, tmp_path):
+    for variants, said in ((2, "all the same"), (0, "at least 1")):
+        with pytest.raises(UserError, match=said):
+            cache_or_check(model, data, {}, tmp_path / "cache", variants=variants)
+    assert not (tmp_path / "cache").exists()
     build_cache(model, data, {}, tmp_path / "cache")
     (tmp_path / "cache" / "cache.json").unlink()
     with pytest.raises(FileNotFoundError, match="cache.json is missing"):
         CachedPairDataset(tmp_path / "cache")
-
-
-def test_variants_need_augmentation(model, data, tmp_path):
-    with pytest.raises(UserError, match="all the same"):
-        build_cache(model, data, {}, tmp_path / "cache", variants=2)
-
-
-def test_the_key_tells_the_pairs(data):
-    key = describe_preprocessing(data, None, 1)
-    data.pairs = data.pairs[1:]
-    assert describe_preprocessing(data, None, 1)["pairs"] != key["pairs"]
 
 
 def test_workers_make_the_same_cache(model, data, tmp_path):
@@ -129,29 +129,6 @@ def test_workers_make_the_same_cache(model, data, tmp_path):
     one, other = (CachedPairDataset(tmp_path / name) for name in "01")
     assert one.entries == other.entries
     assert all(torch.equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
-
-
-def test_a_cache_of_pictures_prepared_again_is_refused(model, data, tmp_path):
-    """Same names of pairs, other pixels."""
-    cache_or_check(model, data, {}, tmp_path / "cache")
-    Image.new("RGB", (16, 16)).save(data.pairs[0].target_path(data.folder))
-    with pytest.raises(UserError, match="stale: pictures was .*\n.*Delete that folder"):
-        cache_or_check(model, data, {}, tmp_path / "cache")
-
-
-def test_a_cache_without_frames_does_not_serve_an_image_loss(model, data, tmp_path):
-    cache_or_check(model, data, {}, tmp_path / "cache")
-    model.frame_loss = torch.nn.Identity()
-    with pytest.raises(UserError, match="made without frames"):
-        cache_or_check(model, data, {}, tmp_path / "cache")
-    cache_or_check(model, data, {}, tmp_path / "other")
-    cache_or_check(model, data, {}, tmp_path / "other")
-
-
-def test_a_cache_of_no_variant_is_refused(model, data, tmp_path):
-    with pytest.raises(UserError, match="at least 1"):
-        cache_or_check(model, data, {}, tmp_path / "cache", variants=0)
-    assert not (tmp_path / "cache").exists()
 
 
 def test_a_cache_on_the_gpu_is_moved_once_at_the_first_batch(model, data, tmp_path, monkeypatch):

@@ -100,13 +100,9 @@ def test_rotation_columns_are_those_of_the_matrix():
         ({}, {"chunk": 9}, "prepare the episodes with --chunk 9"),
         ({"objects": 3}, {}, "raise objects"),
         ({}, {"cameras": ("wrist",)}, "have a camera 'wrist'"),
+        ({"actions": False}, {}, "no training episode|no actions"),
     ],
 )
 def test_data_that_do_not_fit_are_one_sentence(episodes, made, asked, says):
     with pytest.raises(UserError, match=says):
         open_windows(episodes(**made), **asked)
-
-
-def test_episodes_without_actions_are_one_sentence(episodes):
-    with pytest.raises(UserError, match="no training episode|no actions"):
-        open_windows(episodes(actions=False))

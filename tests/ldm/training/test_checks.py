@@ -30,15 +30,9 @@ def params(side, resolutions=()):
 @pytest.mark.parametrize(("side", "nearest"), [(200, 192), (250, 256), (16, 64)])
 def test_a_resolution_that_is_not_divisible_names_the_nearest(side, nearest):
     check_resolutions(DIFFUSION, params(256))
+    check_resolutions(FIRST_STAGE, params(200))  # halves less
     with pytest.raises(UserError, match=f"wanted a multiple of 64, .* the nearest is resolution={nearest}"):
         check_resolutions(DIFFUSION, params(side))
-
-
-def test_a_first_stage_alone_halves_less():
-    check_resolutions(FIRST_STAGE, params(200))
-
-
-def test_a_schedule_of_resolutions_is_checked_too():
     with pytest.raises(UserError, match="resolution 72"):
         check_resolutions(DIFFUSION, params(128, [[0, 72], [10, 128]]))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from commands.errors import UserError
 from ldm.data.frame_pairs import FramePairDataset
 from ldm.data.latent_cache import build_cache
 from ldm.training.build import build_trained_model
@@ -83,11 +82,6 @@ def test_doubts_are_said_before_training(pair_folder):
     overrides = [f"data.params.{split}.params.folder={pair_folder(name=split)}" for split in ("train", "validation")]
     text = said(compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"], overrides))
     assert "Mind: the config's horizon is 20, but all training pairs are 3 frames apart" in text
-
-
-def test_a_resolution_that_does_not_fit_is_refused():
-    with pytest.raises(UserError, match="resolution 200"):
-        said(compose([CONFIGS / "train.yaml"], ["resolution=200"]))
 
 
 def test_the_effective_batch_counts_devices_and_nodes():

@@ -44,6 +44,7 @@ WRONG = [  # written in a file over configs/train.yaml
     ("model: {params: {learning_rate: .nan}}", "model.params.learning_rate: nan; wanted a number from 0 on"),
     ("model: {params: {learning_rate: fast}}", "model.params.learning_rate: 'fast'; wanted a number"),
     ("model: {params: {learning_rate: -1.0}}", "model.params.learning_rate: -1.0; wanted a number"),
+    ("model: {params: {unet_config: {params: {num_heads: many}}}}", "num_heads: 'many'; UNetModel wants int"),
     ("resolution: large", "resolution: 'large'; wanted a whole number"),
     ("seed: 1.5", "seed: 1.5; wanted a whole number from 0 on"),
 ]
@@ -53,7 +54,9 @@ WRONG = [  # written in a file over configs/train.yaml
 def test_a_wrong_key_or_value_is_refused_by_its_place(tmp_path, text, message):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
-        check_values(compose([*TRAIN, tmp_path / "x.yaml"]))
+        config = compose([*TRAIN, tmp_path / "x.yaml"])
+        check_values(config)
+        check_config(config["model"], "model")
 
 
 @pytest.mark.parametrize("value", ["lightning.trainer.limit_val_batches=-3", "lightning.trainer.strategy=dpp"])
@@ -61,11 +64,6 @@ def test_the_dry_run_refuses_what_lightning_refuses(value, capsys, monkeypatch):
     monkeypatch.setattr("ldm.training.dry_run.estimate_memory", lambda *_: {})
     assert main.main(["--base", *map(str, TRAIN), str(CONFIGS / "cpu_tiny.yaml"), value, "--dry-run"]) == 2
     assert "main.py: lightning.trainer: Lightning refuses it: " in capsys.readouterr().err
-
-
-def test_a_parameter_of_another_kind_is_refused_by_its_constructor():
-    with pytest.raises(UserError, match="unet_config.params.num_heads: 'many'; UNetModel wants int"):
-        check_config(compose(TRAIN, ["model.params.unet_config.params.num_heads=many"])["model"], "model")
 
 
 def test_start_weights_may_be_given_where_the_file_says_null():
