@@ -69,8 +69,3 @@ def test_another_law_of_betas_is_refused():
         configs.schedule_of({"beta_schedule": "squaredcos_cap_v2"})
     with pytest.raises(ValueError, match="prediction_type is 'flow', wanted one of epsilon"):
         configs.schedule_of({"prediction_type": "flow"})
-
-
-def test_the_pipeline_follows_the_input_channels():
-    assert configs.model_index(8)["_class_name"] == "StableDiffusionInstructPix2PixPipeline"
-    assert configs.model_index(4)["_class_name"] == "StableDiffusionPipeline"

@@ -4,31 +4,25 @@ import pytest
 import torch
 
 from ldm.models.diffusion.schedule import NoiseSchedule
-from stable_diffusion.published_names import SCHEDULE, average_names, part_of, published_average_name, schedule_tables
-
-
-def test_the_average_loses_its_dots():
-    name = "model.diffusion_model.input_blocks.0.0.weight"
-    assert published_average_name(name) == "model_ema.diffusion_modelinput_blocks00weight"
+from stable_diffusion.published_names import SCHEDULE, average_names, published_average_name, schedule_tables
 
 
 def test_averages_are_found_under_either_naming():
+    """Ours, and the published one, in which names lose their dots."""
     names = ["model.diffusion_model.out.2.bias", "model.diffusion_model.out.2.weight"]
     published = {name: published_average_name(name) for name in names}
     ours = {name: name.replace("model.", "model_ema.average.", 1) for name in names}
+    assert published[names[1]] == "model_ema.diffusion_modelout2weight"
     assert average_names(names, [*names, *published.values()]) == published
     assert average_names(names, [*names, *ours.values()]) == ours
     assert average_names(names, [*names, "model_ema.decay"]) == {}
 
 
-def test_a_missing_average_is_named():
+def test_missing_and_colliding_averages_are_refused():
+    """Without dots, 1.11 and 11.1 are the same name."""
     names = ["model.a.weight", "model.b.weight"]
     with pytest.raises(ValueError, match=r"averages of 1 weights out of 2; that of model\.b\.weight is missing"):
         average_names(names, ["model_ema.aweight"])
-
-
-def test_colliding_averages_are_refused():
-    """Without dots, 1.11 and 11.1 are the same name."""
     with pytest.raises(ValueError, match="missing or shared"):
         average_names(["model.b.1.11.w", "model.b.11.1.w"], ["model_ema.b111w"])
 
@@ -40,10 +34,7 @@ def test_tables_are_our_schedule():
     assert all(table.shape == (1000,) and table.dtype == torch.float32 for table in tables.values())
     assert torch.allclose(tables["alphas_cumprod"], ours.alphas_cumprod, atol=1e-7)
     assert torch.allclose(tables["sqrt_one_minus_alphas_cumprod"], ours.noise, atol=1e-7)
-
-
-def test_tables_follow_the_terminal_signal():
-    tables, ours = schedule_tables(1000, 0.00085, 0.012, 0.001), NoiseSchedule(1000, 0.00085, 0.012, 0.001)
+    tables, ours = (make(1000, 0.00085, 0.012, 0.001) for make in (schedule_tables, NoiseSchedule))
     assert torch.allclose(tables["sqrt_alphas_cumprod"], ours.signal, atol=1e-7)
     assert torch.allclose((1.0 - tables["betas"]).cumprod(0), ours.alphas_cumprod, atol=1e-5)
 
@@ -57,8 +48,3 @@ def test_tables_fit_one_another():
     mean = t["posterior_mean_coef1"] + t["posterior_mean_coef2"] * t["sqrt_alphas_cumprod"]
     assert torch.allclose(mean, t["alphas_cumprod_prev"].sqrt(), atol=1e-4)
     assert torch.allclose(t["posterior_log_variance_clipped"][1:].exp(), t["posterior_variance"][1:], rtol=1e-4)
-
-
-def test_parts():
-    assert part_of("first_stage_model.encoder.conv_in.bias") == "first_stage_model."
-    assert part_of("model_ema.decay") is None

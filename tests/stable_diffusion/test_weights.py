@@ -1,7 +1,8 @@
-"""Laws of looking up and fetching published weights."""
+"""Laws of the list of published weights, of looking them up and of fetching them."""
 
 import dataclasses
 import hashlib
+import re
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,20 @@ class RangeServer(BaseHTTPRequestHandler):
         pass
 
 
+def test_every_entry_says_what_a_user_must_know():
+    """Who gives it under which licence, one hash at least, and a place that no other entry has."""
+    named = {"stable-diffusion-v1-5", "stable-diffusion-v1-5-ckpt", "stable-diffusion-v1-5-diffusers", "taesd"}
+    named |= {"instruct-pix2pix", "instruct-pix2pix-diffusers", "clip-vit-large-patch14", "vae-ft-mse"}
+    assert set(REGISTRY) >= named | {"vgg16", "lpips-vgg"}
+    for entry in REGISTRY.values():
+        assert entry.what and entry.licence and entry.address.startswith("https://")
+        assert "runwayml" not in entry.address, "whose repositories were deleted"
+        hashes = [file.sha256 for file in entry.files if file.sha256 is not None]
+        assert hashes and all(re.fullmatch(r"[0-9a-f]{64}", value) for value in hashes)
+    places = [path for entry in REGISTRY.values() for path in entry.places()]
+    assert len(places) == len(set(places))
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -52,23 +67,16 @@ def served(here, monkeypatch):
     server.shutdown()
 
 
-def test_a_path_is_itself(here):
-    (here / "x.ckpt").write_bytes(b"x")
-    assert weights.resolve("x.ckpt") == weights.resolve(here / "x.ckpt").relative_to(here)
-
-
-def test_absent_weights_say_what_to_put_where(here):
+def test_absent_weights_say_what_to_put_where_and_are_found_there(here):
     with pytest.raises(FileNotFoundError) as caught:
         weights.resolve("instruct-pix2pix")
     message = str(caught.value)
     assert "python -m stable_diffusion.weights fetch instruct-pix2pix" in message
     assert "instruct-pix2pix-00-22000.ckpt -> checkpoints/instruct-pix2pix-00-22000.ckpt" in message
-
-
-def test_weights_put_there_by_hand_are_found(here):
     (here / "checkpoints").mkdir()
-    (here / "checkpoints" / "instruct-pix2pix-00-22000.ckpt").write_bytes(b"x")
-    assert weights.resolve("instruct-pix2pix").name == "instruct-pix2pix-00-22000.ckpt"
+    path = here / "checkpoints" / "instruct-pix2pix-00-22000.ckpt"
+    path.write_bytes(b"x")
+    assert weights.resolve("instruct-pix2pix").name == path.name and weights.resolve(path) == path
 
 
 def test_a_file_of_another_size_is_half_a_download(here):
