@@ -4,7 +4,6 @@ A red square on dark grey moves one pixel to the right per frame: `read_index` t
 and a reader that swaps red and blue finds no square at all. A second camera sees the same square on green ground.
 """
 
-import io
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,7 +14,6 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from dataset_tools.writers.robotwin import encode_jpeg, write_hdf5_episode, write_pkl_episode
 from formats.pictures import encode_picture
@@ -189,11 +187,9 @@ def write_video(
         container.mux(stream.encode(None))
 
 
-def picture_bytes(pixels: np.ndarray) -> bytes:
-    """PNG bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _two_cameras(length: int) -> dict[str, np.ndarray]:

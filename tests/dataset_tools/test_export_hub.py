@@ -1,7 +1,5 @@
 """Laws of the Hugging Face export: the `datasets` package and diffusers' script find what they look for."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -51,12 +49,6 @@ def test_large_sets_are_cut_into_several_files(tmp_path, folder, monkeypatch):
 def test_the_card_warns_of_a_leaky_split(tmp_path, prepared):
     export_folder(prepared("--horizon", "2", "--split", "leaky", count=3), tmp_path / "hub")
     assert "Split by pair, not by episode" in (tmp_path / "hub" / "README.md").read_text()
-
-
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path, folder, capsys):
-    (tmp_path / "mine").touch()
-    assert main([str(folder), "--output", str(tmp_path)]) == 2
-    assert re.search("export_hub: .* is not empty", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("kind", [OSError, type("ConnectError", (Exception,), {})])

@@ -36,23 +36,15 @@ def test_an_unknown_rate_is_asked_for(tmp_path, episodes_folder, capsys):
     assert json.loads((tmp_path / "set/meta/info.json").read_text())["robot_type"] == "aloha"
 
 
-def test_episodes_of_two_rates_are_refused(episode):
-    episodes = [episode("hdf5", number=0), episode("xpolicylab", number=1)]
-    with pytest.raises(ValueError, match="differ in frame rate"):
-        common_rate(episodes)
-
-
-def test_a_known_rate_is_not_overridden(episode):
+def test_a_known_rate_is_not_overridden_and_two_are_refused(episode):
     known, unknown = episode("hdf5", number=0), replace(episode("hdf5", number=1), save_freq=None)
+    assert [recording.main.number for recording in group_views([known, unknown], SentenceRule())] == [0, 1]
     assert common_rate([known, unknown], 5.01) == common_rate([known]) == 5.0
     assert common_rate([unknown], 30.0) == 30.0
     with pytest.raises(ValueError, match="--fps is 30, but the episodes say 5 themselves; leave --fps out"):
         common_rate([known], 30.0)
-
-
-def test_episodes_of_different_numbers_stay_apart(episode):
-    recordings = group_views([episode(number=0), episode(number=1)], SentenceRule())
-    assert [recording.main.number for recording in recordings] == [0, 1]
+    with pytest.raises(ValueError, match="differ in frame rate"):
+        common_rate([known, episode("xpolicylab", number=1)])
 
 
 @pytest.mark.real_data

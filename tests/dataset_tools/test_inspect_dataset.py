@@ -15,13 +15,7 @@ def test_it_reports_draws_and_finds_no_leak(tmp_path, prepared, capsys):
     names = {path.name for path in (tmp_path / "look").iterdir()}
     assert names == {"report.txt", "motion.png", "contact_block_hammer_beat.png"}
     assert (tmp_path / "look" / "report.txt").read_text() in report
-
-
-def test_a_leak_across_folders_is_exit_code_1(tmp_path, prepared, capsys):
-    first = prepared("--horizon", "5", count=3)
-    second = prepared("--horizon", "4", "--all-test", name="second", count=0)
-    assert main([str(first), str(second), "--output", str(tmp_path / "look")]) == 1
-    assert "LEAK: 1 episodes" in capsys.readouterr().out
+    assert Image.open(tmp_path / "look" / "motion.png").width > 400
 
 
 def test_a_data_set_without_an_index_says_what_it_cannot_tell(tmp_path, prepared, capsys):

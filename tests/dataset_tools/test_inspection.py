@@ -14,7 +14,6 @@ from dataset_tools.inspection import (
     find_leaks,
     inspect_folder,
     spread,
-    write_motion_histogram,
     write_sheets,
 )
 from tests.dataset_tools.layouts import RED
@@ -82,8 +81,3 @@ def test_each_task_has_a_sheet_of_at_most_12_pairs(tmp_path, prepared):
     assert [path.name for path in written] == ["contact_block_hammer_beat.png", "contact_block_handover.png"]
     rows = 4
     assert Image.open(written[0]).height == rows * (CELL + CAPTION + GAP) + CAPTION + GAP
-
-
-def test_the_histogram_is_drawn(tmp_path, prepared):
-    write_motion_histogram([inspect_folder(prepared(count=1))], tmp_path / "motion.png")
-    assert Image.open(tmp_path / "motion.png").width > 400

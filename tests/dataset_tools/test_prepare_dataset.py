@@ -13,7 +13,7 @@ from PIL import Image
 
 from dataset_tools.prepare_dataset import main
 from formats.prepared_folder import read_manifest
-from tests.dataset_tools.layouts import read_index
+from tests.dataset_tools.layouts import tree
 
 # Runs the command in a process that kills itself, as `kill -9` would, at the given call of the given function.
 KILLED = """
@@ -37,19 +37,16 @@ def prepare(folder: Path, output: Path, *arguments: str, workers: int = 1) -> in
     return main(["--episodes", str(folder), "--output", str(output), "--workers", str(workers), *chosen])
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize(("name", "moment"), [("encode_picture", 20), ("write_text", 3), ("write_manifest", 1)])
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(tmp_path, episodes_folder, name, moment):
+    """And run once more it changes nothing."""
     folder = episodes_folder(count=3)
     arguments = ["--episodes", str(folder), "--output", str(tmp_path / "out"), "--workers", "1", "--horizon", "5"]
     command = [sys.executable, "-c", KILLED, name, str(moment), *arguments]
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -9 and not (tmp_path / "out" / "index.jsonl").exists()
-    assert prepare(folder, tmp_path / "out") == 0
-    assert prepare(folder, tmp_path / "direct") == 0
+    for output in ("out", "direct", "out"):
+        assert prepare(folder, tmp_path / output) == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "direct")
 
 
@@ -71,17 +68,6 @@ def test_merging_too_early_says_what_is_missing(tmp_path, episodes_folder, capsy
     assert "2 of 4 episodes are not converted yet" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("layout", ["pkl", "hdf5_true_rgb", "clip", "frame_folders", "lerobot_2"])
-def test_from_any_layout_to_the_right_pixels(tmp_path, episode_file, layout):
-    episode_file(layout)
-    assert prepare(tmp_path / "data", tmp_path / "out", "--horizon", "5", "--all-test") == 0
-    pairs = read_manifest(tmp_path / "out", "test")
-    assert len(pairs) == 7
-    for pair in pairs:
-        pictures = [Image.open(path(tmp_path / "out")) for path in (pair.source_path, pair.target_path)]
-        assert [read_index(np.asarray(p)) for p in pictures] == [pair.source_index, pair.source_index + 5]
-
-
 def test_the_original_edit_dataset_can_read_the_folder(prepared):
     """The rules of InstructPix2Pix's edit_dataset.py, followed line by line."""
     path = prepared("--horizon", "5", count=10)
@@ -97,26 +83,26 @@ def test_the_original_edit_dataset_can_read_the_folder(prepared):
     assert count == len(seeds) == 70
 
 
-def test_held_out_episodes_are_the_test_split(prepared):
-    path = prepared("--horizon", "5", "--holdout", "4-5", count=6)
-    assert {pair.episode for pair in read_manifest(path, "test")} == {4, 5}
-    assert {pair.episode for pair in read_manifest(path, "val")} == {2}
-
-
-def test_the_leaky_split_keeps_its_name(prepared):
-    path = prepared("--horizon", "2", "--split", "leaky", count=10)
-    assert json.loads((path / "dataset.json").read_text())["split"] == "leaky"
-    trained = {pair.episode for pair in read_manifest(path, "train")}
-    assert trained & {pair.episode for pair in read_manifest(path, "test")}
+def test_the_chosen_split_reaches_the_manifest(prepared):
+    """Held-out episodes are the test split; the leaky one keeps its name."""
+    held_out = prepared("--horizon", "5", "--holdout", "4-5", count=6)
+    assert {pair.episode for pair in read_manifest(held_out, "test")} == {4, 5}
+    assert {pair.episode for pair in read_manifest(held_out, "val")} == {2}
+    leaky = prepared("--horizon", "2", "--split", "leaky", name="leaky", count=0)
+    assert json.loads((leaky / "dataset.json").read_text())["split"] == "leaky"
+    assert {p.episode for p in read_manifest(leaky, "train")} & {p.episode for p in read_manifest(leaky, "test")}
 
 
 def test_every_pairing_and_its_horizon_reach_the_manifest(prepared):
+    """save_freq 50 is 5 frames a second: 1.2 s are 6 frames."""
     several = prepared("--pairing", "multi_horizon", "--horizon", "2", "5", "--template", "{instruction}, {horizon}")
     assert {pair.horizon for pair in read_manifest(several)} == {2, 5}
     for pair in read_manifest(several):
         assert pair.instruction.endswith(f", {pair.horizon}")
     chained = prepared("--pairing", "chained", "--horizon", "4", name="chained", count=0)
     assert {(pair.source_index, pair.target_index) for pair in read_manifest(chained)} == {(0, 4), (4, 8)}
+    seconds = prepared("--horizon-seconds", "1.2", name="seconds", count=0)
+    assert {pair.horizon for pair in read_manifest(seconds)} == {6}
 
 
 def test_two_cameras_are_told_apart_and_share_their_splits(prepared):
@@ -130,23 +116,14 @@ def test_two_cameras_are_told_apart_and_share_their_splits(prepared):
     assert head.source_path(path).read_bytes() != left.source_path(path).read_bytes()
 
 
-def test_seconds_follow_save_freq(prepared):
-    """save_freq 50 is 5 frames a second: 1.2 s are 6 frames."""
-    assert {pair.horizon for pair in read_manifest(prepared("--horizon-seconds", "1.2"))} == {6}
-
-
-def test_jsonl_has_a_line_a_pair(prepared):
-    path = prepared("--horizon", "5", "--jsonl")
-    lines = [json.loads(line) for line in (path / "instructpix2pix_dataset.jsonl").read_text().splitlines()]
-    assert len(lines) == 21
-    assert all((path / line["input_image"]).is_file() and (path / line["edited_image"]).is_file() for line in lines)
-
-
-def test_jsonl_is_added_to_a_whole_folder(tmp_path, episodes_folder):
+def test_jsonl_has_a_line_a_pair_and_is_added_to_a_whole_folder_too(tmp_path, episodes_folder):
     folder = episodes_folder(count=1)
-    assert prepare(folder, tmp_path / "out") == 0
-    assert prepare(folder, tmp_path / "out", "--horizon", "5", "--jsonl") == 0
-    assert len((tmp_path / "out" / "instructpix2pix_dataset.jsonl").read_text().splitlines()) == 7
+    assert prepare(folder, tmp_path / "whole") == 0
+    for output in (tmp_path / "whole", tmp_path / "new"):
+        assert prepare(folder, output, "--horizon", "5", "--jsonl") == 0
+        lines = [json.loads(line) for line in (output / "instructpix2pix_dataset.jsonl").read_text().splitlines()]
+        assert len(lines) == 7
+        assert all((output / line[key]).is_file() for line in lines for key in ("input_image", "edited_image"))
 
 
 @pytest.mark.parametrize(("flag", "text"), [("--holdout", "write for example 80-99"), ("--size", "or keep")])
@@ -154,14 +131,6 @@ def test_a_wrong_list_or_size_is_told_in_our_words(tmp_path, capsys, flag, text)
     with pytest.raises(SystemExit):
         prepare(tmp_path, tmp_path / "out", flag, "80..99")
     assert text in capsys.readouterr().err
-
-
-def test_running_again_does_nothing(tmp_path, episodes_folder, caplog):
-    folder = episodes_folder(count=1)
-    assert prepare(folder, tmp_path / "out") == 0
-    before = tree(tmp_path / "out")
-    assert prepare(folder, tmp_path / "out") == 0
-    assert tree(tmp_path / "out") == before
 
 
 COMMANDS = ("prepare_dataset", "inspect_dataset", "export_lerobot", "export_hub", "export_frames")
@@ -188,19 +157,20 @@ def test_ctrl_c_while_a_command_loads_is_one_sentence():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("place", ["/proc/x/out", "{file}/out", "{file}"])
-def test_an_output_that_cannot_be_is_one_sentence(tmp_path, prepared, capsys, command, place):
-    """Under /proc, through a file, onto a file; the file stays as it was."""
-    folder = prepared("--horizon", "5", count=1)
-    (tmp_path / "file").write_text("mine")
-    output = place.format(file=tmp_path / "file")
-    given = {"prepare_dataset": ["--horizon", "5", "--workers", "1"], "inspect_dataset": [], "export_hub": []}
+def test_an_output_that_cannot_be_is_one_sentence(tmp_path, prepared, capsys, command):
+    """Under /proc, through a file, onto a file, into a folder that holds something; what is there stays as it was."""
+    folder, mine = prepared("--horizon", "5", count=1), tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("mine")
     source = [str(folder)] if command in ("inspect_dataset", "export_hub") else ["--episodes", str(tmp_path / "data")]
+    given = ["--horizon", "5", "--workers", "1"] if command == "prepare_dataset" else []
+    main = importlib.import_module(f"dataset_tools.{command}").main
     capsys.readouterr()
-    module = importlib.import_module(f"dataset_tools.{command}")
-    assert module.main([*source, "--output", output, *given.get(command, [])]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m dataset_tools.")]
-    assert len(said) == 1 and (tmp_path / "file").read_text() == "mine"
+    places = ["/proc/x/out", mine / "file" / "out", mine / "file", mine]
+    for place in places[:3] if command == "inspect_dataset" else places:
+        assert main([*source, "--output", str(place), *given]) == 2
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m dataset_tools.")]
+        assert len(said) == 1 and tree(mine) == {"file": b"mine"}
 
 
 @pytest.mark.real_data

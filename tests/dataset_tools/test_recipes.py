@@ -9,7 +9,7 @@ import pytest
 from dataset_tools.prepare_dataset import main
 from dataset_tools.preparing.request import parse_request
 from formats.prepared_folder import read_manifest
-from tests.dataset_tools.test_prepare_dataset import tree
+from tests.dataset_tools.layouts import tree
 
 README = Path(__file__).parents[2] / "dataset_tools" / "README.md"
 PAPERS = re.findall(r"^\| `?\w+`?.*\| `(--.+?)`", README.read_text(encoding="utf-8"), flags=re.MULTILINE)

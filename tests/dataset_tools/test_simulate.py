@@ -8,6 +8,7 @@ import pytest
 
 from dataset_tools import simulate as command
 from dataset_tools import simulation as generate
+from dataset_tools import simulator
 from simulator.graphics import RendererUnavailable
 
 
@@ -57,18 +58,6 @@ def test_without_opengl_the_exit_code_is_3(tmp_path, capsys, monkeypatch):
     assert "install libegl1" in capsys.readouterr().err
 
 
-def test_an_interruption_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    """Exit code 130, as shells have it."""
-
-    def interrupt(*arguments) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(generate, "make_episode", interrupt)
-    monkeypatch.setattr(generate, "require_renderer", lambda: None)
-    assert command.main(["--output", str(tmp_path)]) == 130
-    assert "run the same command again" in capsys.readouterr().err
-
-
 def test_a_run_reports_and_a_second_one_has_nothing_to_do(tmp_path, caplog, monkeypatch, can_draw):
     """A real episode, three frames or so."""
     caplog.set_level("INFO")
@@ -87,3 +76,8 @@ def test_help_does_not_load_mujoco():
     code = "import sys, dataset_tools.simulate; sys.exit('mujoco' in sys.modules or 'h5py' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_the_old_name_says_the_new_one(capsys):
+    assert simulator.main() == 2
+    assert "python -m dataset_tools.simulate" in capsys.readouterr().err

@@ -12,16 +12,13 @@ from commands.errors import UserError
 from dataset_tools import simulation as generate
 from dataset_tools.simulation import Job, Settings
 from simulator.recorder import Footage, Trajectory
+from tests.dataset_tools.layouts import tree
 
 TASK = "blocks_stack_easy"
 
 
 def make_settings(output: Path, layout: str = "hdf5", save_freq: int = 50) -> Settings:
     return Settings(output, layout, save_freq, ("head",), first_seed=0)
-
-
-def read_tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -103,7 +100,7 @@ def test_a_resumed_run_gives_the_same_bytes_and_repeats_nothing(tmp_path, played
     list(generate.generate(todo, parts, workers=1))
     assert todo == jobs[2:]
     assert played == [2000, 2001, 3000, 3001]
-    assert read_tree(tmp_path / "parts") == read_tree(tmp_path / "whole")
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path, played):
@@ -137,4 +134,4 @@ def test_two_workers_write_what_one_does(tmp_path, can_draw):
     for workers in (1, 2):
         reports = list(generate.generate(jobs, make_settings(tmp_path / str(workers), save_freq=500), workers))
         assert {report.job for report in reports} == set(jobs)
-    assert read_tree(tmp_path / "1") == read_tree(tmp_path / "2")
+    assert tree(tmp_path / "1") == tree(tmp_path / "2")

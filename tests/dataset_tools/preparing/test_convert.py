@@ -15,7 +15,7 @@ from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
 from formats.pictures import read_picture
 from formats.prepared_folder import read_manifest
-from tests.dataset_tools.layouts import read_index, square_frames
+from tests.dataset_tools.layouts import read_index, square_frames, tree
 
 OPTIONS = Options(PairingRule(horizons=(5,)))
 
@@ -65,8 +65,7 @@ def test_without_hard_links_the_bytes_are_the_same(tmp_path, plan, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     convert(plan(), tmp_path / "copied")
-    for path in (tmp_path / "linked").rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / "copied" / path.relative_to(tmp_path / "linked")).read_bytes()
+    assert tree(tmp_path / "linked") == tree(tmp_path / "copied")
 
 
 def test_static_pairs_are_dropped_and_counted(tmp_path, episode):
@@ -93,20 +92,15 @@ def test_what_is_half_done_is_begun_anew(tmp_path, plan):
         finish_folder(planned, tmp_path / "out", OPTIONS)
     convert(planned, tmp_path / "out")
     convert(planned, tmp_path / "direct")
-    for path in (tmp_path / "direct").rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / "out" / path.relative_to(tmp_path / "direct")).read_bytes()
+    assert tree(tmp_path / "out") == tree(tmp_path / "direct")
 
 
 def test_the_folder_says_what_it_holds(tmp_path, plan):
     whole = convert(plan(count=3), tmp_path / "out")
     assert whole["counts"] == {"block_hammer_beat": {"test": 7, "train": 7, "val": 7}}
     assert whole["skipped_without_target"] == 15 and whole["split"] == "episode"
-    assert whole["sources"]["block_hammer_beat"] == {
-        "episodes": 3,
-        "frames": 36,
-        "camera": "head_camera",
-        "save_freq": 50,
-    }
+    of_task = {"episodes": 3, "frames": 36, "camera": "head_camera", "save_freq": 50}
+    assert whole["sources"] == {"block_hammer_beat": of_task}
 
 
 def test_the_content_hash_knows_the_pixels(tmp_path, plan, episode):

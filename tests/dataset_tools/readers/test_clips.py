@@ -7,23 +7,26 @@ import pytest
 
 from commands.errors import UserError
 from dataset_tools.readers.clips import find_episodes
-from tests.dataset_tools.layouts import make_states, read_index
+from tests.dataset_tools.layouts import make_states
 
 
 def change(annotation, **values) -> None:
     annotation.write_text(json.dumps(json.loads(annotation.read_text()) | values))
 
 
-def test_frames_sentence_states_and_rate_are_read(episode_file):
+def test_sentence_states_and_rate_are_read(episode_file):
+    """The last frame has no action, so the last action is said twice."""
     (episode,) = find_episodes(episode_file("clip", number=8).parents[1])
-    assert [read_index(frame) for frame in episode.frames()] == list(range(12))
     assert (episode.number, episode.instructions, episode.frames_per_second) == (8, ("move the square",), 10.0)
     assert np.array_equal(episode.joints.states, make_states(12))
-
-
-def test_the_last_frame_has_no_action_so_the_last_action_is_said_twice(episode_file):
-    (episode,) = find_episodes(episode_file("clip").parents[1])
     assert np.array_equal(episode.joints.actions, np.concatenate([make_states(12)[:-1], make_states(12)[-2:-1]]))
+
+
+def test_a_sentence_that_is_no_list_is_one_sentence(episode_file):
+    """Read as a list, "hello" would be the instructions h, e, l, l, o."""
+    annotation = episode_file("clip")
+    change(annotation, texts="hello")
+    assert find_episodes(annotation.parents[1])[0].instructions == ("hello",)
 
 
 @pytest.mark.parametrize(
@@ -32,18 +35,6 @@ def test_the_last_frame_has_no_action_so_the_last_action_is_said_twice(episode_f
         ({"state": [[float("nan")] * 7] * 12}, "states of .* are broken"),
         ({"state": [[1.0], [1.0, 2.0]]}, "2 rows of 1, 2"),
         ({"action": [[1.0]] * 3}, "actions of .* wanted 12 rows"),
-    ],
-)
-def test_broken_tables_are_named(episode_file, values, says):
-    annotation = episode_file("clip")
-    change(annotation, **values)
-    with pytest.raises(UserError, match=says):
-        _ = find_episodes(annotation.parents[1])[0].joints
-
-
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
         ({"videos": []}, "videos"),
         ({"videos": ["rgb.mp4"]}, r"Expected `object`, got `str` - at `\$.videos"),
         ({"videos": [{"video_path": "videos/9.mp4"}]}, "is absent"),
@@ -57,7 +48,7 @@ def test_broken_annotations_are_named(episode_file, values, says):
     annotation = episode_file("clip")
     change(annotation, **values)
     with pytest.raises(UserError, match=says):
-        find_episodes(annotation.parents[1])
+        _ = find_episodes(annotation.parents[1])[0].joints
 
 
 def test_videos_that_the_annotation_forgets_are_cameras_too(episode_file):
@@ -66,13 +57,6 @@ def test_videos_that_the_annotation_forgets_are_cameras_too(episode_file):
     video.with_name("wrist.mp4").write_bytes(video.read_bytes())
     (episode,) = find_episodes(annotation.parents[1])
     assert (episode.cameras, episode.camera) == (("rgb", "wrist"), "rgb")
-
-
-def test_a_sentence_that_is_no_list_is_one_sentence(episode_file):
-    """Read as a list, "hello" would be the instructions h, e, l, l, o."""
-    annotation = episode_file("clip")
-    change(annotation, texts="hello")
-    assert find_episodes(annotation.parents[1])[0].instructions == ("hello",)
 
 
 @pytest.mark.real_data

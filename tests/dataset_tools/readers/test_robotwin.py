@@ -45,11 +45,6 @@ def test_episodes_below_a_cache_are_found(episode_file):
     assert [episode.source for episode in find_episodes(path.parents[3])] == [path]
 
 
-def test_one_file_or_one_folder_is_enough(episode_file):
-    assert len(find_episodes(episode_file("hdf5"))) == 1
-    assert len(find_episodes(episode_file("pkl"))) == 1
-
-
 def test_paths_with_spaces_and_other_alphabets_work(episode_file):
     path = episode_file("hdf5", root="Roboter Daten/机器人 données")
     assert read_index(find_episodes(path.parents[3])[0].read_frame(3)) == 3

@@ -7,23 +7,14 @@ import h5py
 import numpy as np
 import pytest
 
-from commands.errors import UserError
 from dataset_tools.readers.robotwin_hdf5 import read_hdf5_episode
 from dataset_tools.readers.robotwin_pkl import read_pkl_episode
 from dataset_tools.writers.robotwin import encode_jpeg, write_hdf5_episode
-from formats.pictures import encode_picture
 from tests.dataset_tools.layouts import make_states, read_index, square_frames
-
-LAYOUTS = ["hdf5", "hdf5_true_rgb", "xpolicylab", "rdt"]
 
 
 def read(path, **options):
     return read_hdf5_episode(path, task="task", number=0, **options)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_gives_its_frames_in_order_and_red(episode_file, layout):
-    assert [read_index(frame) for frame in read(episode_file(layout)).frames()] == list(range(12))
 
 
 @pytest.mark.parametrize(("layout", "joints"), [("hdf5", 14), ("rdt", 14), ("xpolicylab", 15)])
@@ -86,15 +77,6 @@ def test_a_rewritten_file_is_read_anew(episode_file):
     assert read_index(read(path).read_frame(0)) == 0
     write_hdf5_episode(path, square_frames(4, first=9), make_states(4))
     assert read_index(read(path).read_frame(0)) == 9
-
-
-def test_two_sizes_in_one_episode_are_refused(tmp_path):
-    path = tmp_path / "episode0.hdf5"
-    pictures = [encode_picture(frame) for frame in (*square_frames(2), square_frames(1)[0][:24])]
-    with h5py.File(path, "w") as file:
-        file["observation/head_camera/rgb"] = np.array(pictures)
-    with pytest.raises(UserError, match="frame 2 of .* is 64x24 while frame 0 is 64x48"):
-        read(path).read_frame(2)
 
 
 @pytest.mark.real_data

@@ -72,13 +72,6 @@ def test_recordings_that_differ_are_refused(tmp_path, recordings, episode):
     assert not (tmp_path / "set").exists()
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path, recordings):
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "mine").touch()
-    with pytest.raises(UserError, match="not empty"):
-        write_lerobot(recordings, tmp_path / "set", rate=5.0)
-
-
 @pytest.mark.reference
 @pytest.mark.parametrize(("pictures", "rate"), [("video", 5.0), ("image", 5.0), ("video", 50 / 3)])
 def test_the_lerobot_package_opens_it(tmp_path, recordings, pictures, rate):
