@@ -98,7 +98,7 @@ def measure_motions(folder: Path, pairs: Sequence[FramePair]) -> np.ndarray:
     chosen = spread(pairs, MOTION_SAMPLE)
     motions = []
     for pair in chosen:
-        source, target = (read_picture(path).pixels.astype(np.int16) for path in picture_paths(folder, pair))
+        source, target = (read_picture(path).pixels.astype(np.int16) for path in pair.paths(folder))
         motions.append(np.abs(target - source).mean() if source.shape == target.shape else np.nan)
     return np.array(motions)
 
@@ -108,15 +108,10 @@ def count_duplicates(folder: Path, pairs: Sequence[FramePair]) -> tuple[int, int
     static = 0
     owners: dict[bytes, set[tuple[str | None, int | None]]] = defaultdict(set)
     for pair in pairs:
-        source, target = (hashlib.sha256(read_file(path)).digest() for path in picture_paths(folder, pair))
+        source, target = (hashlib.sha256(read_file(path)).digest() for path in pair.paths(folder))
         static += source == target
         owners[source].add((pair.task, pair.episode))
     return static, sum(len(who) > 1 for who in owners.values())
-
-
-def picture_paths(folder: Path, pair: FramePair) -> tuple[Path, Path]:
-    """Current and future picture of a pair."""
-    return pair.source_path(folder), pair.target_path(folder)
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -271,7 +266,7 @@ def write_motion_histogram(inspections: Sequence[Inspection], path: Path) -> Non
 
 
 def _draw_pair(folder: Path, pair: FramePair) -> Image.Image:
-    source, target = (read_picture(path).pixels for path in picture_paths(folder, pair))
+    source, target = (read_picture(path).pixels for path in pair.paths(folder))
     if source.shape != target.shape:
         target = np.asarray(Image.fromarray(target).resize((source.shape[1], source.shape[0])))
     difference = np.abs(target.astype(np.int16) - source.astype(np.int16)) * DIFFERENCE_GAIN

@@ -74,6 +74,10 @@ class FramePair:
         """Picture of the future frame."""
         return Path(folder) / self.sample / f"{self.seed}_1{self.suffix}"
 
+    def paths(self, folder: Path) -> tuple[Path, Path]:
+        """Pictures of the current and the future frame."""
+        return self.source_path(folder), self.target_path(folder)
+
 
 def write_manifest(folder: Path, pairs: Iterable[FramePair], description: dict) -> None:
     """Write seeds.json, index.jsonl and dataset.json for pairs whose pictures are already there.

@@ -110,10 +110,7 @@ def run(argv: list[str] | None = None) -> None:
         from metrics.reports.comparison_files import write_comparison  # noqa: PLC0415 - matplotlib, for no worker
 
         files = write_comparison(comparison, output)
-    console = Console()
-    print_table(console, comparison.table, f"{request.data.folder}, {len(comparison.pairs)} pairs")
-    for note in comparison.table.notes:
-        console.print(f"- {note}", markup=False, highlight=False)
+    print_table(Console(), comparison.table, f"{request.data.folder}, {len(comparison.pairs)} pairs")
     sys.stdout.write("".join(f"{file}\n" for file in files))
 
 

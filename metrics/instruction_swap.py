@@ -23,7 +23,7 @@ from commands.errors import UserError
 from commands.run import run_command
 from formats.atomic import write_json, write_text
 from formats.prepared_folder import FramePair, write_manifest
-from metrics.comparison.pairs import GROUPINGS, PairSelection, episode_of, group_by_task, read_pairs
+from metrics.comparison.pairs import GROUPINGS, PairSelection, group_by_task, read_pairs
 from metrics.comparison.predictions import Predictions, match_predictions, parse_named_folder
 from metrics.comparison.resizing import check_size
 from metrics.comparison.rows import MODEL, check_row_name
@@ -66,7 +66,7 @@ def write_swapped_data(folder: Path, pairs: list[FramePair], output: Path) -> No
         raise UserError(f"{output} is not empty; delete it or choose another --swapped-data.")
     for pair in swapped:
         (output / pair.sample).mkdir(parents=True, exist_ok=True)
-        for path in (pair.source_path(folder), pair.target_path(folder)):
+        for path in pair.paths(folder):
             shutil.copyfile(path, output / pair.sample / path.name)
         write_json(output / pair.sample / "prompt.json", {"edit": pair.instruction})
     write_manifest(output, swapped, {"instructions": "swapped with the next task's", "source": str(folder)})
@@ -101,7 +101,7 @@ def score_swap(scorer: Scorer, pair: FramePair, right: Predictions, swapped: Pre
     change = float(np.abs(frame.astype(np.int16) - other).mean())
     psnr, other_psnr = (min(measure_psnr(picture, truth), IDENTICAL_DB) for picture in (frame, other))
     values = {"swap_change": change, "swap_gain": psnr - other_psnr, "swap_better": float(psnr > other_psnr)}
-    return PairScore(right.name, pair.pair_id, scorer.grouping(pair), episode_of(pair), values)
+    return scorer.make_score(right, pair, values)
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,7 @@ def main(argv: list[str] | None = None) -> int:
             return
         given = (tuple(options.predictions), tuple(options.swapped))
         table = measure_swap(SwapRequest(data, *given, options.match, options.group, options.size))
-        console = Console()
-        print_table(console, table, f"{options.data}: right against swapped sentences")
-        for note in table.notes:
-            console.print(f"- {note}", markup=False, highlight=False)
+        print_table(Console(), table, f"{options.data}: right against swapped sentences")
         if options.output:
             for name, text in (("csv", to_csv(table)), ("json", to_json(table)), ("md", to_markdown(table))):
                 write_text(options.output / f"swap.{name}", text)

@@ -28,7 +28,7 @@ from formats.atomic import write_text
 from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.rows import COPY
 from metrics.comparison.table import ALL
-from metrics.comparison.table_formats import print_columns
+from metrics.comparison.table_formats import print_columns, print_notes
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.reports.paper_numbers import ALIASES, Paper, PrintedScore, Sheet, read_papers
 from metrics.reports.run_facts import ABSENT, as_text, descend, find_fact
@@ -244,8 +244,7 @@ def main(argv: list[str] | None = None) -> int:
         for table in tables:  # without intervals, for which a terminal has no room
             rows = [tuple(Text(INTERVAL.sub("", cell)) for cell in row) for row in table.rows]
             print_columns(console, table.headings, rows, table.title)
-        for note in notes:
-            console.print(f"- {note}", markup=False, highlight=False)
+        print_notes(console, notes)
         sys.stdout.write("".join(f"{file}\n" for file in files))
 
     return run_command("metrics.paper_tables", run)

@@ -12,7 +12,6 @@ import argparse
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,28 +33,20 @@ MEASURES = "psnr,ssim,psnr_motion,iou_motion,copyness"
 BASELINE_OPTIONS = "--episodes 64-79 --train-split all --train-episodes 0-63 --size 128 --group step"
 
 
-@dataclass(frozen=True)
-class PublishedSet:
-    """Predictions that lie beside the pairs that they belong to."""
-
-    name: str
-    folder: str
+SETS = {"morpheus": "robotwin_pairs", "afp": "robotwin_pairs_wide"}  # pairs that published predictions lie beside
 
 
-SETS = (PublishedSet("morpheus", "robotwin_pairs"), PublishedSet("afp", "robotwin_pairs_wide"))
-
-
-def score_published(data: Path, published: PublishedSet, output: Path) -> list[Path]:
+def score_published(data: Path, name: str, output: Path) -> list[Path]:
     """Write <name>_published.csv and .md; the command that they came from stands in the second."""
-    folder = data / published.folder
-    arguments = ["--data", str(folder), "--predictions", f"{published.name}={folder / 'published_predictions'}"]
+    folder = data / SETS[name]
+    arguments = ["--data", str(folder), "--predictions", f"{name}={folder / 'published_predictions'}"]
     arguments += ["--size", str(SIZE), "--convention", "as_published", "--measures", MEASURES]
-    return _keep_table(arguments, output / f"{published.name}_published", data)
+    return _keep_table(arguments, output / f"{name}_published", data)
 
 
 def score_baselines(data: Path, output: Path) -> list[Path]:
     """Write baselines.csv and .md: copy, mean, nearest on robotwin_pairs; train episodes 0-63, test 64-79."""
-    folder = str(data / SETS[0].folder)
+    folder = str(data / SETS["morpheus"])
     arguments = ["--data", folder, "--train-data", folder, *BASELINE_OPTIONS.split()]
     return _keep_table(arguments, output / "baselines", data)
 
@@ -71,31 +62,31 @@ def _keep_table(arguments: list[str], target: Path, data: Path) -> list[Path]:
     return [csv_file, text_file]
 
 
-def measure_specks(data: Path, published: PublishedSet, every: int = 1) -> dict[str, list[float]]:
+def measure_specks(data: Path, name: str, every: int = 1) -> dict[str, list[float]]:
     """Specks of wrap-around in 1000 values, of the published predictions and of the true frames at the same size."""
-    root = data_root(data / published.folder)
+    root = data_root(data / SETS[name])
     pairs = read_pairs(root)[::every]
-    predictions = match_predictions(data / published.folder / "published_predictions", pairs)
-    shares: dict[str, list[float]] = {published.name: [], f"truth of {published.name}": []}
+    predictions = match_predictions(data / SETS[name] / "published_predictions", pairs)
+    shares: dict[str, list[float]] = {name: [], f"truth of {name}": []}
     for pair in pairs:
         frames = (read_pixels(predictions.files[pair.pair_id], SIZE), read_pixels(pair.target_path(root), SIZE))
-        for name, frame in zip(shares, frames, strict=True):
-            shares[name].append(1000.0 * speck_share(frame))
+        for row, frame in zip(shares.values(), frames, strict=True):
+            row.append(1000.0 * speck_share(frame))
     return shares
 
 
-def compare_cameras(data: Path, every: int = 1) -> dict[str, dict[str, float]]:
+def compare_cameras(data: Path) -> dict[str, dict[str, float]]:
     """PSNR and SSIM of morpheus' last prediction of each episode against the last true frame of either camera.
 
     Both sets hold the same scenes under the same episode numbers; the frames are not the same instant, so that the
     comparison favours the first camera. Which camera do the predictions show?
     """
-    narrow, wide = (data / published.folder for published in SETS)
+    narrow, wide = (data / folder for folder in SETS.values())
     last = {(p.task, p.episode): p for p in sorted(read_pairs(narrow), key=lambda pair: pair.source_index)}
     others = {(p.task, p.episode): p for p in read_pairs(wide)}
     predictions = match_predictions(narrow / "published_predictions", list(last.values()))
     scores: dict[str, list[tuple[float, float]]] = {"its own pairs' camera": [], "the wider camera": []}
-    for key in sorted(last.keys() & others.keys())[::every]:
+    for key in sorted(last.keys() & others.keys()):
         frame = read_pixels(predictions.files[last[key].pair_id], SIZE)
         paths = (last[key].target_path(data_root(narrow)), others[key].target_path(data_root(wide)))
         for rows, path in zip(scores.values(), paths, strict=True):
@@ -143,11 +134,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def run() -> None:
-        files = [file for published in SETS for file in score_published(options.data, published, options.output)]
+        files = [file for name in SETS for file in score_published(options.data, name, options.output)]
         files += score_baselines(options.data, options.output)
         shares: dict[str, list[float]] = {}
-        for published in show_progress(SETS, "specks"):
-            shares |= measure_specks(options.data, published)
+        for name in show_progress(SETS, "specks"):
+            shares |= measure_specks(options.data, name)
         facts = {"specks_in_1000_values": _summarise(shares), "cameras": compare_cameras(options.data)}
         write_json(options.output / "facts.json", facts)
         files += save_figure(plot_wrap_around(shares), options.output / "wrap_around", (".png",))

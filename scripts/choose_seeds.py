@@ -7,8 +7,20 @@ import json
 import sys
 
 from formats.atomic import write_text
-from simulator.seeds import COUNT, FILE, FIRST, choose_seeds
+from simulator.recorder import simulate
+from simulator.seeds import COUNT, FILE, FIRST
 from simulator.tasks import TASKS
+
+
+def choose_seeds(task: str, first: int, count: int) -> tuple[list[int], int]:
+    """The first `count` seeds from `first` on that the script solves, and how many it did not."""
+    chosen: list[int] = []
+    seed = first
+    while len(chosen) < count:
+        if simulate(task, seed, save_freq=500).success:
+            chosen.append(seed)
+        seed += 1
+    return chosen, seed - first - count
 
 
 def main() -> int:

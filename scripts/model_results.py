@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from commands.errors import BAD_INPUT, MissingFileError, sentence_for
+from commands.errors import MissingFileError
+from commands.run import run_command
 from formats.atomic import write_text
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def read_facts(path: Path) -> dict:
     """A JSON file that another program wrote.
 
     Raises:
-        FileNotFoundError: if it is absent.
+        MissingFileError: if it is absent.
     """
     if not path.is_file():
         raise MissingFileError(f"there is no {path}; main.py writes run.json, prepare_dataset writes dataset.json.")
@@ -55,7 +56,7 @@ def make_results(run: Mapping, data: Mapping, table: str) -> str:
     return "\n".join([*lines, "", "## Unseen episodes", "", table.strip(), ""])
 
 
-def run_command(argv: list[str] | None) -> int:
+def write_model_results(argv: list[str] | None) -> None:
     """Parse, read, write."""
     parser = argparse.ArgumentParser(prog="python -m scripts.model_results", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="run folder with run.json")
@@ -68,20 +69,11 @@ def run_command(argv: list[str] | None) -> int:
         raise MissingFileError(f"there is no {opt.table}; make it with python -m metrics.compute_metrics --output.")
     write_text(opt.output, make_results(*facts, opt.table.read_text(encoding="utf-8")))
     log.info("wrote %s", opt.output)
-    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run; what a user can mend is one sentence and exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return run_command(argv)
-    except Exception as error:
-        sentence = sentence_for(error)
-        if sentence is None:
-            raise
-        log.error("%s", sentence)
-        return BAD_INPUT
+    return run_command("scripts.model_results", lambda: write_model_results(argv))
 
 
 if __name__ == "__main__":

@@ -25,19 +25,6 @@ def read_seeds(task: str, split: str) -> tuple[int, ...]:
     return tuple(lists[task][split])
 
 
-def choose_seeds(task: str, first: int, count: int) -> tuple[list[int], int]:
-    """The first `count` seeds from `first` on that the script solves, and how many it did not."""
-    from simulator.recorder import simulate  # noqa: PLC0415 (who reads seeds needs no physics)
-
-    chosen: list[int] = []
-    seed = first
-    while len(chosen) < count:
-        if simulate(task, seed, save_freq=500).success:
-            chosen.append(seed)
-        seed += 1
-    return chosen, seed - first - count
-
-
 @cache
 def _read() -> dict[str, dict[str, list[int]]]:
     return json.loads(FILE.read_text(encoding="utf-8"))

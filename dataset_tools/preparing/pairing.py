@@ -91,7 +91,7 @@ def make_pairs(
     return Pairs(found, len(asked) - len(found))
 
 
-def horizon_frames(seconds: float, frames_per_second: float | None, *, where: str = "the episode") -> int:
+def horizon_frames(seconds: float, frames_per_second: float | None, *, where: str) -> int:
     """Frames in a time span, at least 1, rounded to nearest.
 
     Raises:

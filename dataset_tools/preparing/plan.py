@@ -80,7 +80,7 @@ def plan_folder(episodes: Sequence[Episode], options: Options, roots: Sequence[P
     """All pairs of the episodes, numbered, with split and sentence.
 
     Args:
-        episodes: as find_episodes returns them.
+        episodes: as read_episodes returns them.
         options: how to pair, split and write.
         roots: folders that the episodes were found in; origins are told relative to them.
 

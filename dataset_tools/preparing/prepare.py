@@ -59,10 +59,8 @@ def write_jsonl(folder: Path) -> None:
     """A line a pair: both pictures and the sentence."""
     lines = []
     for pair in read_manifest(folder):
-        pictures = [
-            path.relative_to(folder).as_posix() for path in (pair.source_path(folder), pair.target_path(folder))
-        ]
-        line = {"input_image": pictures[0], "edited_image": pictures[1], "edit": pair.instruction}
+        source, target = (path.relative_to(folder).as_posix() for path in pair.paths(folder))
+        line = {"input_image": source, "edited_image": target, "edit": pair.instruction}
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(folder / JSONL, "".join(lines))
 

@@ -44,8 +44,6 @@ def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | N
 
 def episode_paths(folder: Path) -> Iterator[Path]:
     """Folders of pickles and hdf5 files under a folder that are RoboTwin episodes."""
-    if not folder.exists():
-        raise UserError(f"no folder {folder}; check the path given to --episodes.")
     if folder.is_file():
         if folder.suffix in HDF5_SUFFIXES:
             yield folder

@@ -117,7 +117,7 @@ def _shares(folder: Path, pairs: Sequence[FramePair]) -> Iterator[list[FramePair
     share: list[FramePair] = []
     size = 0
     for pair in pairs:
-        grown = sum(_size(path) for path in _paths(folder, pair))
+        grown = sum(check_regular(path).st_size for path in pair.paths(folder))
         if share and size + grown > FILE_BYTES:
             yield share
             share, size = [], 0
@@ -127,12 +127,8 @@ def _shares(folder: Path, pairs: Sequence[FramePair]) -> Iterator[list[FramePair
         yield share
 
 
-def _size(path: Path) -> int:
-    return check_regular(path).st_size
-
-
 def _row(folder: Path, pair: FramePair) -> dict:
-    source, target = _paths(folder, pair)
+    source, target = pair.paths(folder)
     return {
         "original_image": {"bytes": read_file(source), "path": source.name},
         "edit_prompt": pair.instruction,
@@ -153,7 +149,3 @@ def _features() -> dict[str, dict]:
         column.name: {"_type": "Image"} if column.type == _PICTURE else {"dtype": values[column.type], "_type": "Value"}
         for column in SCHEMA
     }
-
-
-def _paths(folder: Path, pair: FramePair) -> tuple[Path, Path]:
-    return pair.source_path(folder), pair.target_path(folder)

@@ -25,16 +25,12 @@ def note_size(folder: Path, pairs: Iterable[FramePair], systems: Iterable[Predic
     """At which size, and how the pictures came to it."""
     how = "the pictures' own size"
     if size:
-        done = {"frames": describe_resizing((p for pair in pairs for p in _frames(folder, pair)), size)}
+        done = {"frames": describe_resizing((path for pair in pairs for path in pair.paths(folder)), size)}
         done |= {system.name: describe_resizing(system.files.values(), size) for system in systems}
         same = len(set(done.values())) == 1
         said = done["frames"] if same else "; ".join(f"{name}: {resizing}" for name, resizing in done.items())
         how = f"{size}x{size} ({said})"
     return f"Compared at {how}; n pairs; brackets: 95% interval of the mean, resampling episodes."
-
-
-def _frames(folder: Path, pair: FramePair) -> tuple[Path, Path]:
-    return pair.source_path(folder), pair.target_path(folder)
 
 
 def note_measures(columns: Sequence[str], size: int | None) -> list[str]:

@@ -6,7 +6,6 @@ the columns sample, task and episode (and src_frame, dst_frame) lies in it or be
 
 import csv
 import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,14 +82,11 @@ def read_pairs(folder: Path, split: str | None = None, episodes: range | None = 
         episodes: numbers to keep; None takes all.
 
     Raises:
-        FileNotFoundError: if there are no pairs.
-        ValueError: if the split or the episodes hold none, a line of the index is wrong, or an id stands twice.
+        MissingFileError: if there are no pairs.
+        UserError: if the split or the episodes hold none, a line of the index is wrong, or an id stands twice.
     """
     folder = data_root(folder)
     pairs = read_manifest(folder, split=split)
-    twice = next((pair_id for pair_id, count in Counter(pair.pair_id for pair in pairs).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{folder} has the pair {twice} twice; prepare the folder again.")
     if not (folder / "index.jsonl").is_file():
         pairs = _complete(pairs, folder)
     if episodes is None:

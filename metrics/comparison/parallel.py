@@ -198,6 +198,5 @@ def _stored_keys(scorer: Scorer) -> dict[str, str]:
 
 
 def _result_id(scorer: Scorer, candidate: Candidate, pair: FramePair) -> str:
-    paths = (pair.source_path(scorer.folder), pair.target_path(scorer.folder))
-    files = [file_stamp(path.resolve()) for path in paths]
+    files = [file_stamp(path.resolve()) for path in pair.paths(scorer.folder)]
     return result_id([files, candidate.identity(pair), pair.task, pair.instruction, scorer.size])

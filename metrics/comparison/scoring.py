@@ -14,6 +14,7 @@ from metrics.comparison.resizing import read_pixels, resize_picture
 from metrics.comparison.rows import Kind
 from metrics.measures.blocks import colours_of
 from metrics.measures.frame import measure_frames
+from metrics.measures.networks import Meter
 from metrics.measures.wrap_around import WRAPPED, looks_wrapped
 
 
@@ -52,21 +53,6 @@ class Candidate(Protocol):
         """The prediction; None where there is none. `source` is uint8 (H, W, 3)."""
 
 
-class Meter(Protocol):
-    """Measures that need more than pixels: a network."""
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Measures."""
-
-    @property
-    def version(self) -> str:
-        """Identity of the weights, on which the values depend besides the pictures."""
-
-    def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-        """Values by key of a uint8 (H, W, 3) prediction."""
-
-
 @dataclass(frozen=True)
 class PairScore:
     """Values of one row on one pair."""
@@ -97,9 +83,7 @@ class Scorer:
 
     def read_frames(self, pair: FramePair) -> tuple[np.ndarray, np.ndarray]:
         """Current and true future frame at the size of the comparison."""
-        source, truth = (
-            read_pixels(path, self.size) for path in (pair.source_path(self.folder), pair.target_path(self.folder))
-        )
+        source, truth = (read_pixels(path, self.size) for path in pair.paths(self.folder))
         return source, truth
 
     def predict_frame(self, candidate: Candidate, pair: FramePair, source: np.ndarray) -> np.ndarray | None:
@@ -133,7 +117,9 @@ class Scorer:
             scores.append(self.make_score(candidate, pair, values, remarks))
         return scores
 
-    def make_score(self, candidate: Candidate, pair: FramePair, values: dict, remarks: tuple[str, ...]) -> PairScore:
+    def make_score(
+        self, candidate: Candidate, pair: FramePair, values: dict, remarks: tuple[str, ...] = ()
+    ) -> PairScore:
         """A score with its place in the table."""
         return PairScore(candidate.name, pair.pair_id, self.grouping(pair), episode_of(pair), values, remarks)
 

@@ -177,13 +177,20 @@ def _escape(name: str) -> str:
 
 
 def print_table(console: Console, table: ScoreTable, title: str) -> None:
-    """Print the table, in parts that fit the terminal; the best row of each group and measure in bold."""
+    """Print the table in parts that fit the terminal, the best row of each group and measure in bold, and its notes."""
     headings = ("", *(MEASURES[key].heading for key in table.keys), "n")
     rows: list[tuple[Text, ...]] = []
     for group, members in groupby(table.rows, key=lambda row: row.group):
         rows.append((Text(group.replace("_", " "), style="bold underline"),))
         rows += [_terminal_row(table, row) for row in members]
     print_columns(console, headings, rows, title, last=1)
+    print_notes(console, table.notes)
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """Print the sentences under a table as they are, without rich's markup."""
+    for note in notes:
+        console.print(f"- {note}", markup=False, highlight=False)
 
 
 def _terminal_row(table: ScoreTable, row: Row) -> tuple[Text, ...]:

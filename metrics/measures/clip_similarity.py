@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from formats.prepared_folder import FramePair
 from ldm.modules.encoders.clip import picture_vectors, read_clip, sentence_vectors
@@ -53,15 +52,9 @@ class ClipSimilarity:
 
     def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         """Similarities of a uint8 (H, W, 3) prediction, in hundredths."""
-        predicted, true = self._embed_pictures([prediction, truth])
-        sentence = self._embed_sentence(pair.instruction)
+        model, processor = self.model
+        pictures = processor(images=[prediction, truth], return_tensors="pt")["pixel_values"]
+        tokens = processor(text=[pair.instruction], return_tensors="pt", padding=True, truncation=True)
+        predicted, true = picture_vectors(model, pictures)
+        (sentence,) = sentence_vectors(model, tokens["input_ids"], tokens["attention_mask"])
         return {"clip_text": 100.0 * float(predicted @ sentence), "clip_image": 100.0 * float(predicted @ true)}
-
-    def _embed_pictures(self, pictures: list[np.ndarray]) -> Tensor:
-        model, processor = self.model
-        return picture_vectors(model, processor(images=pictures, return_tensors="pt")["pixel_values"])
-
-    def _embed_sentence(self, sentence: str) -> Tensor:
-        model, processor = self.model
-        tokens = processor(text=[sentence], return_tensors="pt", padding=True, truncation=True)
-        return sentence_vectors(model, tokens["input_ids"], tokens["attention_mask"])[0]

@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from metrics.comparison.scoring import Meter
+import numpy as np
+
+from formats.prepared_folder import FramePair
 from metrics.measures.columns import DISTRIBUTION_KEYS, NETWORK_KEYS
 
 if TYPE_CHECKING:
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
 CLIP_FOLDER = "clip-vit-large-patch14"
 FETCHED = Path("checkpoints")  # where `python -m stable_diffusion.weights fetch` puts files
 Folders = tuple[Path, ...]
+
+
+class Meter(Protocol):
+    """Measures that need more than pixels: a network."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Measures."""
+
+    @property
+    def version(self) -> str:
+        """Identity of the weights, on which the values depend besides the pictures."""
+
+    def measure(self, pair: FramePair, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """Values by key of a uint8 (H, W, 3) prediction."""
 
 
 @dataclass(frozen=True)

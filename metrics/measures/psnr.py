@@ -25,23 +25,23 @@ AS_PUBLISHED_GAIN = 20.0 * math.log10(PEAK)  # dB that the wrong data range adds
 class Convention:
     """Data range that PSNR and SSIM divide by, in units of one grey level of 256."""
 
-    name: str
     data_range: int
 
 
-PROPER = Convention("proper", PEAK)
-AS_PUBLISHED = Convention("as_published", PEAK * PEAK)
+PROPER = Convention(PEAK)
+AS_PUBLISHED = Convention(PEAK * PEAK)
 
 
 def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
     """Refuse anything but two uint8 (H, W, 3) pictures of one size.
 
     Raises:
-        ValueError: naming both shapes.
+        UserError: if the sizes differ.
+        ValueError: if either is no such array, which is the caller's fault.
     """
     for pixels in (prediction, truth):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise UserError(f"wanted a uint8 (H, W, 3) picture, got {pixels.dtype} {pixels.shape}.")
+            raise ValueError(f"wanted a uint8 (H, W, 3) picture, got {pixels.dtype} {pixels.shape}")
     if prediction.shape != truth.shape:
         raise UserError(
             f"pictures of two sizes: {prediction.shape[1]}x{prediction.shape[0]} "
@@ -76,18 +76,13 @@ def mean_error(error: np.ndarray, mask: np.ndarray | None = None) -> float:
     return float(total) / (3 * count)
 
 
-def psnr_of_mse(mse: float, convention: Convention = PROPER) -> float:
+def psnr_of_mse(mse: float, convention: Convention) -> float:
     """PSNR in dB; inf where the pictures are identical, nan where nothing was compared."""
     if mse == 0.0:
         return math.inf
     return 20.0 * math.log10(convention.data_range) - 10.0 * math.log10(mse)
 
 
-def measure_psnr(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    mask: np.ndarray | None = None,
-    convention: Convention = PROPER,
-) -> float:
-    """PSNR in dB of a uint8 (H, W, 3) picture against the truth, inside a bool (H, W) mask if given."""
-    return psnr_of_mse(mean_error(squared_error(prediction, truth), mask), convention)
+def measure_psnr(prediction: np.ndarray, truth: np.ndarray, convention: Convention = PROPER) -> float:
+    """PSNR in dB of a uint8 (H, W, 3) picture against the truth."""
+    return psnr_of_mse(mean_error(squared_error(prediction, truth)), convention)

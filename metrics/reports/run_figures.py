@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from metrics.comparison.rows import COPY
 from metrics.measures.columns import MEASURES
-from metrics.reports.cases import choose_cases, find_consecutive, open_pictures
+from metrics.reports.cases import Pictures, choose_cases, find_consecutive, open_pictures
 from metrics.reports.figures import (
     GridColumn,
     Series,
@@ -171,14 +171,8 @@ def _picture_grids(run: Run) -> NamedFigures:
         chosen = [choose_cases(results, main, group).get("median") for group in groups]
         shown = [(group, entry["pair_id"]) for group, entry in zip(groups, chosen, strict=True) if entry]
         if shown:
-            frames = [pictures.read_frames(pair_id) for _, pair_id in shown]
-            columns = [GridColumn("input", tuple(source for source, _ in frames))]
-            for system in (*results.systems, *results.upper_bounds):
-                columns.append(
-                    GridColumn(system, tuple(pictures.read_prediction(system, pair_id) for _, pair_id in shown))
-                )
-            columns.append(GridColumn("truth", tuple(truth for _, truth in frames)))
-            yield _suffixed("grid", results), make_grid([group for group, _ in shown], columns)
+            predicted = [(system, system, pictures) for system in (*results.systems, *results.upper_bounds)]
+            yield _suffixed("grid", results), _grid_of_groups(shown, predicted)
         entries = find_consecutive(results, main)
         if entries:
             frames = [pictures.read_frames(entry["pair_id"]) for entry in entries]
@@ -202,14 +196,19 @@ def make_shared_grid(runs: list[Run]) -> Figure | None:
     if not shown:
         return None
     try:
-        opened = [(label, results.systems[-1], open_pictures(results)) for label, results in scored]
+        predicted = [(label, results.systems[-1], open_pictures(results)) for label, results in scored]
     except (ValueError, OSError) as error:
         log.warning("no grid of the runs side by side: %s", error)
         return None
-    frames = [opened[-1][2].read_frames(pair_id) for _, pair_id in shown]
+    return _grid_of_groups(shown, predicted)
+
+
+def _grid_of_groups(shown: list[tuple[str, str]], predicted: list[tuple[str, str, Pictures]]) -> Figure:
+    """A row a (group, pair id): input, a column a (title, row of the table, its pictures), truth."""
+    frames = [predicted[-1][2].read_frames(pair_id) for _, pair_id in shown]
     columns = [GridColumn("input", tuple(source for source, _ in frames))]
-    for label, row, pictures in opened:
-        columns.append(GridColumn(label, tuple(pictures.read_prediction(row, pair_id) for _, pair_id in shown)))
+    for title, row, pictures in predicted:
+        columns.append(GridColumn(title, tuple(pictures.read_prediction(row, pair_id) for _, pair_id in shown)))
     columns.append(GridColumn("truth", tuple(truth for _, truth in frames)))
     return make_grid([group for group, _ in shown], columns)
 

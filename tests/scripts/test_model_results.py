@@ -47,7 +47,7 @@ def test_the_file_says_how_the_model_was_made(tmp_path):
         assert fact in text
 
 
-def test_a_missing_file_is_one_sentence(tmp_path, caplog):
+def test_a_missing_file_is_one_sentence(tmp_path, capsys):
     flags = ["--run", tmp_path, "--data", tmp_path, "--table", tmp_path / "t.md", "--output", tmp_path / "out.md"]
     assert main([str(flag) for flag in flags]) == 2
-    assert "main.py writes run.json" in caplog.text
+    assert "main.py writes run.json" in capsys.readouterr().err

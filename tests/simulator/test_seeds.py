@@ -5,7 +5,7 @@ import pytest
 from commands.errors import UserError
 from dataset_tools.simulation import LARGEST_EPISODE, LARGEST_FIRST_SEED, MOST_ATTEMPTS, SEEDS_PER_EPISODE
 from simulator.recorder import simulate
-from simulator.seeds import COUNT, FIRST, choose_seeds, read_seeds
+from simulator.seeds import COUNT, FIRST, read_seeds
 from simulator.tasks import TASKS
 
 
@@ -17,17 +17,6 @@ def test_every_list_is_whole_and_apart(task):
     last = SEEDS_PER_EPISODE * LARGEST_EPISODE + LARGEST_FIRST_SEED + MOST_ATTEMPTS
     assert last <= FIRST["val"] <= min(val) <= max(val) < FIRST["test"] <= min(test)
     assert list(val) == sorted(val) and list(test) == sorted(test)
-
-
-def test_a_seed_that_the_script_fails_is_passed_over(monkeypatch):
-    """And counted."""
-    solved = {3, 5, 6}
-
-    def play(task: str, seed: int, save_freq: int) -> object:
-        return type("Trajectory", (), {"success": seed in solved})
-
-    monkeypatch.setattr("simulator.recorder.simulate", play)
-    assert choose_seeds("block_handover", 2, 3) == ([3, 5, 6], 2)
 
 
 def test_the_script_solves_a_committed_seed():

@@ -57,8 +57,8 @@ def test_first_last_reaches_every_frame_of_both_ends():
 
 def test_seconds_become_frames_by_the_rate_of_the_episode():
     """RoboTwin at save_freq 15: 3 s are 50 frames; at save_freq 50: 10 s are 50 frames."""
-    assert horizon_frames(3.0, 250 / 15) == 50
-    assert horizon_frames(10.0, 250 / 50) == 50
+    assert horizon_frames(3.0, 250 / 15, where="x") == 50
+    assert horizon_frames(10.0, 250 / 50, where="x") == 50
     assert pairs_of(PairingRule(horizons_seconds=(3.0,)), 60, rate=250 / 15).found[0] == PairIndex(0, 50)
 
 
