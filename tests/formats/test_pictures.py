@@ -36,11 +36,8 @@ def test_an_exif_tag_is_obeyed():
     assert opened.size == (20, 40)
     assert opened.image.getpixel((10, 2)) == RED and opened.image.getpixel((10, 38)) == BLUE
     assert "upright" in opened.notes[0]
-
-
-@pytest.mark.parametrize("format", ["TIFF", "JPEG"])
-def test_a_picture_without_that_tag_is_not_said_to_be_turned(format):
-    assert open_picture(saved(half_red_half_blue(), format)).notes == ()
+    for format in ("TIFF", "JPEG"):
+        assert open_picture(saved(half_red_half_blue(), format)).notes == ()
 
 
 def test_the_first_of_several_frames_is_taken():
@@ -85,11 +82,13 @@ def test_more_than_a_hundred_megapixels_are_refused_undecoded(size):
         open_picture(header_of_png(*size), "huge.png")
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 200)])
-def test_tiny_pictures_are_taken_and_said(size):
-    opened = open_picture(saved(Image.new("RGB", size, RED)))
-    assert opened.squared(8).shape == (8, 8, 3)
-    assert "little can be seen" in opened.notes[0]
+def test_a_square_picture_is_not_touched_and_a_tiny_one_taken_and_said():
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    opened = open_picture(saved(Image.fromarray(pixels)))
+    assert np.array_equal(opened.squared(16), pixels) and opened.notes == ()
+    for size in ((1, 1), (3, 200)):
+        opened = open_picture(saved(Image.new("RGB", size, RED)))
+        assert opened.squared(8).shape == (8, 8, 3) and "little can be seen" in opened.notes[0]
 
 
 def test_a_stored_picture_is_not_turned_and_loses_its_alpha_channel():
@@ -114,7 +113,7 @@ def test_both_readers_reduce_sixteen_bits_alike():
 
 def test_a_text_bomb_in_a_png_is_refused():
     """A compressed comment of 100 MB, which PIL refuses by an error of its own."""
-    data = b"a\0\0" + zlib.compress(b"0" * 10**8)
+    data = b"a\0\0" + zlib.compress(b"0" * 10**8, 1)
     chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
     plain = saved(half_red_half_blue()).getvalue()
     with pytest.raises(UserError, match="not a readable picture"):
@@ -132,9 +131,3 @@ def test_what_is_no_picture_is_said(tmp_path):
             open_picture(tmp_path / name)
     with pytest.raises(ValueError, match="not a readable picture"):
         open_picture(io.BytesIO(saved(half_red_half_blue(400, 400)).getvalue()[:200]), "cut.png")
-
-
-def test_a_square_picture_of_the_right_size_is_not_touched():
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    opened = open_picture(saved(Image.fromarray(pixels)))
-    assert np.array_equal(opened.squared(16), pixels) and opened.notes == ()

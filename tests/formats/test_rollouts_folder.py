@@ -35,13 +35,6 @@ def test_a_malformed_line_is_named(tmp_path, line):
         read_rollouts(tmp_path)
 
 
-def test_the_same_episode_twice_is_refused(tmp_path):
-    append_rollout(tmp_path, make_rollout(1))
-    append_rollout(tmp_path, make_rollout(1))
-    with pytest.raises(UserError, match="seed 1 of push stands there twice"):
-        read_rollouts(tmp_path)
-
-
 def test_a_folder_goes_on_with_the_same_policy_only(tmp_path):
     begin_rollouts(tmp_path / "out", {"policy": "a", "execute": 16})
     begin_rollouts(tmp_path / "out", {"policy": "a", "execute": 16})
@@ -49,6 +42,10 @@ def test_a_folder_goes_on_with_the_same_policy_only(tmp_path):
         begin_rollouts(tmp_path / "out", {"policy": "a", "execute": 8})
 
 
-def test_no_rollouts_are_said_with_the_command(tmp_path):
+def test_no_rollouts_and_one_that_stands_twice_are_refused(tmp_path):
     with pytest.raises(UserError, match="python run_policy.py"):
+        read_rollouts(tmp_path)
+    for _ in range(2):
+        append_rollout(tmp_path, make_rollout(1))
+    with pytest.raises(UserError, match="seed 1 of push stands there twice"):
         read_rollouts(tmp_path)

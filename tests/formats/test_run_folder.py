@@ -39,13 +39,22 @@ def test_resume_takes_the_newest_last_checkpoint(tmp_path):
     assert find_run(run.checkpoints / "best.ckpt")[0].path == run.path
 
 
-def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, caplog):
-    run = RunFolder(tmp_path / "run")
-    run.checkpoints.mkdir(parents=True)
-    torch.save({"x": torch.zeros(1000)}, run.checkpoints / "previous.ckpt")
-    whole = (run.checkpoints / "previous.ckpt").read_bytes()
-    (run.checkpoints / "last.ckpt").write_bytes(whole[: len(whole) // 2])
-    for meant in (run.path, run.checkpoints / "last.ckpt"):
+@pytest.fixture
+def run(tmp_path):
+    """A run with checkpoints of an epoch, of some time ago and of last."""
+    made = RunFolder(tmp_path / "run")
+    made.checkpoints.mkdir(parents=True)
+    for name in ("epoch-2.ckpt", "previous.ckpt", "last.ckpt"):
+        torch.save({"a": torch.randn(50, 50), "b": torch.randn(60, 60)}, made.checkpoints / name)
+    os.utime(made.checkpoints / "previous.ckpt", (1, 1))
+    return made
+
+
+def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(run, caplog):
+    """Weights of an epoch are no way to go on."""
+    last = run.checkpoints / "last.ckpt"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    for meant in (run.path, last):
         assert find_run(meant)[1].name == "previous.ckpt"
     assert "half-written" in caplog.text
     (run.checkpoints / "previous.ckpt").unlink()
@@ -54,13 +63,8 @@ def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, c
 
 
 @pytest.mark.parametrize("place", [0, 4096, 0.5, -4096])
-def test_a_checkpoint_with_4_kib_overwritten_gives_way_to_the_one_before(tmp_path, caplog, place):
-    """Each record is compared with the checksum that torch wrote with it; weights of an epoch are no way to go on."""
-    run = RunFolder(tmp_path / "run")
-    run.checkpoints.mkdir(parents=True)
-    for name in ("epoch-2.ckpt", "previous.ckpt", "last.ckpt"):
-        torch.save({"a": torch.randn(50, 50), "b": torch.randn(60, 60)}, run.checkpoints / name)
-    os.utime(run.checkpoints / "previous.ckpt", (1, 1))
+def test_a_checkpoint_with_4_kib_overwritten_gives_way_to_the_one_before(run, caplog, place):
+    """Each record is compared with the checksum that torch wrote with it."""
     last = run.checkpoints / "last.ckpt"
     broken, start = bytearray(last.read_bytes()), int(place * last.stat().st_size) if 0 < place < 1 else place
     start %= len(broken)

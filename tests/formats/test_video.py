@@ -88,22 +88,23 @@ def test_an_episode_may_begin_inside_a_video(video):
     assert [read_index(frames(index)) for index in range(20)] == list(range(30, 50))
 
 
-def test_times_find_the_nearest_frame(video):
+def test_times_find_the_nearest_frame_and_none_lies_beyond_the_end(video):
     decoder = open_video(video)
     assert decoder.rate == 10 and decoder.length == 50 and decoder.size == (48, 64)
     assert [decoder.frame_at(seconds) for seconds in (0.0, 1.04, 1.06, 99.0)] == [0, 10, 11, 49]
-
-
-def test_a_frame_beyond_the_end_is_refused(video):
     with pytest.raises(UserError, match="has 50 frames, asked for frame 50"):
-        open_video(video).read_frame(50)
+        decoder.read_frame(50)
 
 
-def test_a_video_without_its_index_is_named(video):
+def test_a_video_without_its_index_and_what_is_none_are_named(video, tmp_path):
     """The index (moov) stands at the end: what a killed recorder leaves has none."""
     video.write_bytes(video.read_bytes()[:-2000])
     with pytest.raises(UserError, match="index is broken or missing"):
         open_video(video)
+    (tmp_path / "x.mp4").write_text("text")
+    for name in ("x.mp4", "absent.mp4"):
+        with pytest.raises(UserError, match=name):
+            open_video(tmp_path / name)
 
 
 def test_a_video_whose_pictures_are_damaged_is_named(video):
@@ -114,10 +115,3 @@ def test_a_video_whose_pictures_are_damaged_is_named(video):
     with pytest.raises(UserError, match="clip.mp4"):
         for number in range(50):
             assert read_index(open_video(video).read_frame(number)) == number
-
-
-def test_what_is_no_video_is_named(tmp_path):
-    (tmp_path / "x.mp4").write_text("text")
-    for name in ("x.mp4", "absent.mp4"):
-        with pytest.raises(UserError, match=name):
-            open_video(tmp_path / name)

@@ -53,9 +53,8 @@ def test_reconstruction_is_an_upper_bound_beside_the_baselines(
     rows = _rows(tmp_path / "o")
     assert [row["row"] for row in rows[:3]] == [COPY, "reconstruction (upper bound)", "model"]
     assert all(0 < float(row["psnr"]) < 100 for row in rows)
-    assert "reconstruction (upper bound): the true frames, encoded and decoded" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "reconstruction (upper bound): the true frames, encoded and decoded" in printed
     assert read_run(str(tmp_path / "o")).results[0].systems == ["model"]
     assert Image.open(tmp_path / "o" / "grid.png").height > Image.open(tmp_path / "o" / "grid.png").width
 
@@ -71,25 +70,19 @@ def test_lossless_reconstruction_is_inf_and_one_and_not_the_best(pair_folder, pr
     assert all("**" in line for line in text.splitlines() if line.startswith("|  | model"))
 
 
-def test_copy_the_input_stands_even_alone(pair_folder, tmp_path, capsys):
-    assert main(["--data", str(pair_folder()), "--output", str(tmp_path / "o")]) == 0
-    assert {row["row"] for row in _rows(tmp_path / "o")} == {COPY}
-    assert "omits the two training baselines" in " ".join(capsys.readouterr().out.split())
-
-
 def test_means_file_stands_in_for_training_data(pair_folder, tmp_path, capsys):
     data = pair_folder()
-    assert (
-        baselines.main(["--train-data", str(data), "--train-split", "test", "--output-means", str(tmp_path / "m.npz")])
-        == 0
-    )
-    assert main(["--data", str(data), "--train-means", str(tmp_path / "m.npz"), "--output", str(tmp_path / "o")]) == 0
+    means = str(tmp_path / "m.npz")
+    assert baselines.main(["--train-data", str(data), "--train-split", "test", "--output-means", means]) == 0
+    assert main(["--data", str(data), "--train-means", means, "--output", str(tmp_path / "o")]) == 0
     assert {row["row"] for row in _rows(tmp_path / "o")} == {COPY, MEAN}
 
 
-def test_published_convention_stands_beside_the_proper_one(pair_folder, tmp_path, capsys):
+def test_copy_the_input_stands_even_alone_in_both_conventions(pair_folder, tmp_path, capsys):
     assert main(["--data", str(pair_folder()), "--convention", "as_published", "--output", str(tmp_path / "o")]) == 0
-    row = _rows(tmp_path / "o")[0]
+    row, *others = _rows(tmp_path / "o")
+    assert {row["row"], *(other["row"] for other in others)} == {COPY}
+    assert "omits the two training baselines" in " ".join(capsys.readouterr().out.split())
     assert float(row["psnr_as_published"]) - float(row["psnr"]) == pytest.approx(48.13, abs=0.01)
     assert float(row["ssim_as_published"]) > float(row["ssim"])
 
@@ -124,6 +117,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(pair_folder, predict, tmp_pat
         "no predictions folder": ["--predictions", str(tmp_path / "absent")],
         "no pairs in split 'val'": ["--split", "val"],
         "--size 100000: pictures are compared at 1 to 4096 pixels": ["--size", "100000"],
+        "--size 0: pictures are compared at 1 to 4096 pixels": ["--size", "0"],
+        "--size -5: pictures are compared at 1 to 4096 pixels": ["--size", "-5"],
         "two predictions folders are called 'small'": ["--predictions", str(small), str(small)],
     }
     for message, options in cases.items():

@@ -20,9 +20,8 @@ def _predict_by_sentence(data, output, seed=0):
         path = output / f"{pair.pair_id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(moving_square(pair.episode % 3 + (7 if reads else 0))).save(path)
-        lines.append(
-            {"pair_id": pair.pair_id, "file": f"{pair.pair_id}.png", "seed": seed, "instruction": pair.instruction}
-        )
+        name = f"{pair.pair_id}.png"
+        lines.append({"pair_id": pair.pair_id, "file": name, "seed": seed, "instruction": pair.instruction})
     (output / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return output
 
@@ -68,31 +67,27 @@ def test_a_model_that_does_not_read_does_not_change(pair_folder, predict, tmp_pa
 
 def test_two_folders_that_differ_in_more_than_the_sentence_are_refused(pair_folder, tmp_path):
     data = pair_folder()
-    pairs = read_pairs(data)
-    a, b, c = (
-        match_predictions(_predict_by_sentence(data, tmp_path / name, seed), pairs)
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
-    )
-    with pytest.raises(ValueError, match="seed 0 in .* and 1 in"):
-        check_same_noise(a, c)
-    with pytest.raises(ValueError, match="nothing was swapped"):
-        check_same_noise(a, b)
-    other = {pair_id: record | {"horizon": 9, "instruction": "x"} for pair_id, record in b.records.items()}
-    with pytest.raises(ValueError, match="horizon None in .* and 9 in"):
-        check_same_noise(a, replace(b, records=other))
-    elsewhere = {
-        pair_id: record | {"device": "GPU", "seconds": 1, "instruction": "x"} for pair_id, record in b.records.items()
-    }
-    check_same_noise(a, replace(b, records=elsewhere))
+    pairs, seeds = read_pairs(data), {"a": 0, "b": 0, "c": 1}
+    folders = {name: _predict_by_sentence(data, tmp_path / name, seed) for name, seed in seeds.items()}
+    a, b, c = (match_predictions(folder, pairs) for folder in folders.values())
+
+    def with_values(**values):
+        return replace(b, records={pair_id: record | values for pair_id, record in b.records.items()})
+
+    for other, message in (
+        (c, "seed 0 in .* and 1 in"),
+        (b, "nothing was swapped"),
+        (with_values(horizon=9, instruction="x"), "horizon None in .* and 9 in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_same_noise(a, other)
+    check_same_noise(a, with_values(device="GPU", seconds=1, instruction="x"))
 
 
-def test_bad_input_is_one_sentence(pair_folder, capsys):
-    assert main(["--data", str(pair_folder())]) == 2
-    assert "give as many --swapped folders" in capsys.readouterr().err
-
-
-def test_two_models_of_one_name_are_refused(pair_folder, predict, capsys):
+def test_bad_input_is_one_sentence(pair_folder, predict, capsys):
     data = pair_folder()
+    assert main(["--data", str(data)]) == 2
+    assert "give as many --swapped folders" in capsys.readouterr().err
     a, b, c = (str(predict(data, lambda pair: moving_square(7), name)) for name in ("a/model", "b/model", "swapped"))
     assert main(["--data", str(data), "--predictions", a, b, "--swapped", c, c]) == 2
     assert "two predictions folders are called 'model'" in capsys.readouterr().err

@@ -99,11 +99,14 @@ def test_a_pre_evaluation_is_a_row_with_a_printed_range(scored):
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_without_runs_the_printed_numbers_stand_alone(paper):
+def test_without_runs_the_printed_numbers_stand_alone_and_the_commands_are_said(paper, capsys):
     tables = lay_out(PAPERS[paper], [])
     assert all(len(row) == len(table.headings) for table in tables for row in table.rows)
     assert PAPERS[paper].title in to_markdown(PAPERS[paper], tables, note_tables(PAPERS[paper], []))
     assert len(list(csv.reader(io.StringIO(to_csv(tables))))) == sum(1 + len(table.rows) for table in tables)
+    assert main([paper, "--commands"]) == 0
+    said = capsys.readouterr().out
+    assert f"python -m metrics.paper_tables {paper} --runs" in said and "edit_cli.py" in said
 
 
 def test_facts_come_from_config_run_benchmark_and_curves(run_folder):
@@ -124,10 +127,6 @@ def test_facts_come_from_config_run_benchmark_and_curves(run_folder):
     }
     assert {source: find_fact(run, source) for source in facts} == facts
     assert find_fact(Run("empty", run_folder), "{psnr}") == "-"
-
-
-def test_a_score_among_facts_says_its_convention(run_folder):
-    run = read_run(str(run_folder))
     published, proper = find_fact(run, "{psnr}").replace("(", "").split(" as published ")
     assert float(published) - float(proper.split()[0]) == pytest.approx(AS_PUBLISHED_GAIN, abs=0.02)
     assert " as published (" in find_fact(run, "{task_ssim}") and find_fact(run, "{copied_ssim}").endswith("proper)")
@@ -152,12 +151,6 @@ def test_morpheus_facts_are_those_of_the_run(tmp_path):
     assert find_fact(run, "{max_samples}") == "None"
 
 
-def test_peak_memory_is_that_of_the_callbacks_curve(tmp_path):
-    values = {"memory_allocated_gib": 9.0, "memory_peak_gib": 17.7}
-    curves = {f"gpu/{name}": Curve((1.0,), (value,)) for name, value in values.items()}
-    assert find_fact(Run("r", tmp_path, curves=curves), "{peak_memory}") == "17.7"
-
-
 def test_command_prints_and_writes(scored, tmp_path, capsys):
     run = scored / "metrics" / "epoch=10"
     assert main(["morpheus", "--runs", f"ours={run}", "--output", str(tmp_path / "o")]) == 0
@@ -171,17 +164,12 @@ def test_command_prints_and_writes(scored, tmp_path, capsys):
     assert "no run folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_paper_says_the_commands_that_fill_it(paper, capsys):
-    assert main([paper, "--commands"]) == 0
-    said = capsys.readouterr().out
-    assert f"python -m metrics.paper_tables {paper} --runs" in said and "edit_cli.py" in said
-
-
-def test_a_resumed_run_took_the_seconds_of_all_its_parts(tmp_path):
+def test_a_resumed_run_took_the_seconds_of_all_its_parts_and_the_peak_of_the_callbacks_curve(tmp_path):
     parts = [{"device": "A", "seconds": 2.5}, {"device": "A"}, {"device": "B", "seconds": 1.0}]
-    run = Run("resumed", tmp_path, facts={"parts": parts})
-    assert find_fact(run, "{part.device}: {seconds} seconds") == "B: 3.5 seconds"
+    values = {"memory_allocated_gib": 9.0, "memory_peak_gib": 17.7}
+    curves = {f"gpu/{name}": Curve((1.0,), (value,)) for name, value in values.items()}
+    run = Run("resumed", tmp_path, facts={"parts": parts}, curves=curves)
+    assert find_fact(run, "{part.device}: {seconds} seconds, {peak_memory} GiB") == "B: 3.5 seconds, 17.7 GiB"
     assert find_fact(Run("unknown", tmp_path), "{seconds}") == "-"
 
 

@@ -39,12 +39,7 @@ def test_it_trains_predicts_in_one_call_and_is_scored(moving_squares, tmp_path, 
     monkeypatch.delenv(RUN_VARIABLE, raising=False)
     data, run = moving_squares(num_episodes=4, size=32), tmp_path / "run"
     folders = [f"data.params.{split}.params.folder={data}" for split in ("train", "validation")]
-    fast = [
-        "--val_check_interval",
-        "1000",
-        "lightning.callbacks.image_logger=null",
-        "lightning.checkpoint.monitor=null",
-    ]
+    fast = ["lightning.callbacks.image_logger=null", "lightning.checkpoint.monitor=null", "--val_check_interval=1000"]
     assert main.main(["--base", *map(str, SMALL), "--folder", str(run), "--max_steps", "2", *folders, *fast]) == 0
     arguments = ["--input", data, "--ckpt", run / "checkpoints" / "last.ckpt", "--output", tmp_path / "predictions"]
     assert edit_cli.main([str(argument) for argument in arguments]) == 0

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from metrics.comparison.compare import compare
+from metrics.comparison.notes import note_remarks
+from metrics.comparison.scoring import PairScore
 from metrics.compute_metrics import read_request
 from metrics.measures.distribution import FEATURE_FILE
-from metrics.reports.comparison_files import make_comparison_grid, pair_line, write_comparison
+from metrics.reports.comparison_files import make_comparison_grid, write_comparison
 from tests.metrics.conftest import moving_square, noisy_picture
 
 
@@ -52,13 +54,6 @@ def test_provenance_says_how_it_was_measured(pair_folder, predict):
     assert provenance["command"].startswith("python -m metrics.compute_metrics --data")
 
 
-def test_pair_lines_are_json_with_infinity_as_text(pair_folder):
-    comparison = run_comparison("--data", pair_folder(), "--predictions")
-    entry = json.loads(pair_line(comparison.scores[0], comparison.pairs[0]))
-    assert entry["row"] == "copy the input" and entry["pair_id"] == comparison.pairs[0].pair_id
-    assert (entry["source_index"], entry["target_index"], entry["episode"]) == (0, 50, 0)
-
-
 def test_grid_shows_the_median_pair_of_the_last_row(pair_folder, predict):
     """Episode 0 is perfect, 1 slightly wrong, 2 noise: 1 is shown."""
     frames = {0: moving_square(7), 1: moving_square(7), 2: noisy_picture(0)}
@@ -78,3 +73,37 @@ def test_every_file_is_written_whole(pair_folder, tmp_path):
     assert {file.suffix for file in files} == {".csv", ".json", ".md", ".jsonl", ".png", ".pdf"}
     with (tmp_path / "o" / "table.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 3
+
+
+def _score(row: str, *remarks: str) -> PairScore:
+    return PairScore(row, "p", "g", ("g", 0), {}, remarks)
+
+
+def test_remarks_are_counted_by_row():
+    scores = [_score("a", "greyscale"), _score("a"), _score("b", "greyscale", "16-bit, rounded to 8")]
+    assert note_remarks(scores) == [
+        "a: 1 of 2 pictures: greyscale.",
+        "b: 1 of 1 pictures: 16-bit, rounded to 8.",
+        "b: 1 of 1 pictures: greyscale.",
+    ]
+
+
+def test_notes_speak_only_of_what_the_table_has(pair_folder):
+    data = pair_folder()
+    plain = " ".join(run_comparison("--data", data, "--measures", "psnr").table.notes)
+    assert "motion" not in plain and "As published" not in plain and "own size" in plain
+    full = ("--measures", "psnr_motion,ms_ssim,block_error,psnr_as_published", "--size", "16")
+    said = " ".join(run_comparison("--data", data, *full).table.notes)
+    for words in ("more than 20 of 255", "48.13 dB", "not defined below 176x176", "blocks lost", "16x16 (not resized)"):
+        assert words in said
+
+
+def test_a_leaky_split_is_said_under_every_table(pair_folder):
+    """A split by pair puts near-twins of test frames into training; nobody may overlook it."""
+    data = pair_folder()
+    index = data / "index.jsonl"
+    honest = index.read_text()
+    entries = [json.loads(line) | {"split_rule": "leaky"} for line in honest.splitlines()]
+    assert "LEAKY" not in " ".join(run_comparison("--data", data, "--measures", "psnr").table.notes)
+    index.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert "LEAKY split" in " ".join(run_comparison("--data", data, "--measures", "psnr").table.notes)

@@ -3,7 +3,6 @@ import json
 import pytest
 from PIL import Image
 
-from formats.prepared_folder import read_manifest, write_manifest
 from metrics.comparison.pairs import data_root, episode_of, group_by_step, group_by_task, parse_episodes, read_pairs
 from tests.metrics.conftest import noisy_picture
 
@@ -59,11 +58,3 @@ def test_episode_ranges_include_both_ends():
     assert parse_episodes(None) is None
     with pytest.raises(ValueError, match="such as 64-79, got 'x'"):
         parse_episodes("x")
-
-
-def test_a_pair_that_stands_twice_is_refused(pair_folder):
-    folder = pair_folder()
-    pairs = read_manifest(folder)
-    write_manifest(folder, [*pairs, pairs[0]], {})
-    with pytest.raises(ValueError, match="has the pair block_hammer_beat/0/0-50 twice"):
-        read_pairs(folder)

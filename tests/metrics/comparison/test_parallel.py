@@ -7,7 +7,7 @@ import pytest
 from metrics.comparison import parallel
 from metrics.comparison.baselines import CopyInput, NearestTarget
 from metrics.comparison.pairs import group_by_task, read_pairs
-from metrics.comparison.parallel import CACHE_NAME, ScoreCache, default_cache_folder, result_id, score_all
+from metrics.comparison.parallel import CACHE_NAME, ScoreCache, default_cache_folder, score_all
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.scoring import Scorer
 from tests.metrics.conftest import moving_square, noisy_picture
@@ -49,17 +49,18 @@ def test_processes_and_cache_change_nothing(pair_folder, predict, tmp_path, monk
 
 def test_only_what_changed_is_measured_again(pair_folder, predict, tmp_path, monkeypatch):
     pairs, scorer = _scorer(pair_folder(), predict)
-    measured = []
-    monkeypatch.setattr(Scorer, "score_pair", lambda self, pair, names: measured.append((pair.pair_id, names)) or [])
+    measured, original = [], Scorer.score_pair
+
+    def score_pair(self, pair, names):
+        measured.append((pair.pair_id, names))
+        return original(self, pair, names)
+
+    monkeypatch.setattr(Scorer, "score_pair", score_pair)
     with ScoreCache(tmp_path / "c") as cache:
-        monkeypatch.undo()
-        list(score_all(scorer, pairs, cache, workers=1))
-        original = Scorer.score_pair
-        monkeypatch.setattr(
-            Scorer, "score_pair", lambda self, p, names: measured.append((p.pair_id, names)) or original(self, p, names)
-        )
-        list(score_all(scorer, pairs, cache, workers=1))
-        assert measured == []
+        for of_now in (len(pairs), 0):
+            list(score_all(scorer, pairs, cache, workers=1))
+            assert len(measured) == of_now
+            measured.clear()
         changed = scorer.candidates[2].files[pairs[3].pair_id]
         changed.write_bytes(changed.read_bytes() + b"x")
         list(score_all(scorer, pairs, cache, workers=1))
@@ -118,22 +119,11 @@ def test_values_survive_the_process_including_inf_and_nan(tmp_path):
     assert again["psnr"] == math.inf and again["ssim"] == 0.25 and math.isnan(again["psnr_motion"])
 
 
-def test_id_follows_everything_it_is_made_of():
-    assert result_id(["a", 1]) == result_id(["a", 1]) != result_id(["a", 2])
-
-
-def test_a_damaged_or_forbidden_cache_never_stops_a_measurement(tmp_path, caplog):
+def test_a_damaged_forbidden_or_absent_cache_never_stops_a_measurement(tmp_path, caplog):
     (tmp_path / CACHE_NAME).write_bytes(b"no database" * 100)
     (tmp_path / "file").write_text("")
-    for folder in (tmp_path, tmp_path / "file"):
+    for folder in (tmp_path, tmp_path / "file", None):
         with ScoreCache(folder) as cache:
             cache.write("a", {"psnr": 1.0})
             assert cache.read("a") == {}
-    assert "results are not kept" in caplog.text
-
-
-def test_no_folder_keeps_nothing(tmp_path):
-    with ScoreCache(None) as cache:
-        cache.write("a", {"psnr": 1.0})
-        assert cache.read("a") == {}
-    assert default_cache_folder().is_relative_to(tmp_path)
+    assert "results are not kept" in caplog.text and default_cache_folder().is_relative_to(tmp_path)

@@ -25,34 +25,15 @@ def test_instruct_pix2pix_sample_names_match(pair_folder, tmp_path, ending):
     assert len(predictions.missing) == len(pairs) - 1
 
 
-def test_pair_ids_match_and_strangers_are_listed(pair_folder, predict, tmp_path):
-    folder = pair_folder()
-    output = predict(folder, lambda pair: moving_square(7))
-    _save(output / "stranger.png")
-    predictions = match_predictions(output, read_pairs(folder))
-    assert predictions.unmatched == ("stranger.png",)
-    assert predictions.missing == ()
-    assert predictions.name == "model"
-
-
-def test_records_and_csv_say_which_picture_is_whose(pair_folder, tmp_path):
-    pairs = read_pairs(pair_folder())
-    _save(tmp_path / "p" / "x.png")
-    _save(tmp_path / "p" / "y.png")
-    (tmp_path / "p" / "predictions.jsonl").write_text(json.dumps({"pair_id": pairs[0].pair_id, "file": "x.png"}) + "\n")
-    (tmp_path / "m.csv").write_text(f"sample,file\n{pairs[2].sample},y.png\n")
-    predictions = match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
-    assert {key: path.name for key, path in predictions.files.items()} == {
-        pairs[0].pair_id: "x.png",
-        pairs[2].pair_id: "y.png",
-    }
-
-
-def test_pictures_of_other_splits_are_no_strangers(pair_folder, predict):
+def test_pair_ids_match_and_strangers_are_listed(pair_folder, predict):
+    """Pictures of other splits are none."""
     folder = pair_folder()
     pairs = read_pairs(folder)
-    output = predict(folder, lambda pair: moving_square(0))
-    assert match_predictions(output, pairs[:2], others=pairs).unmatched == ()
+    output = predict(folder, lambda pair: moving_square(7))
+    _save(output / "stranger.png")
+    predictions = match_predictions(output, pairs)
+    assert (predictions.name, predictions.unmatched, predictions.missing) == ("model", ("stranger.png",), ())
+    assert match_predictions(output, pairs[:2], others=pairs).unmatched == ("stranger.png",)
 
 
 def test_bad_folders_are_named(pair_folder, tmp_path):
@@ -75,14 +56,16 @@ def test_bad_folders_are_named(pair_folder, tmp_path):
 
 def test_the_csv_comes_before_the_records_and_a_named_file_that_is_gone_is_missing(pair_folder, tmp_path):
     pairs = read_pairs(pair_folder())
-    for name in ("x.png", "y.png", f"{pairs[1].sample}.png"):
+    for name in ("x.png", "y.png", "z.png", f"{pairs[1].sample}.png"):
         _save(tmp_path / "p" / name)
-    lines = [{"pair_id": pairs[0].pair_id, "file": "x.png"}, {"pair_id": pairs[1].pair_id, "file": "gone.png"}]
-    records = "\n".join(json.dumps(line | {"instruction": "a\u2028b"}, ensure_ascii=False) for line in lines)
+    files = {pairs[0]: "x.png", pairs[1]: "gone.png", pairs[2]: "z.png"}
+    lines = [{"pair_id": pair.pair_id, "file": name, "instruction": "a\u2028b"} for pair, name in files.items()]
+    records = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     (tmp_path / "p" / "predictions.jsonl").write_text(records, encoding="utf-8")
     (tmp_path / "m.csv").write_text(f"sample,file\n{pairs[0].sample},y.png\n")
     predictions = match_predictions(tmp_path / "p", pairs, match_csv=tmp_path / "m.csv")
-    assert {key: path.name for key, path in predictions.files.items()} == {pairs[0].pair_id: "y.png"}
+    found = {pairs[0].pair_id: "y.png", pairs[2].pair_id: "z.png"}
+    assert {key: path.name for key, path in predictions.files.items()} == found
     assert pairs[1].pair_id in predictions.missing
 
 

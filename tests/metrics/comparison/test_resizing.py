@@ -1,8 +1,7 @@
 import numpy as np
-import pytest
 from PIL import Image
 
-from metrics.comparison.resizing import check_size, describe_resizing, read_pixels, resize_picture
+from metrics.comparison.resizing import describe_resizing, read_pixels, resize_picture
 
 
 def test_shrinking_by_a_whole_factor_averages_areas(tmp_path):
@@ -21,9 +20,3 @@ def test_what_is_said_of_resizing_is_what_is_done(tmp_path):
     assert describe_resizing([large], 8) == "area average"
     assert describe_resizing([small], 8) == "bicubic"
     assert describe_resizing([small, large], 16) == "not resized, bicubic"
-
-
-@pytest.mark.parametrize("size", [0, -5, 100_000])
-def test_impossible_sizes_are_refused(size):
-    with pytest.raises(ValueError, match=f"--size {size}: pictures are compared at 1 to 4096"):
-        check_size(size)

@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 
 from metrics.comparison.baselines import CopyInput
 from metrics.comparison.pairs import group_by_task, read_pairs
@@ -32,11 +31,3 @@ def test_wrap_around_is_found_at_the_predictions_own_size(pair_folder, predict):
     model = match_predictions(predict(folder, lambda pair: wrapped), pairs)
     (score,) = Scorer(folder, (model,), group_by_task, ("psnr",), size=8).score_pair(pairs[0])
     assert "wrap-around" in score.remarks[0]
-
-
-def test_another_size_without_a_size_to_compare_at_is_refused(pair_folder, predict):
-    folder = pair_folder(num_episodes=1)
-    pairs = read_pairs(folder)
-    model = match_predictions(predict(folder, lambda pair: moving_square(0, 32)), pairs)
-    with pytest.raises(ValueError, match=r"0-50.png is 32x32, the true frame 16x16: resize both with --size 16"):
-        Scorer(folder, (model,), group_by_task, ("psnr",)).score_pair(pairs[0])

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from metrics.measures.columns import PIXEL_KEYS
+from metrics.measures.columns import MEASURES, PIXEL_KEYS, parse_measures, with_as_published
 from metrics.measures.frame import measure_frames
 from tests.metrics.conftest import moving_square, noisy_picture
 
@@ -38,3 +38,18 @@ def test_a_measure_does_not_depend_on_what_else_is_asked_for():
     for key in PIXEL_KEYS:
         (alone,) = measure_frames(*frames, (key,)).values()
         assert alone == together[key] or math.isnan(alone) and math.isnan(together[key])
+
+
+def test_as_published_never_stands_alone():
+    assert with_as_published(("ssim", "psnr_motion")) == ("ssim", "ssim_as_published", "psnr_motion")
+    assert parse_measures("psnr_as_published,ssim") == ("psnr", "psnr_as_published", "ssim")
+
+
+def test_headings_say_which_way_is_better():
+    assert MEASURES["psnr"].heading == "PSNR dB ↑"
+    assert MEASURES["block_error"].heading == "Block error px ↓"
+
+
+def test_unknown_measure_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="no measure 'pnsr'; there are psnr, ssim"):
+        parse_measures("pnsr")

@@ -6,12 +6,9 @@ from metrics.measures.networks import default_weights_folder, find_networks
 from metrics.measures.perceptual import TRUNK_FILES, Trunk
 
 
-def test_pixel_measures_need_no_network():
-    networks = find_networks(("psnr", "ssim"))
-    assert networks.meters == () and networks.keys == () and networks.notes == ()
-
-
 def test_absent_weights_are_said_and_the_measure_left_out(tmp_path):
+    pixels_alone = find_networks(("psnr", "ssim"))
+    assert pixels_alone.meters == pixels_alone.keys == pixels_alone.notes == ()
     networks = find_networks(("lpips_vgg", "fid", "clip_text", "psnr"), tmp_path)
     assert networks.keys == ()
     said = " ".join(networks.notes)

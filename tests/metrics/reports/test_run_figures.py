@@ -70,7 +70,8 @@ def test_runs_stand_side_by_side_on_a_pair_that_all_have(run_folder, tmp_path):
     assert make_shared_grid(runs[:1]) is None and make_shared_grid([runs[0], Run("empty", tmp_path)]) is None
 
 
-def test_a_curve_that_was_smoothed_is_not_smoothed_again():
+def test_long_curves_are_shown_raw_and_smoothed_unless_they_were_smoothed():
     curve = Curve(tuple(range(60)), tuple(range(60)))
     lines = plot_curves({"train/loss": curve, "train/loss_smoothed": curve}, "loss").axes[0].lines
     assert [list(line.get_ydata()) == list(curve.values) for line in lines] == [True, False, True]
+    assert lines[0].get_alpha() < 1 and "running mean of 50" in lines[1].get_label()

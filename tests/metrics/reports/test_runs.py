@@ -14,6 +14,7 @@ def test_everything_a_run_says_is_read(run_folder):
     assert len(run.results[0].entries("model")) == 6 and run.results[0].entries("absent") == []
     assert len(run.results[0].pairs) == 12
     assert run.facts["steps"] == 190 and run.benchmark["parameters"] == "1.2M"
+    assert [results.name for results in read_run(str(run_folder / "metrics" / "epoch=2")).results] == ["."]
 
 
 def test_curves_leave_out_the_empty_cells(run_folder):
@@ -23,23 +24,15 @@ def test_curves_leave_out_the_empty_cells(run_folder):
     assert "lr" not in curves
 
 
-def test_a_folder_of_results_alone_is_a_run(run_folder):
-    (results,) = read_run(str(run_folder / "metrics" / "epoch=2")).results
-    assert results.name == "."
-
-
 def test_bad_runs_are_named(tmp_path, run_folder):
     with pytest.raises(FileNotFoundError, match="no run folder"):
         read_run(str(tmp_path / "absent"))
-    (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="nothing to show"):
-        read_run(str(tmp_path / "empty"))
-    (tmp_path / "empty" / "table.json").write_text("{")
-    with pytest.raises(ValueError, match="table.json is not as it should be"):
-        read_run(str(tmp_path / "empty"))
-    (tmp_path / "empty" / "table.json").write_text("{}")
-    with pytest.raises(ValueError, match="table.json is not as it should be"):
-        read_run(str(tmp_path / "empty"))
+        read_run(str(tmp_path))
+    for content in ("{", "{}"):
+        (tmp_path / "table.json").write_text(content)
+        with pytest.raises(ValueError, match="table.json is not as it should be"):
+            read_run(str(tmp_path))
     with pytest.raises(ValueError, match="two runs are called 'a'"):
         read_runs([f"a={run_folder}", f"a={run_folder}"])
 
@@ -69,11 +62,3 @@ def test_a_runs_own_table_comes_before_those_of_its_parts(tmp_path):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "table.json").write_text('{"lines": []}')
     assert [results.name for results in read_run(str(tmp_path)).results] == ["metrics", "metrics/epoch-10"]
-
-
-def test_a_sentence_with_a_line_separator_is_one_line(tmp_path):
-    (tmp_path / "table.json").write_text('{"lines": []}')
-    (tmp_path / "pairs.jsonl").write_text(
-        '{"row": "a", "pair_id": "p", "group": "g", "instruction": "stack\u2028blocks"}\n', encoding="utf-8"
-    )
-    assert read_run(str(tmp_path)).results[0].pairs[0]["instruction"] == "stack\u2028blocks"
