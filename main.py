@@ -110,7 +110,8 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
 
 def missing_weights(config: dict) -> list[str]:
     """What is to be done before the pretrained weights, and the tokenizer they want, can be loaded."""
-    from stable_diffusion.weights import resolve, resolve_tokenizer
+    from ldm.modules.encoders.modules import find_clip_tokenizer
+    from stable_diffusion.weights import resolve
 
     pretrained = config.get("pretrained") or {}
     lookups = []
@@ -120,7 +121,7 @@ def missing_weights(config: dict) -> list[str]:
         lookups.append(lambda: resolve(pretrained["first_stage"]))
     text_encoder = config["model"]["params"].get("cond_stage_config") or {}
     if text_encoder.get("target", "").endswith(".FrozenCLIPEmbedder"):
-        lookups.append(resolve_tokenizer)
+        lookups.append(find_clip_tokenizer)
     missing = []
     if pretrained.get("path") and not Path(pretrained["path"]).exists():
         missing.append(f"pretrained.path: there is no {pretrained['path']}; name the earlier run's last.ckpt.")

@@ -86,7 +86,7 @@ def predict_batches(
     jobs: Sequence[Job],
     batch_size: int,
     postprocess: Postprocess | None = None,
-    progress: Progress | None = None,
+    progress: Progress = iter,
     horizon: int | None = None,
 ) -> Iterator[list[PredictedJob]]:
     """Jobs in their order, `batch_size` at once; the horizon is in frames, see FramePredictor.predict."""

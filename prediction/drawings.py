@@ -50,7 +50,7 @@ class Rollout:
 
 
 def predict_rollout(
-    predictor: FramePredictor, job: Job, num: int, postprocess: Postprocess, progress: Progress | None = None
+    predictor: FramePredictor, job: Job, num: int, postprocess: Postprocess, progress: Progress = iter
 ) -> Rollout:
     """Rollout of one picture; post-processing changes what is shown, not what is fed back."""
     opened = open_picture(job.source)
@@ -102,7 +102,7 @@ def draw_sweep(
     job: Job,
     sweep: Sweep,
     postprocess: Postprocess,
-    progress: Progress | None = None,
+    progress: Progress = iter,
     horizon: int | None = None,
 ) -> Image.Image:
     """Sheet of one picture's predictions under all pairs of scales; same seed and horizon (in frames) everywhere."""

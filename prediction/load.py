@@ -14,19 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from commands.errors import MissingFileError, UserError
+from commands.errors import UserError
 from formats.hashing import sha256_of_file
-from formats.run_folder import RunFolder, find_config
+from formats.run_folder import RunFolder
 from formats.templates import check_template, fill_once
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions
 from ldm.models.tiny_autoencoder import load_tiny_decoder
 from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalGaussianDistribution
-from ldm.training.config import compose
-from ldm.util import check_targets, get_obj_from_str, instantiate_from_config
+from ldm.util import get_obj_from_str, instantiate_from_config
 from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
 from prediction.request import ModelRequest
-from stable_diffusion.checkpoint import load_first_stage, load_pretrained, suggest_config
+from stable_diffusion.checkpoint import for_prediction, load_first_stage, load_pretrained, read_config
 
 log = logging.getLogger(__name__)
 
@@ -70,29 +69,6 @@ class LoadedPredictor:
             own = {"first_stage": self.first_stage.name, "first_stage_sha256": digest_of_weights(self.first_stage)}
             settings |= own
         return settings
-
-
-def read_config(checkpoint: Path, path: Path | None = None, *, trusted: bool = False) -> tuple[dict[str, Any], Path]:
-    """The config of a checkpoint, and where it is from.
-
-    Args:
-        checkpoint: file or folder.
-        path: config that the user names, who vouches for it; None looks beside the checkpoint.
-        trusted: the one beside the checkpoint may name any class.
-
-    Raises:
-        MissingFileError: if there is no checkpoint.
-        UserError: if the config names a class of another project, or is damaged.
-    """
-    if not checkpoint.exists():
-        raise MissingFileError(
-            f"there is no checkpoint {checkpoint}; train one (python main.py --base configs/train.yaml --gpus 0), "
-            "fetch one (python -m stable_diffusion.weights list), or leave --ckpt out for the bundled model."
-        )
-    found = path or find_config(checkpoint)
-    config = dict(compose([found]) if found else suggest_config(checkpoint))
-    check_targets(config, trusted=trusted or path is not None, where=str(found or checkpoint))
-    return config, found or checkpoint
 
 
 def load_predictor(request: ModelRequest) -> LoadedPredictor:
@@ -161,15 +137,6 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
 LOADERS: dict[type, Callable[[Mapping[str, Any], Path, ModelRequest], Any]] = {
     LatentDiffusion: _load_frame_predictor,  # => LoadedPredictor
 }
-
-
-def for_prediction(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node of a LatentDiffusion without what only training needs: the second U-Net of averages and image losses.
-
-    Loading takes a checkpoint's averages into the U-Net itself.
-    """
-    params = {name: value for name, value in node["params"].items() if name != "frame_loss_config"}
-    return {**node, "params": params | {"use_ema": False}}
 
 
 def digest_of_weights(path: Path) -> str:

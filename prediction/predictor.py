@@ -86,7 +86,6 @@ class FramePredictor:
         model: in eval mode, on its device, with the weights and in the precision that are to be used.
         resolution: side of the square frames that the model was trained on.
         options: how frames are drawn where a call does not say otherwise.
-        progress: wraps the sampler's steps, to show a bar.
         horizon: frames ahead that the model was trained for; None where that is not known, or varies.
         horizon_range: least and largest of the horizons that it was trained for, where they vary.
     """
@@ -96,14 +95,12 @@ class FramePredictor:
         model: LatentDiffusion,
         resolution: int,
         options: SamplingOptions,
-        progress: Progress = iter,
         horizon: int | None = None,
         horizon_range: tuple[int, int] | None = None,
     ) -> None:
         self.model = model
         self.resolution = resolution
         self.options = options
-        self.progress = progress
         self.horizon = horizon
         self.horizon_range = horizon_range
         self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
@@ -118,7 +115,7 @@ class FramePredictor:
         horizon: int | None = None,
         *,
         options: SamplingOptions | None = None,
-        progress: Progress | None = None,
+        progress: Progress = iter,
     ) -> Tensor:
         """Future frames of current ones.
 
@@ -130,13 +127,13 @@ class FramePredictor:
             horizon: frames ahead, a multiple of the model's own, reached by feeding predictions back; None takes
                 the model's own.
             options: of this call; None takes the predictor's.
-            progress: of this call; None takes the predictor's.
+            progress: wraps the sampler's steps, to show a bar.
 
         Returns:
             (B, 3, H, W) uint8 RGB.
 
         Raises:
-            UserError: if the lengths differ, an instruction is empty, or the model cannot reach the horizon.
+            UserError: if an instruction is empty, or the model cannot reach the horizon.
         """
         num = self.count_predictions(horizon)
         return self.rollout(frames, instructions, seeds, num, options=options, progress=progress)[-1]
@@ -176,7 +173,7 @@ class FramePredictor:
         instructions: Sequence[str],
         seeds: Sequence[int],
         options: SamplingOptions | None,
-        progress: Progress | None,
+        progress: Progress,
     ) -> Tensor:
         """Frames at the model's own horizon; see `predict`."""
         _check_request(frames, instructions, seeds)
@@ -185,7 +182,7 @@ class FramePredictor:
         source = to_signed(frames.to(self.model.device)).to(self.model.frame_dtype)
         cond = Conditioning(self.model.encode_context(source).float(), self._project(instructions))
         null = Conditioning(torch.zeros_like(cond.concat), self._project([""] * len(frames)))
-        drawn = self.model.draw_frames(cond, null, options, seeds, sampler, progress or self.progress)
+        drawn = self.model.draw_frames(cond, null, options, seeds, sampler, progress)
         return to_uint8(drawn)
 
     def rollout(
@@ -196,7 +193,7 @@ class FramePredictor:
         num: int,
         *,
         options: SamplingOptions | None = None,
-        progress: Progress | None = None,
+        progress: Progress = iter,
     ) -> Tensor:
         """Frames at 1, 2, ... num times the horizon, each predicted from the one before.
 
@@ -230,7 +227,7 @@ class FramePredictor:
 
 def _check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:
     if not len(frames) == len(instructions) == len(seeds):
-        raise UserError(
+        raise ValueError(
             f"{len(frames)} frames, {len(instructions)} instructions, {len(seeds)} seeds: pass as many of each."
         )
     empty = [i for i, sentence in enumerate(instructions) if not sentence.strip()]

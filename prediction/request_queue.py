@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from commands.errors import UserError
 from prediction.predictor import FramePredictor, SamplingOptions
 
 log = logging.getLogger(__name__)
@@ -81,10 +80,8 @@ class PredictionQueue:
         """Queue one request.
 
         Raises:
-            UserError: if the instruction is empty or the step count impossible; the batch must not fail for it.
+            UserError: if the step count is impossible; the batch must not fail for it.
         """
-        if not instruction.strip():
-            raise UserError("the instruction is empty; say what the robot does, such as 'stack blocks'.")
         self.predictor.sampler_of(options)
         ticket = Ticket(frame, instruction, seed, options)
         with self._changed:

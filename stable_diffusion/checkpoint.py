@@ -15,10 +15,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from commands.errors import UserError
+from commands.errors import MissingFileError, UserError
+from formats.run_folder import find_config
+from ldm.modules.encoders.modules import has_tokenizer
+from ldm.training.config import compose
+from ldm.util import check_targets
 from stable_diffusion import diffusers_layout as layout
 from stable_diffusion.diffusers_configs import SOURCE_CHANNELS, heads_of_unet, schedule_of
-from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, find_weights, has_tokenizer, open_folder
+from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, find_weights, open_folder
 from stable_diffusion.published_names import NAMED_BUFFERS, PARTS, TRAINING_ONLY, average_names, part_of
 from stable_diffusion.recognise import (
     LATENT_SCALE,
@@ -337,6 +341,38 @@ def _looks_like(checkpoint: Checkpoint, wanted: set[str]) -> str:
     else:
         described = describe_unet(unet) if "input_blocks.0.0.weight" in unet else "a U-Net of another kind"
     return f"The file looks like {described}: use the config that it was made with, or another checkpoint."
+
+
+def read_config(checkpoint: Path, path: Path | None = None, *, trusted: bool = False) -> tuple[dict[str, Any], Path]:
+    """The config of a checkpoint, and where it is from.
+
+    Args:
+        checkpoint: file or folder.
+        path: config that the user names, who vouches for it; None looks beside the checkpoint.
+        trusted: the one beside the checkpoint may name any class.
+
+    Raises:
+        MissingFileError: if there is no checkpoint.
+        UserError: if the config names a class of another project, or is damaged.
+    """
+    if not checkpoint.exists():
+        raise MissingFileError(
+            f"there is no checkpoint {checkpoint}; train one (python main.py --base configs/train.yaml --gpus 0), "
+            "fetch one (python -m stable_diffusion.weights list), or leave --ckpt out for the bundled model."
+        )
+    found = path or find_config(checkpoint)
+    config = dict(compose([found]) if found else suggest_config(checkpoint))
+    check_targets(config, trusted=trusted or path is not None, where=str(found or checkpoint))
+    return config, found or checkpoint
+
+
+def for_prediction(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a LatentDiffusion without what only training needs: the second U-Net of averages and image losses.
+
+    Loading takes a checkpoint's averages into the U-Net itself.
+    """
+    params = {name: value for name, value in node["params"].items() if name != "frame_loss_config"}
+    return {**node, "params": params | {"use_ema": False}}
 
 
 def suggest_config(path: Path) -> dict[str, Any]:

@@ -17,18 +17,19 @@ import torch
 
 from commands.errors import MissingFileError, UserError
 from commands.run import run_command, show_progress
-from formats.run_folder import find_config
-from ldm.util import check_targets, describe_misfit, instantiate_from_config
+from ldm.modules.encoders.modules import find_clip_tokenizer, has_tokenizer
+from ldm.util import describe_misfit, instantiate_from_config
 from stable_diffusion import diffusers_configs
 from stable_diffusion.checkpoint import (
     Checkpoint,
+    for_prediction,
     load_first_stage,
     load_pretrained,
     open_checkpoint,
+    read_config,
     select_weights,
-    suggest_config,
 )
-from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, has_tokenizer, write_folder
+from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, write_folder
 from stable_diffusion.published_names import (
     PARTS,
     POSITION_IDS,
@@ -49,7 +50,7 @@ from stable_diffusion.recognise import (
     unet_params,
 )
 from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, write_tensor_file
-from stable_diffusion.weights import resolve, resolve_tokenizer
+from stable_diffusion.weights import resolve
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def convert(
         return
     configs = _diffusers_configs(checkpoint, heads)
     beside = checkpoint.path / "tokenizer"
-    folder = tokenizer or (beside if has_tokenizer(beside) else resolve_tokenizer())
+    folder = tokenizer or (beside if has_tokenizer(beside) else find_clip_tokenizer())
     if not has_tokenizer(folder):
         raise MissingFileError(f"--tokenizer {folder} holds neither vocab.json and merges.txt nor tokenizer.json.")
     write_folder(output, tensors, configs, folder, progress)
@@ -219,17 +220,13 @@ def convert_to_onnx(request: OnnxRequest) -> dict[str, float]:
     Raises:
         UserError: if the input is bad, or the config beside it names a class of another project.
     """
-    from ldm.training.config import compose
     from stable_diffusion.onnx_export import write_onnx
 
-    path = request.config or find_config(request.source)
-    config = dict(compose([path]) if path else suggest_config(request.source))
-    check_targets(config, trusted=request.trust_config or request.config is not None, where=str(path or request.source))
+    config, path = read_config(request.source, request.config, trusted=request.trust_config)
     for section in ("model", "resolution"):
         if config.get(section) is None:
             raise UserError(f"{path} has no section '{section}'; give --config, the config.yaml of the run.")
-    params = {name: value for name, value in config["model"]["params"].items() if name != "frame_loss_config"}
-    model = instantiate_from_config({**config["model"], "params": params | {"use_ema": False}}, "model")
+    model = instantiate_from_config(for_prediction(config["model"]), "model")
     load_pretrained(model, request.source, use_ema=True)
     if request.first_stage is not None:
         load_first_stage(model, request.first_stage)

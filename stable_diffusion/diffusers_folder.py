@@ -23,7 +23,6 @@ from stable_diffusion.tensor_files import (
 WEIGHT_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 UNET, FIRST_STAGE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 AVERAGE_FOLDER = "unet_ema"  # where diffusers' training scripts put the average
-TOKENIZER_SETS = (("vocab.json", "merges.txt"), ("tokenizer.json",))  # either makes a tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -33,11 +32,6 @@ class DiffusersFolder:
 
     tensors: LazyTensors
     configs: dict[str, dict[str, Any]]  # unet, vae, text_encoder, scheduler; those that exist
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer's files."""
-    return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_SETS)
 
 
 def find_weights(folder: Path) -> Path:

@@ -27,24 +27,16 @@ CLIP_HEAD_CHANNELS = 64  # of CLIP ViT-L/14 and ViT-H/14
 SD_SCHEDULE = {"timesteps": 1000, "linear_start": 0.00085, "linear_end": 0.012, "parameterization": "eps"}
 LATENT_SCALE = 0.18215  # brings SD latents to unit variance; v1-inference.yaml
 
-STRANGERS = (  # a name's beginning or part, what the file is, what to do
-    ("lora_", "a LoRA (low-rank additions, not a model)", "merge it into its base model first and give the result"),
-    (".lora_", "a LoRA (low-rank additions, not a model)", "merge it into its base model first and give the result"),
-    ("control_model.", "a ControlNet", "give a Stable Diffusion v1.5 or InstructPix2Pix checkpoint"),
-    ("controlnet_cond_embedding.", "a ControlNet", "give a Stable Diffusion v1.5 or InstructPix2Pix checkpoint"),
+INSTEAD = "give Stable Diffusion v1.5 or InstructPix2Pix"
+STRANGERS = (  # what a part of a name begins with, what the file is, what to do
+    (("lora_",), "a LoRA (low-rank additions, not a model)", "merge it into its base model first and give the result"),
+    (("control_model.", "controlnet_cond_embedding."), "a ControlNet", INSTEAD),
+    (("conditioner.embedders.", "label_emb.", "add_embedding."), "Stable Diffusion XL", INSTEAD),
+    (("joint_blocks.",), "Stable Diffusion 3", INSTEAD),
+    (("double_blocks.",), "Flux", INSTEAD),
+    (("string_to_param", "emb_params"), "a textual inversion embedding", "give the model that it belongs to"),
     (
-        "conditioner.embedders.",
-        "Stable Diffusion XL",
-        "give Stable Diffusion v1.5 or InstructPix2Pix; XL is not supported",
-    ),
-    (".label_emb.", "Stable Diffusion XL", "give Stable Diffusion v1.5 or InstructPix2Pix; XL is not supported"),
-    ("add_embedding.", "Stable Diffusion XL", "give Stable Diffusion v1.5 or InstructPix2Pix; XL is not supported"),
-    ("joint_blocks.", "Stable Diffusion 3", "give Stable Diffusion v1.5 or InstructPix2Pix; 3 is not supported"),
-    ("double_blocks.", "Flux", "give Stable Diffusion v1.5 or InstructPix2Pix; Flux is not supported"),
-    ("string_to_param", "a textual inversion embedding", "give the model that it belongs to"),
-    ("emb_params", "a textual inversion embedding", "give the model that it belongs to"),
-    (
-        "cond_stage_model.model.",
+        ("cond_stage_model.model.",),
         "Stable Diffusion v2 (its text encoder is OpenCLIP's)",
         "use a config with FrozenOpenCLIPEmbedder, context_dim: 1024, num_head_channels: 64 and "
         "use_linear_in_transformer: true, or a checkpoint of Stable Diffusion v1.5",
@@ -54,10 +46,9 @@ STRANGERS = (  # a name's beginning or part, what the file is, what to do
 
 def recognise(names: Iterable[str]) -> tuple[str, str] | None:
     """(what it is, what to use) of weights that are no Stable Diffusion v1; None where nothing speaks against it."""
-    names = list(names)
-    for mark, what, mend in STRANGERS:
-        inside = mark.startswith(".")
-        if any(mark in name if inside else name.startswith(mark) or f".{mark}" in name for name in names):
+    dotted = [f".{name}" for name in names]
+    for marks, what, mend in STRANGERS:
+        if any(f".{mark}" in name for mark in marks for name in dotted):
             return what, mend
     return None
 

@@ -21,7 +21,6 @@ from commands.errors import MissingFileError, UserError
 from commands.run import run_command
 from formats.hashing import sha256_of_file
 from ldm.util import nearest_name
-from stable_diffusion.diffusers_folder import has_tokenizer
 from stable_diffusion.registry import FOLDER, REGISTRY, WeightFile, Weights
 from stable_diffusion.tensor_files import check_room
 
@@ -75,24 +74,6 @@ def how_to_get(name: str, missing: list[Path]) -> str:
         f"weights '{name}': {state}.\nFetch them with: python -m stable_diffusion.weights fetch {name}\n"
         f"or, without a network, put these files there:\n{wanted}"
     )
-
-
-def resolve_tokenizer() -> Path:
-    """Folder with CLIP's tokenizer: checkpoints/clip-vit-large-patch14, or the hub's local cache.
-
-    Raises:
-        MissingFileError: if there is none.
-    """
-    name = "clip-vit-large-patch14"
-    weights = REGISTRY[name]
-    if has_tokenizer(weights.result()):
-        return weights.result()
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(weights.repository, "vocab.json")
-    if isinstance(cached, str) and has_tokenizer(Path(cached).parent):
-        return Path(cached).parent
-    raise MissingFileError(how_to_get(name, weights.missing()))
 
 
 def _address(weights: Weights, file: WeightFile) -> str:

@@ -8,15 +8,14 @@
     <cache>/pairs.jsonl        a line a pair and variant: pair_id, instruction, text row
     <cache>/cache.json         hash of the encoders' weights, preprocessing, counts; written last: then it is whole
 
-With N pairs and k augmented variants. At 256 px and half precision 24,576 bytes a pair and variant. Knows
-encoders as callables only.
+With N pairs and k augmented variants. At 256 px and half precision 24,576 bytes a pair and variant.
 """
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,96 +59,79 @@ def _hash_sizes(paths: Sequence[Path]) -> str:
     return hashlib.sha256(",".join(map(str, sizes)).encode()).hexdigest()
 
 
-class CacheBuilder:
-    """Encodes a data set into a cache.
+@torch.no_grad()
+def build_cache(
+    model: nn.Module,
+    data: FramePairDataset,
+    node: Mapping,
+    folder: Path,
+    variants: int = 1,
+    *,
+    dtype: str = "float16",
+    batch_size: int = 32,
+    keep_frames: bool | None = None,
+    num_workers: int = 0,
+) -> None:
+    """Encode all pairs of a training set; each variant of a pair is augmented by a seed of its own.
 
     Args:
-        encode: frames (B, 3, S, S) in [-1, 1] to a posterior with `mean` and `std`.
-        embed: sentences to (B, L, D), or None where the text encoder trains and is not cached.
-        weights_hash: of the encoders.
+        model: has `first_stage_model`, `cond_stage_model`, `cond_stage_trainable`, `encode_instruction`, `device`.
+        data: the training pairs.
+        node: the params that the data set was built from, for its augmentation.
+        folder: the cache to write.
+        variants: of each pair.
         dtype: of the latents: float16 or float32.
         batch_size: frames encoded together.
-        keep_frames: also keep the pixels, for losses on the decoded prediction.
+        keep_frames: also keep the pixels, for losses on the decoded prediction; None: where the model has such a loss.
         num_workers: processes that read pictures while the encoder works; 0 reads in between.
     """
-
-    def __init__(
-        self,
-        encode: Callable[[Tensor], object],
-        embed: Callable[[list[str]], Tensor] | None,
-        weights_hash: str,
-        dtype: str = "float16",
-        batch_size: int = 32,
-        *,
-        keep_frames: bool = False,
-        num_workers: int = 0,
-    ) -> None:
-        self.keep_frames = keep_frames
-        self.encode = encode
-        self.embed = embed
-        self.weights_hash = weights_hash
-        self.dtype = dtype
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-
-    @torch.no_grad()
-    def build(
-        self, data: FramePairDataset, folder: Path, preprocessing: dict, device: torch.device, seed: int = 0
-    ) -> None:
-        """Write the cache of all pairs and variants; variant v of pair i is augmented by a seed of its own.
-
-        Args:
-            data: pairs, with their augmentation.
-            folder: the cache.
-            preprocessing: of describe_preprocessing.
-            device: of the encoders.
-            seed: of the augmentation.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("cache.json", *(f"{array}.npy" for array in (*ARRAYS, *FRAMES, "text"))):
-            (folder / name).unlink(missing_ok=True)
-        variants = preprocessing["variants"]
-        keys = [(i, sample_seed(seed, v * len(data) + i)) for v in range(variants) for i in range(len(data))]
-        rows: dict[str, int] = {"": 0}
-        lines = []
-        arrays: dict[str, np.memmap] = {}
-        starts = range(0, len(keys), self.batch_size)
-        batches = [keys[start : start + self.batch_size] for start in starts]
-        loader = DataLoader(data, batch_sampler=batches, collate_fn=collate, num_workers=self.num_workers)
-        for start, batch in zip(starts, loader, strict=True):
-            for name, values in self._encode_batch(batch, device).items():
-                if name not in arrays:
-                    shape = (len(keys), *values.shape[1:])
-                    arrays[name] = _allocate(folder / f"{name}.npy", values.dtype, shape)
-                arrays[name][start : start + len(values)] = values
-            for pair_id, instruction in zip(batch["pair_id"], batch["instruction"], strict=True):
-                row = rows.setdefault(instruction, len(rows))
-                lines.append(json.dumps({"pair_id": pair_id, "instruction": instruction, "text": row}) + "\n")
-        for array in arrays.values():
-            array.flush()
-        self._write_text(folder, list(rows))
-        write_text(folder / "pairs.jsonl", "".join(lines))
-        key = {"weights": self.weights_hash, "preprocessing": preprocessing, "dtype": self.dtype}
-        write_json(folder / "cache.json", key | {"pairs": len(data), "variants": variants, "sentences": len(rows)})
-        log.info("cached %d pairs x %d variants, %d sentences in %s", len(data), variants, len(rows), folder)
-
-    def _encode_batch(self, batch: Mapping, device: torch.device) -> dict[str, np.ndarray]:
-        """Latents of a batch, both frames in one call of the encoder, and its pixels where they are kept."""
-        frames = torch.cat([batch["source_frame"], batch["target_frame"]]).to(device)
-        posterior = self.encode(frames)
-        (source, mean), (_, std) = posterior.mean.chunk(2), posterior.std.chunk(2)
-        latents = {"source": source, "target_mean": mean, "target_std": std}
-        made = {name: latent.to(getattr(torch, self.dtype)).cpu().numpy() for name, latent in latents.items()}
-        kept = FRAMES if self.keep_frames else ()
-        return made | {name: to_uint8(batch[name]).numpy() for name in kept}
-
-    def _write_text(self, folder: Path, sentences: Sequence[str]) -> None:
-        if self.embed is None:
-            return
-        embedded = torch.cat([self.embed([sentence]) for sentence in sentences])
+    _check_variants(variants, data)
+    preprocessing = describe_preprocessing(data, node.get("augmentation_config"), variants)
+    key = {"weights": model.hash_encoders(), "preprocessing": preprocessing, "dtype": dtype}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("cache.json", *(f"{array}.npy" for array in (*ARRAYS, *FRAMES, "text"))):
+        (folder / name).unlink(missing_ok=True)
+    kept = FRAMES if (model.frame_loss is not None if keep_frames is None else keep_frames) else ()
+    keys = [(i, sample_seed(0, v * len(data) + i)) for v in range(variants) for i in range(len(data))]
+    rows: dict[str, int] = {"": 0}
+    lines = []
+    arrays: dict[str, np.memmap] = {}
+    starts = range(0, len(keys), batch_size)
+    batches = [keys[start : start + batch_size] for start in starts]
+    loader = DataLoader(data, batch_sampler=batches, collate_fn=collate, num_workers=num_workers)
+    for start, batch in zip(starts, loader, strict=True):
+        for name, values in (_encode(model, batch, dtype) | {n: to_uint8(batch[n]).numpy() for n in kept}).items():
+            if name not in arrays:
+                arrays[name] = _allocate(folder / f"{name}.npy", values.dtype, (len(keys), *values.shape[1:]))
+            arrays[name][start : start + len(values)] = values
+        for pair_id, instruction in zip(batch["pair_id"], batch["instruction"], strict=True):
+            row = rows.setdefault(instruction, len(rows))
+            lines.append(json.dumps({"pair_id": pair_id, "instruction": instruction, "text": row}) + "\n")
+    for array in arrays.values():
+        array.flush()
+    if not model.cond_stage_trainable:
+        embedded = torch.cat([model.encode_instruction([sentence]) for sentence in rows])
         with atomic_path(folder / "text.npy") as draft:
-            np.save(draft, embedded.to(getattr(torch, self.dtype)).cpu().numpy())
+            np.save(draft, embedded.to(getattr(torch, dtype)).cpu().numpy())
+    write_text(folder / "pairs.jsonl", "".join(lines))
+    write_json(folder / "cache.json", key | {"pairs": len(data), "variants": variants, "sentences": len(rows)})
+    log.info("cached %d pairs x %d variants, %d sentences in %s", len(data), variants, len(rows), folder)
+
+
+def _check_variants(variants: int, data: FramePairDataset) -> None:
+    if variants < 1:
+        raise UserError(f"{variants} variants of each pair are no cache; wanted at least 1 (--cache-variants).")
+    if variants > 1 and data.augmentation is None:
+        raise UserError(f"{variants} variants of a data set without augmentation are all the same; cache 1.")
+
+
+def _encode(model: nn.Module, batch: Mapping, dtype: str) -> dict[str, np.ndarray]:
+    """Latents of a batch, both frames in one call of the encoder."""
+    frames = torch.cat([batch["source_frame"], batch["target_frame"]]).to(model.device)
+    posterior = model.first_stage_model.encode(frames)
+    (source, mean), (_, std) = posterior.mean.chunk(2), posterior.std.chunk(2)
+    latents = {"source": source, "target_mean": mean, "target_std": std}
+    return {name: latent.to(getattr(torch, dtype)).cpu().numpy() for name, latent in latents.items()}
 
 
 def _allocate(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
@@ -293,28 +275,6 @@ def gpu_with_room(size: int) -> torch.device | None:
 def is_whole_cache(folder: str | Path) -> bool:
     """Whether a cache is there and was written to its end."""
     return (Path(folder) / "cache.json").is_file()
-
-
-def build_cache(model: nn.Module, data: FramePairDataset, node: Mapping, folder: Path, **options: int | str) -> None:
-    """Encode a training set with a model's own encoders.
-
-    Args:
-        model: has `first_stage_model`, `cond_stage_model`, `cond_stage_trainable`, `encode_instruction`, `device`.
-        data: the training pairs.
-        node: the params that the data set was built from, for its augmentation.
-        folder: the cache to write.
-        **options: variants, and those of CacheBuilder.
-    """
-    variants = int(options.pop("variants", 1))
-    if variants < 1:
-        raise UserError(f"{variants} variants of each pair are no cache; wanted at least 1 (--cache-variants).")
-    if variants > 1 and data.augmentation is None:
-        raise UserError(f"{variants} variants of a data set without augmentation are all the same; cache 1.")
-    options.setdefault("keep_frames", model.frame_loss is not None)
-    embed = None if model.cond_stage_trainable else model.encode_instruction
-    builder = CacheBuilder(model.first_stage_model.encode, embed, model.hash_encoders(), **options)
-    preprocessing = describe_preprocessing(data, node.get("augmentation_config"), variants)
-    builder.build(data, folder, preprocessing, model.device)
 
 
 def cache_or_check(

@@ -9,13 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from commands.errors import UserError
-
 
 def to_signed(pixels: Tensor) -> Tensor:
     """uint8 pixels of any shape => float32 in [-1, 1]."""
     if pixels.dtype != torch.uint8:
-        raise UserError(f"wanted uint8 pixels, got {pixels.dtype}; convert floats with to_uint8 first.")
+        raise ValueError(f"wanted uint8 pixels, got {pixels.dtype}; convert floats with to_uint8 first.")
     return pixels.float() / 127.5 - 1.0
 
 
@@ -37,7 +35,7 @@ def unit_to_signed(unit: Tensor) -> Tensor:
 def array_to_tensor(pixels: np.ndarray) -> Tensor:
     """uint8 (H, W, 3) array, as pictures come from files => uint8 (3, H, W) tensor."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UserError(f"wanted a uint8 (H, W, 3) RGB picture, got {pixels.dtype} {pixels.shape}.")
+        raise ValueError(f"wanted a uint8 (H, W, 3) RGB picture, got {pixels.dtype} {pixels.shape}.")
     return torch.from_numpy(rearrange(pixels, "h w c -> c h w").copy())
 
 

@@ -59,7 +59,7 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
         (B, width) float32: cos(t w_i) then sin(t w_i), w_i = MAX_PERIOD^(-i / (width / 2)).
     """
     if width % 2:
-        raise UserError(f"timestep embedding of odd width {width}: cosines and sines need an even one.")
+        raise ValueError(f"timestep embedding of odd width {width}: cosines and sines need an even one.")
     half = width // 2
     exponents = torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
     angles = timesteps.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * exponents)

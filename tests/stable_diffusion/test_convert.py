@@ -222,7 +222,7 @@ def test_bad_input_gives_a_sentence(make_model, write, weights_of, tmp_path, cap
         (["--input", "absent.ckpt", "--output", "y.ckpt", "--layout", "ldm"], "there is no checkpoint absent.ckpt"),
         (["--input", str(whole), "--output", "y", "--layout", "ldm"], "name it .safetensors or .ckpt"),
         (["--input", str(part), "--output", "y.ckpt", "--layout", "ldm"], "holds no first stage"),
-        (["--input", str(whole), "--output", "y", "--layout", "diffusers"], "vocab.json -> checkpoints"),
+        (["--input", str(whole), "--output", "y", "--layout", "diffusers"], "are wanted in checkpoints"),
         (["--input", str(tmp_path), "--output", "y.ckpt", "--layout", "ldm"], "has no model_index.json"),
     ]
     for flags, sentence in cases:

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from stable_diffusion.diffusers_folder import find_weights, has_tokenizer, open_folder, write_folder
+from ldm.modules.encoders.modules import has_tokenizer
+from stable_diffusion.diffusers_folder import find_weights, open_folder, write_folder
 from stable_diffusion.tensor_files import open_tensor_file
 
 

@@ -248,7 +248,7 @@ class LatentDiffusion(DDPM):
         latent = z / self.scale_factor
         if self.predict_change:
             if context is None:
-                raise UserError("this model predicts the change: decode_first_stage needs the source latent.")
+                raise ValueError("this model predicts the change: decode_first_stage needs the source latent.")
             latent = latent + context
         return self.first_stage_model.decode(latent)
 

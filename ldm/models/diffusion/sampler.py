@@ -59,7 +59,7 @@ class Sampler(ABC):
             progress: wraps the sequence of steps, to show a bar, and hands on every one.
         """
         if self.eta > 0.0 and generators is None:
-            raise UserError(f"eta {self.eta} draws noise at every step: pass one generator a sample.")
+            raise ValueError(f"eta {self.eta} draws noise at every step: pass one generator a sample.")
         return self.walk(denoise, noise, generators, progress(range(len(self.timesteps))))
 
     @abstractmethod

@@ -7,8 +7,6 @@ import torch
 from einops import reduce
 from torch import Tensor
 
-from commands.errors import UserError
-
 LOGVAR_RANGE = (-30.0, 20.0)  # keeps the variance within float32; autoencoder.py of latent-diffusion
 
 
@@ -41,7 +39,7 @@ class DiagonalGaussianDistribution:
         if generators is None:
             return self.mean + self.std * torch.randn_like(self.mean)
         if len(generators) != len(self.mean):
-            raise UserError(f"{len(generators)} generators for {len(self.mean)} samples: pass one a sample.")
+            raise ValueError(f"{len(generators)} generators for {len(self.mean)} samples: pass one a sample.")
         draws = [torch.randn(self.mean.shape[1:], generator=g, device=g.device) for g in generators]
         return self.mean + self.std * torch.stack(draws).to(self.mean)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CLIP = "openai/clip-vit-large-patch14"  # repository of its tokenizer
 CLIP_TOKENS = 77  # context length of CLIP ViT-L/14 and ViT-H/14
 CLIP_VOCABULARY = 49_408
 TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))  # either set; transformers >= 5 writes the second
@@ -74,7 +75,7 @@ class FrozenCLIPEmbedder(nn.Module):
 
     def __init__(
         self,
-        version: str = "openai/clip-vit-large-patch14",
+        version: str = CLIP,
         max_length: int = CLIP_TOKENS,
         width: int = 768,
         layers: int = 12,
@@ -138,18 +139,30 @@ class FrozenCLIPEmbedder(nn.Module):
 
 
 def read_clip_tokenizer(version: str) -> CLIPTokenizer:
-    """CLIP's tokenizer from a folder, from checkpoints/<name>, or from the hub's local cache; never downloads.
+    """CLIP's tokenizer, from where `find_clip_tokenizer` finds it."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(str(find_clip_tokenizer(version)), local_files_only=True)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's files.
+
+    transformers, given a folder without them, would make an empty tokenizer and say nothing.
+    """
+    return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES)
+
+
+def find_clip_tokenizer(version: str = CLIP) -> Path:
+    """Folder with CLIP's tokenizer: `version` itself, checkpoints/<name>, or the hub's local cache; never downloads.
 
     Raises:
         MissingFileError: if its files are in none of them.
     """
-    from transformers import CLIPTokenizer
-
     places = [Path(version), WEIGHTS_FOLDER / Path(version).name, *_cached_folders(version)]
-    for place in places:
-        # transformers, given a folder without these files, would make an empty tokenizer and say nothing.
-        if any(all((place / name).is_file() for name in names) for names in TOKENIZER_FILES):
-            return CLIPTokenizer.from_pretrained(str(place), local_files_only=True)
+    found = next(filter(has_tokenizer, places), None)
+    if found is not None:
+        return found
     raise MissingFileError(
         f"CLIP's tokenizer '{version}' is not on this machine: {' and '.join(TOKENIZER_FILES[0])} are wanted in "
         f"{places[1]}/.\nFetch them with: python -m stable_diffusion.weights fetch clip-vit-large-patch14\n"
