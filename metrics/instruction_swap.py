@@ -43,7 +43,7 @@ def swap_instructions(pairs: list[FramePair]) -> list[FramePair]:
     """Give every pair the first sentence of the next task, in alphabetical order of tasks.
 
     Raises:
-        ValueError: if there is only one task.
+        UserError: if there is only one task.
     """
     sentences: dict[str, str] = {}
     for pair in pairs:
@@ -59,7 +59,7 @@ def write_swapped_data(folder: Path, pairs: list[FramePair], output: Path) -> No
     """Copy a prepared folder with swapped sentences; pair ids stay.
 
     Raises:
-        ValueError: if there is only one task, or the output is not empty.
+        UserError: if there is only one task, or the output is not empty.
     """
     swapped = swap_instructions(pairs)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -76,7 +76,7 @@ def check_same_noise(right: Predictions, swapped: Predictions) -> None:
     """Refuse two folders that differ in more than the sentence, as far as their predictions.jsonl says.
 
     Raises:
-        ValueError: naming the pair and what differs.
+        UserError: naming the pair and what differs.
     """
     for pair_id in right.records.keys() & swapped.records.keys():
         a, b = right.records[pair_id], swapped.records[pair_id]

@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from commands.errors import UserError
 from commands.run import run_command
 from formats.atomic import write_text
 from metrics.comparison.table import ALL, Row, ScoreTable
@@ -130,7 +131,7 @@ def _cell(table: ScoreTable, row: Row, key: str) -> str:
 def _cases(results: Results) -> str:
     try:
         pictures = open_pictures(results)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return f"<p>Pictures are not shown: {escape(str(error))}</p>"
     row = results.systems[-1]
     groups = sorted({entry["group"] for entry in results.pairs})

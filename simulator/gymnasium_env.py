@@ -20,7 +20,7 @@ from commands.errors import UserError
 from simulator.robot import STATE_SIZE
 from simulator.rollout import PERIOD, STEP_LIMITS
 from simulator.studio import check_cameras
-from simulator.tasks import TASKS
+from simulator.tasks import TASKS, find_task
 from simulator.world import HOLD_SECONDS, World, read_limits
 
 OBSERVATIONS = ("pixels", "pixels_agent_pos", "environment_state_agent_pos")
@@ -73,8 +73,7 @@ class RobotTask(gymnasium.Env, EzPickle):
             unseen_instructions=unseen_instructions,
             render_mode=render_mode,
         )
-        if task not in TASKS:
-            raise UserError(f"there is no task {task!r}; choose from {', '.join(TASKS)}.")
+        found = find_task(task)
         if obs_type not in OBSERVATIONS:
             raise UserError(f"there is no obs_type {obs_type!r}; choose from {', '.join(OBSERVATIONS)}.")
         check_cameras(tuple(cameras))
@@ -85,8 +84,8 @@ class RobotTask(gymnasium.Env, EzPickle):
         self.look = look
         self.period = period
         self.render_mode = render_mode
-        self.task_description = TASKS[task].instructions[0]
-        self._sentences = TASKS[task].unseen_instructions if unseen_instructions else TASKS[task].instructions
+        self.task_description = found.instructions[0]
+        self._sentences = found.unseen_instructions if unseen_instructions else found.instructions
         self._max_episode_steps = STEP_LIMITS[task]  # LeRobot reads it
         self._world = World()
         low, high = read_limits().astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from commands.errors import UserError
 from simulator.robot import BASE_X, BASE_Y, FINGER_OPEN, SIDES
 from simulator.scene import TABLE_TOP, make_box_xml, make_object_xml
 
@@ -209,3 +210,10 @@ _TASK_LIST = (
     ),
 )
 TASKS = {task.name: task for task in _TASK_LIST}
+
+
+def find_task(name: str) -> Task:
+    """The task of that name; raises UserError where there is none."""
+    if name not in TASKS:
+        raise UserError(f"there is no task {name!r}; choose from {', '.join(TASKS)}.")
+    return TASKS[name]

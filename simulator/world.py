@@ -22,7 +22,7 @@ from simulator.kinematics import find_arm, measure_state, read_opening
 from simulator.robot import FINGER_OPEN, HOME, SIDES, STATE_SIZE
 from simulator.scene import TIMESTEP, make_scene_xml, sample_look
 from simulator.studio import Studio, check_cameras, shrink
-from simulator.tasks import LIFT, TASKS, Task
+from simulator.tasks import LIFT, Task, find_task
 
 SETTLE_STEPS = 100  # objects come to rest before the first frame
 HOLD_SECONDS = 1.0  # a success has to last so long to be called held
@@ -71,12 +71,11 @@ class World:
             seed: decides where objects stand, and light and tints; 0 or more.
             look: "train", or "unseen" for light and tints outside of the training range.
         """
-        if task not in TASKS:
-            raise UserError(f"there is no task {task!r}; choose from {', '.join(TASKS)}.")
+        found = find_task(task)
         if seed < 0:
             raise UserError(f"the seed is {seed}, wanted 0 or more.")
         self.close()
-        self.task = TASKS[task]
+        self.task = found
         rng = np.random.default_rng(seed)
         objects = self.task.place_objects(rng)
         self.scene = make_scene_xml(objects, sample_look(rng, look))

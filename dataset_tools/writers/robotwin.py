@@ -16,9 +16,8 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
-from commands.errors import UserError
 from dataset_tools.readers.robotwin_hdf5 import TRUE_RGB_COMMENT
-from formats.atomic import atomic_path, write_json
+from formats.atomic import atomic_path, draft_folder, write_json
 from simulator.recorder import CameraView
 
 HEAD_CAMERA = "head_camera"
@@ -59,21 +58,16 @@ def write_pkl_episode(
     cameras = _check_frames(frames, states)
     poses = np.zeros((len(states), 2, 7)) if endposes is None else endposes
     rows = _endpose_rows(poses, states)
-    draft = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    for t, state in enumerate(states):
-        observation = {name: _observe(pictures[t], (views or {}).get(name), t) for name, pictures in cameras.items()}
-        content = {
-            "observation": observation,
-            "pointcloud": [],
-            "joint_action": np.array(state, np.float64),
-            "endpose": rows[t],
-        }
-        (draft / f"{t}.pkl").write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
-    if folder.exists():
-        shutil.rmtree(folder)
-    draft.rename(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    with draft_folder(folder) as draft:
+        for t, state in enumerate(states):
+            content = {
+                "observation": {name: _observe(seen[t], (views or {}).get(name), t) for name, seen in cameras.items()},
+                "pointcloud": [],
+                "joint_action": np.array(state, np.float64),
+                "endpose": rows[t],
+            }
+            (draft / f"{t}.pkl").write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
 
 
 def write_hdf5_episode(
@@ -141,14 +135,16 @@ def encode_jpeg(picture: np.ndarray, *, true_rgb: bool) -> bytes:
 def _check_frames(frames: Frames, states: np.ndarray) -> dict[str, np.ndarray]:
     cameras = dict(frames) if isinstance(frames, Mapping) else {HEAD_CAMERA: frames}
     if states.ndim != 2 or states.shape[1] != STATE_SIZE:
-        raise UserError(f"states have the shape {states.shape}, wanted (T, {STATE_SIZE}): two arms of 6 + gripper")
+        raise ValueError(f"states have the shape {states.shape}, wanted (T, {STATE_SIZE}): two arms of 6 + gripper")
     for name, pictures in cameras.items():
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
-            raise UserError(
+            raise ValueError(
                 f"frames of {name} are {pictures.dtype} {pictures.shape}, wanted uint8 (T, H, W, 3) RGB in 0..255"
             )
         if len(pictures) != len(states):
-            raise UserError(f"{name} has {len(pictures)} frames, but there are {len(states)} states: give one for each")
+            raise ValueError(
+                f"{name} has {len(pictures)} frames, but there are {len(states)} states: give one for each"
+            )
     return cameras
 
 

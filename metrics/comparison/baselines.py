@@ -81,7 +81,7 @@ class TrainMean:
         """Mean target of the pair's group.
 
         Raises:
-            ValueError: if the means were made at another size.
+            UserError: if the means were made at another size.
         """
         mean = self.means.get(self.grouping(pair))
         if mean is not None and mean.shape != source.shape:

@@ -53,7 +53,7 @@ class Predictions:
         """The system's picture; None where it has none.
 
         Raises:
-            ValueError: if the picture cannot be read.
+            UserError: if the picture cannot be read.
         """
         path = self.files.get(pair.pair_id)
         if path is None:
@@ -116,8 +116,8 @@ def match_predictions(
         others: further pairs of the data whose pictures are no surprise (another split, say).
 
     Raises:
-        FileNotFoundError: if the folder or the csv is absent, or the folder has no pictures.
-        ValueError: if not one picture matches, or the csv gives the pairs of a sample with several seeds one picture.
+        MissingFileError: if the folder or the csv is absent, or the folder has no pictures.
+        UserError: if not one picture matches, or the csv gives the pairs of a sample with several seeds one picture.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -90,7 +90,7 @@ class Scorer:
         """A candidate's prediction at the size of the comparison; None where there is none.
 
         Raises:
-            ValueError: if it is of another size and no size was set.
+            UserError: if it is of another size and no size was set.
         """
         picture = candidate.predict_picture(pair, source)
         return None if picture is None else self._fit(picture, source)
@@ -99,7 +99,7 @@ class Scorer:
         """Scores of the named candidates (None: all) that predict this pair.
 
         Raises:
-            ValueError: if a picture cannot be read or sizes differ.
+            UserError: if a picture cannot be read or sizes differ.
         """
         source, truth = self.read_frames(pair)
         scores = []

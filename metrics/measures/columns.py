@@ -82,7 +82,7 @@ def parse_measures(text: str) -> tuple[str, ...]:
     """ "psnr,ssim" => keys; an as-published one brings its proper twin, so that it never stands alone.
 
     Raises:
-        ValueError: naming the unknown measure and the known ones.
+        UserError: naming the unknown measure and the known ones.
     """
     proper_of = {published: key for key, published in AS_PUBLISHED_OF.items()}
     keys: list[str] = []

@@ -80,7 +80,7 @@ class FeatureNetwork:
         """The loaded network.
 
         Raises:
-            ValueError: if the file holds no TorchScript network.
+            UserError: if the file holds no TorchScript network.
         """
         try:
             return torch.jit.load(self.path, map_location="cpu").eval()

@@ -58,7 +58,7 @@ class Lpips:
         """Trunk and the weight of each channel of each tapped layer, (C,).
 
         Raises:
-            ValueError: if the file of weights is damaged.
+            UserError: if the file of weights is damaged.
         """
         trunk = Trunk(self.name).eval().requires_grad_(False)
         load_trunk(trunk, self.weights and self.weights / TRUNK_FILES[self.name])
@@ -72,7 +72,7 @@ class Lpips:
         """LPIPS of two uint8 (H, W, 3) pictures: 0 for equal ones.
 
         Raises:
-            ValueError: if the pictures are smaller than the trunk can see.
+            UserError: if the pictures are smaller than the trunk can see.
         """
         least = LEAST_SIDE[self.name]
         if min(truth.shape[:2]) < least:

@@ -78,7 +78,7 @@ def ssim_maps(
     """SSIM around every pixel whose window fits, mean over the channels: one (H - 2 r, W - 2 r) map a convention.
 
     Raises:
-        ValueError: if the pictures differ in size or are smaller than the window.
+        UserError: if the pictures differ in size or are smaller than the window.
     """
     check_same_shape(prediction, truth)
     if min(truth.shape[:2]) < len(window.weights):

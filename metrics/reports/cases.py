@@ -54,8 +54,8 @@ def open_pictures(results: Results) -> Pictures:
     """Find the folders that a table was made of.
 
     Raises:
-        FileNotFoundError: if they are no longer where table.json says.
-        ValueError: if they hold other pairs now.
+        MissingFileError: if they are no longer where table.json says.
+        UserError: if they hold other pairs now.
     """
     provenance = results.table.provenance
     if "data" not in provenance:
@@ -74,12 +74,11 @@ def open_pictures(results: Results) -> Pictures:
     return Pictures(scorer, systems, pairs)
 
 
-def choose_cases(results: Results, row: str, group: str, key: str = "psnr") -> dict[str, dict]:
-    """Lines of pairs.jsonl that are best, median and worst in a measure; fewer for fewer than three pairs."""
-    known = [
-        entry for entry in results.entries(row, group) if not math.isnan(float(entry.get(key, "nan")))
-    ]  # inf and nan stand as text
-    ordered = sorted(known, key=lambda entry: (-float(entry[key]), entry["pair_id"]))
+def choose_cases(results: Results, row: str, group: str) -> dict[str, dict]:
+    """Lines of pairs.jsonl that are best, median and worst in PSNR; fewer for fewer than three pairs."""
+    values = [(float(entry.get("psnr", "nan")), entry) for entry in results.entries(row, group)]  # nan stands as text
+    known = [(psnr, entry) for psnr, entry in values if not math.isnan(psnr)]
+    ordered = [entry for _, entry in sorted(known, key=lambda each: (-each[0], each[1]["pair_id"]))]
     if not ordered:
         return {}
     chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}

@@ -22,6 +22,8 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo")
 SMOOTHING = 50  # points of the running mean: the acp paper's
+NUM_BINS = 30  # of a histogram
+NAME_LETTERS = 14  # of a line of a row's name beside a grid
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ def plot_curves(curves: Mapping[str, Curve], y_label: str, smoothed: bool = True
     return figure
 
 
-def plot_histograms(values: Mapping[str, Sequence[float]], x_label: str, num_bins: int = 30) -> Figure:
+def plot_histograms(values: Mapping[str, Sequence[float]], x_label: str) -> Figure:
     """Histograms of several rows in one set of bins; unknown and infinite values are left out."""
     figure, axis = _new_figure(x_label, "pairs")
     finite = {name: np.array([v for v in row if np.isfinite(v)]) for name, row in values.items()}
     known = np.concatenate([*finite.values(), np.array([])])
-    bins = np.histogram_bin_edges(known, num_bins) if known.size else np.linspace(0, 1, num_bins)
+    bins = np.histogram_bin_edges(known, NUM_BINS) if known.size else np.linspace(0, 1, NUM_BINS)
     for i, (name, row) in enumerate(finite.items()):
         colour = COLOURS[i % len(COLOURS)]
         axis.hist(row, bins, histtype="stepfilled", alpha=0.35, color=colour, hatch=HATCHES[i % len(HATCHES)])
@@ -158,10 +160,10 @@ def save_figure(figure: Figure, path: Path, suffixes: Sequence[str] = FIGURE_SUF
     return files
 
 
-def _wrap(name: str, width: int = 14) -> str:
+def _wrap(name: str) -> str:
     lines = [""]
     for word in name.replace("_", " ").split():
-        if lines[-1] and len(lines[-1]) + len(word) >= width:
+        if lines[-1] and len(lines[-1]) + len(word) >= NAME_LETTERS:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(lines)

@@ -71,9 +71,9 @@ class Paper:
         return list(dict.fromkeys(row.recipe for sheet in self.sheets for row in sheet.scores))
 
 
-def read_papers(path: Path = FILE) -> dict[str, Paper]:
+def read_papers() -> dict[str, Paper]:
     """The papers by name."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return {name: _make_paper(name, paper) for name, paper in content.items()}
 
 

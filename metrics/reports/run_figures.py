@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from commands.errors import UserError
 from metrics.comparison.rows import COPY
 from metrics.measures.columns import MEASURES
 from metrics.reports.cases import Pictures, choose_cases, find_consecutive, open_pictures
@@ -163,7 +164,7 @@ def _picture_grids(run: Run) -> NamedFigures:
             continue
         try:
             pictures = open_pictures(results)
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             log.warning("no grids of %s: %s", results.folder, error)
             continue
         main = results.systems[-1]
@@ -197,7 +198,7 @@ def make_shared_grid(runs: list[Run]) -> Figure | None:
         return None
     try:
         predicted = [(label, results.systems[-1], open_pictures(results)) for label, results in scored]
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         log.warning("no grid of the runs side by side: %s", error)
         return None
     return _grid_of_groups(shown, predicted)

@@ -152,8 +152,8 @@ def read_run(argument: str) -> Run:
     """Read "folder" or "label=folder".
 
     Raises:
-        FileNotFoundError: if the folder is absent, or holds nothing of a run.
-        ValueError: if one of its files is damaged.
+        MissingFileError: if the folder is absent, or holds nothing of a run.
+        UserError: if one of its files is damaged.
     """
     label, folder = parse_named_folder(argument)
     if not folder.is_dir():
@@ -182,7 +182,7 @@ def read_runs(arguments: list[str]) -> list[Run]:
     """Read runs; two of one label are refused.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_run`, or for a label used twice.
+        MissingFileError, UserError: as `read_run`, or for a label used twice.
     """
     runs = [read_run(argument) for argument in arguments]
     labels = [run.label for run in runs]
