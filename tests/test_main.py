@@ -1,7 +1,6 @@
 """Laws of the training command, from a prepared folder to checkpoints."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -14,9 +13,10 @@ import yaml
 
 import main as command
 from formats.run_folder import RUN_VARIABLE
+from ldm.callbacks.meters import Throughput
+from ldm.models.diffusion_training import TrainedLatentDiffusion
 from ldm.training.config import compose
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.runs import ROOT, assert_same_weights, launch, read_last, wait_until
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def base(tmp_path, pair_folder, tiny_model_config) -> Path:
     folder = str(pair_folder())
 
     def node(split):
-        params = {"folder": folder, "split": split, "resolution": 16}
+        params = {"folder": folder, "split": split, "resolution": "${resolution}"}
         return {"target": "ldm.data.frame_pairs.FramePairDataset", "params": params}
 
     config = {
@@ -70,16 +70,6 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def weights(folder: Path) -> dict:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-
-
-def assert_same_weights(one: dict, other: dict) -> None:
-    assert one.keys() == other.keys()
-    different = [name for name in one if not torch.equal(one[name], other[name])]
-    assert not different, different
-
-
 def test_a_run_leaves_a_whole_run_folder(run, base):
     code, folder = run("--base", base, "-n", "name", "-p", "_postfix", "--max_steps", "6")
     assert code == 0
@@ -96,28 +86,41 @@ def test_a_run_leaves_a_whole_run_folder(run, base):
 def test_the_saved_config_runs_again_to_the_same_weights(run, base):
     _, first = run("--base", base, "model.params.learning_rate=0.002", "-n", "first", "--max_steps", "3")
     _, second = run("--base", first / "config.yaml", "-n", "second")
-    assert yaml.safe_load((second / "config.yaml").read_text())["model"]["params"]["learning_rate"] == 0.002
-    assert_same_weights(weights(first), weights(second))
+    saved = yaml.safe_load((second / "config.yaml").read_text())
+    assert saved["model"]["params"]["learning_rate"] == 0.002
+    assert saved["data"]["params"]["train"]["params"]["resolution"] == "${resolution}", "`resolution=8` reaches it"
+    assert_same_weights(first, second)
 
 
-def test_a_saved_config_keeps_what_refers_to_the_resolution(run, base):
-    """Over it `resolution=8` changes the training pairs too, as over the recipe."""
-    config = yaml.safe_load(base.read_text())
-    for split in ("train", "validation"):
-        config["data"]["params"][split]["params"]["resolution"] = "${resolution}"
-    base.write_text(yaml.safe_dump(config))
-    _, first = run("--base", base, "-n", "first", "--max_steps", "1")
-    _, second = run("--base", first / "config.yaml", "resolution=8", "-n", "second", "--max_steps", "1")
-    assert compose([second / "config.yaml"])["data"]["params"]["train"]["params"]["resolution"] == 8
+def test_settings_that_show_in_a_run_only(run, base, caplog):
+    """No logger, no monitored checkpoint, a kept epoch, bfloat16 with clipping, --scale_lr, the pairs' horizon."""
+    flags = ["--precision", "bf16-mixed", "--gradient_clip_val", "1.0", "--accumulate_grad_batches", "2", "--scale_lr"]
+    checkpoints = ["lightning.checkpoint.monitor=null", "lightning.checkpoint.keep_epochs=[1]", "--max_epochs", "2"]
+    with caplog.at_level("INFO"):
+        code, folder = run("--base", base, "horizon=50", "lightning.loggers=[]", *checkpoints, *flags)
+    assert code == 0 and "0.001 x global batch 4 = 0.004" in caplog.text
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "epoch-1.ckpt"}
+    config = compose([folder / "config.yaml"])
+    assert (config["horizon"], config["horizon_range"]) == (3, None), "of its pairs"
 
 
-def test_flags_that_a_resumed_run_cannot_follow_are_refused(run, base, tmp_path, capsys):
+def test_what_a_resumed_run_cannot_follow_is_refused(run, base, tmp_path, capsys):
+    """Other flags, another seed, and a callback that a run folder from anybody may name."""
     _, folder = run("--base", base, "--max_steps", "1")
-    assert run("--resume", folder, "--folder", tmp_path / "elsewhere")[0] == 2
-    assert f"a resumed run stays in {folder}" in capsys.readouterr().err
-    assert run("--resume", folder, "--cache-latents", tmp_path / "cache")[0] == 2
-    assert "goes on with the pairs that it began with" in capsys.readouterr().err
-    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "cache").exists()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+
+    def refuse(flags, said):
+        assert run("--resume", folder, *flags)[0] == 2
+        assert said in capsys.readouterr().err
+
+    refuse(["--folder", tmp_path / "elsewhere"], f"a resumed run stays in {folder}")
+    refuse(["--cache-latents", tmp_path / "cache"], "goes on with the pairs that it began with")
+    refuse(["--seed", "5", "--max_steps", "2"], "Resume with the same seed")
+    harm = {"target": "subprocess.getoutput", "params": {"cmd": f"touch {folder}/harm"}}
+    config["lightning"]["callbacks"]["harm"] = harm
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    refuse(["--max_steps", "2"], "names 'subprocess.getoutput', which is no class of this project")
+    assert not any(path.exists() for path in (tmp_path / "elsewhere", tmp_path / "cache", folder / "harm"))
 
 
 def test_resuming_goes_on_exactly(run, base):
@@ -127,46 +130,44 @@ def test_resuming_goes_on_exactly(run, base):
     code, resumed = run("--resume", part, "--max_steps", "12")
     assert code == 0 and resumed == part
     assert (part / "metrics-000.csv").is_file(), "the first part's metrics are kept"
-    assert_same_weights(weights(whole), weights(part))
+    assert_same_weights(whole, part)
 
 
-@pytest.mark.parametrize("step", [1, 4])
-def test_an_exception_leaves_the_last_finished_step(run, base, monkeypatch, step):
-    """An error inside a step, accumulating: last.ckpt is as the step before left it, and resuming repeats exactly."""
+def inside(step):
+    """A failure in the second micro-batch of the step."""
+
+    def fails(model, *_):
+        return model.trainer.global_step == step and model.trainer.fit_loop.epoch_loop.batch_idx % 2 == 1
+
+    return TrainedLatentDiffusion, "training_step", fails
+
+
+def after(step):
+    """A callback's failure, once weights and counters have moved: the update is not repeated."""
+    return Throughput, "on_train_batch_end", lambda _, trainer, *__: trainer.global_step == step
+
+
+@pytest.mark.parametrize(("failure", "step"), [(inside(1), 1), (inside(4), 4), (after(3), 3)])
+def test_an_exception_leaves_the_last_finished_step(run, base, monkeypatch, failure, step):
+    """Accumulating: last.ckpt is as the last whole step left it, and resuming repeats exactly."""
     flags = ("--accumulate_grad_batches", "2", "--max_steps", "6")
     _, whole = run("--base", base, "-n", "whole", *flags)
-    from ldm.models.diffusion_training import TrainedLatentDiffusion
+    owner, method, fails = failure
+    original = getattr(owner, method)
 
-    original = TrainedLatentDiffusion.training_step
-
-    def failing(self, batch, batch_idx):
-        if self.trainer.global_step == step and self.trainer.fit_loop.epoch_loop.batch_idx % 2 == 1:
+    def failing(self, *given):
+        if fails(self, *given):
             raise RuntimeError("planted")
-        return original(self, batch, batch_idx)
+        return original(self, *given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TrainedLatentDiffusion, "training_step", failing)
+        patched.setattr(owner, method, failing)
         with pytest.raises(RuntimeError, match="planted"):
             run("--base", base, "-n", "part", *flags)
     part = next(whole.parent.glob("*_part"))
-    assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+    assert read_last(part)["global_step"] == step
     run("--resume", part)
-    assert_same_weights(weights(whole), weights(part))
-
-
-def start(base: Path, logdir: Path, *flags: str) -> subprocess.Popen:
-    environment = {k: v for k, v in os.environ.items() if k != RUN_VARIABLE} | {"OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "main.py", "--base", str(base), "-n", "killed", "-l", str(logdir), *flags]
-    return subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(pattern: str, folder: Path, process: subprocess.Popen, seconds: float = 300) -> Path:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := list(folder.glob(pattern)):
-            return found[0]
-        time.sleep(0.02)
-    raise AssertionError(f"{pattern} did not appear: {process.communicate()[1]}")
+    assert_same_weights(whole, part)
 
 
 def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base, tmp_path):
@@ -175,18 +176,19 @@ def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base,
     _, whole = run("--base", base, "-n", "whole", *steps)
     for number in (signal.SIGTERM, signal.SIGKILL):
         logdir = tmp_path / number.name
-        process = start(base, logdir, *steps)
-        last = wait_for("*/checkpoints/last.ckpt", logdir, process)
+        process = launch(["--base", str(base), "-n", "killed", "-l", str(logdir), *steps])
+        wait_until(lambda logdir=logdir: any(logdir.glob("*/checkpoints/last.ckpt")), process)
         time.sleep(0.3 * torch.rand(()).item())
         process.send_signal(number)
         message = process.communicate(timeout=300)[1]
-        stopped = torch.load(last, weights_only=True)["global_step"]
+        (part,) = logdir.iterdir()
+        stopped = read_last(part)["global_step"]
         assert 0 < stopped < 48
         if number == signal.SIGTERM:
             assert process.returncode == 130 and f"stopped by SIGTERM after step {stopped}" in message
             assert "Traceback" not in message
-        run("--resume", last.parents[1])
-        assert_same_weights(weights(whole), weights(last.parents[1]))
+        run("--resume", part)
+        assert_same_weights(whole, part)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,7 @@ def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base,
         (["--resume", "/nowhere"], "no such run folder"),
         (["lightning.loggers=[mlflow]"], "'mlflow' is not one of csv, wandb"),
         (["data.params.batch_size=[1"], "'[1' is not valid YAML"),
+        ([f"data.params.train.params.folder={ROOT / 'tests'}"], "python -m dataset_tools.prepare_dataset"),
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence(run, base, capsys, argv, message):
@@ -214,7 +217,10 @@ def test_gpus_are_indices(text, devices):
     assert command.make_parser().parse_args(["--gpus", text]).gpus == tuple(devices)
 
 
-def test_an_unknown_flag_is_an_error_and_never_an_override(capsys):
+def test_no_config_and_unknown_flags_are_said(run, capsys):
+    """A flag is never taken for an override."""
+    assert run()[0] == 2
+    assert "--base configs/train.yaml" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         command.main(["--base", "configs/train.yaml", "--max_epoch", "3"])
     assert stop.value.code == 2
@@ -229,30 +235,12 @@ def test_a_trainer_flag_is_read_as_in_a_file(capsys):
     assert "'[1' is not valid YAML" in capsys.readouterr().err
 
 
-def test_an_empty_data_folder_is_said_with_the_command(run, base, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    code, _ = run("--base", base, f"data.params.train.params.folder={tmp_path / 'empty'}")
-    assert code == 2
-    assert "python -m dataset_tools.prepare_dataset" in capsys.readouterr().err
-
-
-def test_no_config_is_said(run, capsys):
-    assert run()[0] == 2
-    assert "--base configs/train.yaml" in capsys.readouterr().err
-
-
 def test_the_dry_run_says_what_is_missing(capsys, monkeypatch):
     monkeypatch.setattr("ldm.training.dry_run.estimate_memory", lambda *_: {})  # seconds, and tested elsewhere
     assert command.main(["--base", str(ROOT / "configs" / "train.yaml"), "--gpus", "0,1", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "859.53 M" in printed and "2 x 8 accumulated x 2 device(s) = 32" in printed
     assert "Missing to train" in printed and "dataset_tools.prepare_dataset" in printed
-
-
-def test_scale_lr_multiplies_by_the_global_batch(run, base, caplog):
-    with caplog.at_level("INFO"):
-        run("--base", base, "--scale_lr", "--max_steps", "1", "--accumulate_grad_batches", "2")
-    assert "0.001 x global batch 4 = 0.004" in caplog.text
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(run, base, monkeypatch, capsys):
@@ -269,16 +257,12 @@ def test_a_full_disk_leaves_no_half_checkpoint(run, base, monkeypatch, capsys):
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(run, base, tmp_path, capsys):
+    """But that of a job that died before it saved anything is taken."""
     folder = tmp_path / "exact"
+    (folder / "checkpoints").mkdir(parents=True)
     assert run("--base", base, "--folder", folder, "--max_steps", "1")[0] == 0
     assert run("--base", base, "--folder", folder)[0] == 2
     assert f"--resume {folder}" in capsys.readouterr().err
-
-
-def test_an_early_folder_without_a_checkpoint_is_taken(run, base, tmp_path):
-    """A job that died before it saved anything starts again under the same name."""
-    (tmp_path / "exact" / "checkpoints").mkdir(parents=True)
-    assert run("--base", base, "--folder", tmp_path / "exact", "--max_steps", "1")[0] == 0
 
 
 def test_early_stopping_ends_a_run_whose_validation_loss_stands_still(run, base):
@@ -290,7 +274,7 @@ def test_early_stopping_ends_a_run_whose_validation_loss_stands_still(run, base)
     flags = ["--val_check_interval", "2", "--num_sanity_val_steps", "0", "model.params.learning_rate=0.0"]
     code, folder = run("--base", base, *flags)
     assert code == 0
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7, "of 5 steps a pass"
+    assert read_last(folder)["global_step"] == 7, "of 5 steps a pass"
 
 
 def test_a_loss_that_is_not_finite_names_the_pairs_and_saves_no_broken_weights(run, base, capsys):
@@ -302,8 +286,6 @@ def test_a_loss_that_is_not_finite_names_the_pairs_and_saves_no_broken_weights(r
 
 
 def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
-    from ldm.models.diffusion_training import TrainedLatentDiffusion
-
     def full(self, batch, batch_idx):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -311,26 +293,6 @@ def test_no_memory_is_said_with_three_settings(run, base, monkeypatch, capsys):
     assert run("--base", base)[0] == 2
     said = capsys.readouterr().err
     assert all(word in said for word in ("batch_size", "use_checkpoint=true", "resolution")) and "Traceback" not in said
-
-
-def test_a_callback_that_fails_after_the_update_does_not_repeat_it(run, base, monkeypatch):
-    """Weights, counters and data position of one and the same step are saved."""
-    from ldm.callbacks.meters import Throughput
-
-    _, whole = run("--base", base, "-n", "whole", "--max_steps", "6")
-
-    def failing(self, trainer, *_):
-        if trainer.global_step == 3:
-            raise RuntimeError("planted")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Throughput, "on_train_batch_end", failing)
-        with pytest.raises(RuntimeError, match="planted"):
-            run("--base", base, "-n", "part", "--max_steps", "6")
-    part = next(whole.parent.glob("*_part"))
-    assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
-    run("--resume", part)
-    assert_same_weights(weights(whole), weights(part))
 
 
 def read_test_loss(folder: Path) -> str:
@@ -350,17 +312,6 @@ def test_a_saved_run_is_tested_with_its_own_weights(run, base):
     assert (folder / "metrics-000.csv").is_file() and read_test_loss(folder) == expected
 
 
-def test_gradients_are_clipped_in_mixed_precision_and_no_logger_is_needed(run, base):
-    flags = ["--precision", "bf16-mixed", "--gradient_clip_val", "1.0", "--max_steps", "1"]
-    assert run("--base", base, "lightning.loggers=[]", *flags)[0] == 0
-
-
-def test_a_resume_with_another_seed_is_refused(run, base, capsys):
-    _, folder = run("--base", base, "--max_steps", "2")
-    assert run("--resume", folder, "--seed", "5", "--max_steps", "3")[0] == 2
-    assert "Resume with the same seed" in capsys.readouterr().err
-
-
 HELP = """
 import sys, main
 try:
@@ -373,34 +324,3 @@ except SystemExit:
 def test_help_imports_nothing_heavy():
     said = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "--cache-latents" in said and said.endswith("[]\n")
-
-
-def test_no_monitor_no_third_checkpoint(run, base):
-    """Lightning would write its own where it finds none of ours."""
-    _, folder = run("--base", base, "--max_steps", "4", "lightning.checkpoint.monitor=null")
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
-
-
-def test_epochs_that_are_asked_for_are_kept(run, base):
-    _, folder = run("--base", base, "--max_epochs", "2", "lightning.checkpoint.keep_epochs=[1]")
-    assert (folder / "checkpoints" / "epoch-1.ckpt").is_file() and not (
-        folder / "checkpoints" / "epoch-2.ckpt"
-    ).exists()
-
-
-def test_a_run_stores_the_horizon_of_its_pairs(run, base):
-    _, folder = run("--base", base, "--max_steps", "1", "horizon=50")
-    config = compose([folder / "config.yaml"])
-    assert (config["horizon"], config["horizon_range"]) == (3, None)
-
-
-def test_a_resumed_runs_config_names_our_classes_only(run, base, capsys):
-    """A run folder may come from anybody; a callback there would be any code."""
-    _, folder = run("--base", base, "--max_steps", "1")
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    payload = {"target": "subprocess.getoutput", "params": {"cmd": f"touch {folder}/harm"}}
-    config["lightning"]["callbacks"]["harm"] = payload
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    assert run("--resume", folder, "--max_steps", "2")[0] == 2
-    assert "names 'subprocess.getoutput', which is no class of this project" in capsys.readouterr().err
-    assert not (folder / "harm").exists()

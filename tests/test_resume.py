@@ -1,20 +1,16 @@
 """Exact resume and several processes, through the command itself: slow, since each starts Python anew."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 import main as command
 from formats.run_folder import RUN_VARIABLE
+from tests.runs import ROOT, assert_same_weights, launch, read_last, wait_until
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPE = [str(ROOT / "configs" / "recipes" / "acp_train_1.yaml"), str(ROOT / "configs" / "tiny" / "small.yaml")]
 
 
@@ -32,45 +28,22 @@ def argv(tmp_path, pair_folder):
     return make
 
 
-def environment():
-    return {k: v for k, v in os.environ.items() if k != RUN_VARIABLE} | {"OMP_NUM_THREADS": "1"}
-
-
-def start(argv, launcher=()):
-    return subprocess.Popen(
-        [sys.executable, *launcher, "main.py", *argv], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-
-
 def run(argv, launcher=()):
-    process = start(argv, launcher)
+    process = launch(argv, launcher)
     message = process.communicate(timeout=500)[1]
     assert process.returncode == 0, message
     return message
 
 
-def checkpoint(folder):
-    return torch.load(next(folder.glob("*/checkpoints/last.ckpt")), weights_only=True)
+def only(folder):
+    (run_folder,) = folder.iterdir()
+    return run_folder
 
 
 def gradients(folder):
     """Of the first step, from AdamW's first moment: exp_avg = (1 - beta_1) g."""
-    state = checkpoint(folder)["optimizer_states"][0]["state"]
+    state = read_last(only(folder))["optimizer_states"][0]["state"]
     return [entry["exp_avg"] / 0.1 for entry in state.values()]
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    assert not [name for name in one if not torch.equal(one[name], other[name])]
-
-
-def wait_for_a_newer(path, since, process, seconds=300):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        if path() is not None and path().stat().st_mtime_ns > since:
-            return
-        time.sleep(0.01)
-    raise AssertionError(process.communicate()[1])
 
 
 @pytest.mark.slow
@@ -85,8 +58,8 @@ def test_ten_kills_leave_the_weights_of_the_uninterrupted_run(argv, tmp_path):
 
     for _ in range(10):
         since = last().stat().st_mtime_ns if last() else 0
-        process = start(argv("killed", *steps, resume=resume))
-        wait_for_a_newer(last, since, process)
+        process = launch(argv("killed", *steps, resume=resume))
+        wait_until(lambda since=since: last() is not None and last().stat().st_mtime_ns > since, process)
         time.sleep(0.5 * torch.rand((), generator=generator).item())
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -96,47 +69,34 @@ def test_ten_kills_leave_the_weights_of_the_uninterrupted_run(argv, tmp_path):
     final = ["--max_steps", stops[-1] + 7, "lightning.checkpoint.every_n_steps=5"]
     run(argv("killed", *final, resume=resume))
     run(argv("whole", *final))
-    killed, whole = checkpoint(folder), checkpoint(tmp_path / "whole")
-    assert_same(killed["state_dict"], whole["state_dict"])
-    assert killed["global_step"] == whole["global_step"] == stops[-1] + 7
+    killed, whole = only(folder), only(tmp_path / "whole")
+    assert_same_weights(killed, whole)
+    assert read_last(killed)["global_step"] == read_last(whole)["global_step"] == stops[-1] + 7
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_gradients_of_one(argv, tmp_path):
-    """Two gloo processes with batches of 2, and one with a batch of 4: the same gradient to 1e-6."""
+@pytest.mark.parametrize("start", ["ddp", "accumulated ddp", "torchrun"])
+def test_two_processes_give_the_gradients_of_one(argv, tmp_path, start):
+    """Two gloo processes with batches of 2, accumulated or not, and one with the whole batch: the same to 1e-6.
+
+    By torchrun as well, where there is one folder, config and run.json all the same.
+    """
+    accumulated = 2 if "accumulated" in start else 1
     once = ["--max_steps", 1]
-    run(argv("one", *once, "data.params.batch_size=4"))
-    run(argv("two", *once, "data.params.batch_size=2", "--devices", 2, "--strategy", "ddp"))
+    run(argv("one", *once, f"data.params.batch_size={4 * accumulated}"))
+    two = [*once, "data.params.batch_size=2", "--accumulate_grad_batches", accumulated]
+    if start == "torchrun":
+        message = run(argv("two", *two), ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+        folder = only(tmp_path / "two")
+        assert message.count("run folder:") == 1
+        assert {"config.yaml", "run.json", "metrics.csv", "checkpoints"} == {path.name for path in folder.iterdir()}
+        (part,) = json.loads((folder / "run.json").read_text())["parts"]
+        assert part["num_devices"] == 2
+    else:
+        run(argv("two", *two, "--devices", 2, "--strategy", "ddp"))
     pairs = list(zip(gradients(tmp_path / "one"), gradients(tmp_path / "two"), strict=True))
     assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
     assert max(a.abs().max().item() for a, _ in pairs) > 1e-4
-
-
-@pytest.mark.slow
-def test_accumulated_processes_give_the_gradients_of_one(argv, tmp_path):
-    """2 processes x 2 accumulated x 2 samples, and one batch of 8."""
-    once = ["--max_steps", 1]
-    run(argv("one", *once, "data.params.batch_size=8"))
-    more = ["data.params.batch_size=2", "--devices", 2, "--strategy", "ddp", "--accumulate_grad_batches", 2]
-    run(argv("two", *once, *more))
-    pairs = list(zip(gradients(tmp_path / "one"), gradients(tmp_path / "two"), strict=True))
-    assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
-
-
-@pytest.mark.slow
-def test_torchrun_starts_a_run_that_one_process_writes(argv, tmp_path):
-    """Two gloo processes give the gradient of one with both batches; there is one folder, config and run.json."""
-    once = ["--max_steps", 1]
-    run(argv("one", *once, "data.params.batch_size=4"))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    message = run(argv("two", *once, "data.params.batch_size=2"), torchrun)
-    assert message.count("run folder:") == 1
-    (folder,) = (tmp_path / "two").iterdir()
-    assert {"config.yaml", "run.json", "metrics.csv", "checkpoints"} == {path.name for path in folder.iterdir()}
-    (part,) = json.loads((folder / "run.json").read_text())["parts"]
-    assert part["num_devices"] == 2
-    pairs = list(zip(gradients(tmp_path / "one"), gradients(tmp_path / "two"), strict=True))
-    assert max((a - b).abs().max().item() for a, b in pairs) <= 1e-6
 
 
 @pytest.mark.slow
@@ -144,11 +104,11 @@ def test_other_devices_go_on_as_one_would(argv, tmp_path):
     """3 steps of one process with 4 samples, 3 of two with 2 each: the run of one process, up to rounding."""
     run(argv("whole", "--max_steps", 6, "data.params.batch_size=4"))
     run(argv("part", "--max_steps", 3, "data.params.batch_size=4"))
-    (part,) = (tmp_path / "part").iterdir()
+    part = only(tmp_path / "part")
     two = ["data.params.batch_size=2", "--devices", 2, "--strategy", "ddp"]
     message = run(argv("part", "--max_steps", 6, *two, resume=part))
     assert "the same samples in each step" in message
-    whole, resumed = (checkpoint(tmp_path / name) for name in ("whole", "part"))
+    whole, resumed = (read_last(only(tmp_path / name)) for name in ("whole", "part"))
     assert resumed["global_step"] == 6
     for name, value in whole["state_dict"].items():
         torch.testing.assert_close(resumed["state_dict"][name], value, atol=1e-4, rtol=1e-3)
@@ -190,7 +150,7 @@ def test_half_precision_and_eight_times_two_train(argv, tmp_path, monkeypatch):
     more = ["--precision", "bf16-mixed", "--accumulate_grad_batches", 8, "data.params.batch_size=2"]
     use = "model.params.unet_config.params.use_checkpoint=true"
     assert call(monkeypatch, argv("run", "--max_steps", 2, *more, use)) == 0
-    state = checkpoint(tmp_path / "run")["state_dict"]
+    state = read_last(only(tmp_path / "run"))["state_dict"]
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
 
 
@@ -203,7 +163,7 @@ def test_training_from_cached_latents_through_the_command(argv, tmp_path, monkey
     assert call(monkeypatch, argv("again", "--max_steps", 2, *flag)) == 0
     online = argv("online", "--max_steps", 3)
     assert call(monkeypatch, online) == 0
-    cached, fresh = checkpoint(tmp_path / "run")["state_dict"], checkpoint(tmp_path / "online")["state_dict"]
+    cached, fresh = (read_last(only(tmp_path / name))["state_dict"] for name in ("run", "online"))
     worst = max((cached[name] - fresh[name]).abs().max().item() for name in fresh if fresh[name].is_floating_point())
     assert worst < 0.01, "half-precision latents: almost the same training"
     assert call(monkeypatch, argv("stale", "resolution=8", "--max_steps", 2, *flag)) == 2

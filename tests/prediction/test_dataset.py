@@ -22,7 +22,6 @@ from prediction.dataset import (
     predict_batches,
     predict_data_set,
     reconstruct_batches,
-    reconstruction_settings,
     write_benchmark,
 )
 from prediction.load import LoadedPredictor
@@ -49,17 +48,13 @@ def stub_batches(done):
     return predict
 
 
-def test_jobs_carry_the_pairs_own_sentence_seed_and_truth(jobs):
-    job = jobs[0]
-    assert job.instruction == "move the square" and job.seed == seed_of(job.name, 7)
-    assert job.truth.is_file() and job.source.is_file() and job.source != job.truth
-
-
 def test_records_say_how_each_picture_was_made(jobs, tmp_path):
     predict_data_set(stub_batches([]), jobs, tmp_path / "out", SETTINGS)
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [line["pair_id"] for line in lines] == [job.name for job in jobs]
-    assert lines[0] == lines[0] | SETTINGS | {"seed": jobs[0].seed, "seconds": 0.5}
+    assert lines[0] == lines[0] | SETTINGS | {"seed": seed_of(jobs[0].name, 7), "seconds": 0.5}
+    assert len({line["seed"] for line in lines}) == len(jobs)
+    assert lines[0]["instruction"] == "move the square", "the pair's own"
     assert 0 < lines[0]["peak_memory_mib"] <= lines[-1]["peak_memory_mib"]
     with Image.open(tmp_path / "out" / lines[0]["file"]) as picture:
         assert picture.getpixel((0, 0)) == (99, 99, 99)
@@ -89,15 +84,11 @@ def test_a_picture_that_changed_under_its_name_is_predicted_again(jobs, tmp_path
     assert done == [jobs[1].name]
 
 
-def test_a_folder_made_with_other_settings_is_refused(jobs, tmp_path):
+def test_another_sentence_seed_or_setting_over_a_folder_is_said(jobs, tmp_path):
+    """Also where this call would predict other pairs of the data set: the folder would be a mixture."""
     predict_data_set(stub_batches([]), jobs[:1], tmp_path / "out", SETTINGS)
     with pytest.raises(UserError, match=r"steps=2, now it is 3; choose another --output"):
         predict_data_set(stub_batches([]), jobs, tmp_path / "out", SETTINGS | {"steps": 3})
-
-
-def test_another_sentence_or_seed_over_a_folder_is_said(jobs, tmp_path):
-    """Also where this call would predict other pairs of the data set: the folder would be a mixture."""
-    predict_data_set(stub_batches([]), jobs[:1], tmp_path / "out", SETTINGS)
     for name, value in (("instruction", "go home"), ("seed", 8)):
         others = [replace(job, **{name: value}) for job in jobs]
         with pytest.raises(UserError, match=f"was predicted with {name} .* choose another --output"):
@@ -124,6 +115,7 @@ def test_batches_keep_order_and_size(jobs):
     assert [item.job for batch in batches for item in batch] == jobs
     expected = open_picture(jobs[0].source).squared(8)
     assert np.array_equal(batches[0][0].frame, expected)
+    assert jobs[0].truth.is_file() and jobs[0].source != jobs[0].truth
 
 
 @pytest.fixture
@@ -162,12 +154,6 @@ def test_truths_are_encoded_and_decoded(predictor, truths):
             expected = to_uint8(stage(to_signed(array_to_tensor(truth)[None])))[0].permute(1, 2, 0)
         assert np.abs(item.frame.astype(int) - expected.numpy()).max() <= 1, "rounding of another batch size"
         assert np.abs(item.frame.astype(int) - truth).max() > 1, "a stage with random weights is not lossless"
-
-
-def test_record_says_what_it_is_and_nothing_of_sampling(predictor, tmp_path):
-    settings = reconstruction_settings(LoadedPredictor(predictor, tmp_path / "m.ckpt", "abc", Runtime()))
-    assert settings["reconstruction"] is True and settings["checkpoint_sha256"] == "abc"
-    assert "steps" not in settings and "text_scale" not in settings
 
 
 def _load(config, path):

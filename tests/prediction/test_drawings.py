@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from formats.pictures import open_picture
-from prediction.dataset import Job, PredictedJob
+from prediction.dataset import Job
 from prediction.drawings import (
     BAR,
     GAP,
@@ -15,7 +14,6 @@ from prediction.drawings import (
     draw_sweep,
     predict_rollout,
     rollout_video,
-    write_pictures,
     write_rollout,
 )
 from prediction.postprocess import Postprocess
@@ -42,12 +40,6 @@ class Brighter:
 def job(tmp_path):
     Image.new("RGB", (40, 20), (50, 50, 50)).save(tmp_path / "frame.png")
     return Job("frame", tmp_path / "frame.png", "stack blocks", tmp_path / "out" / "frame.png", 0)
-
-
-def test_pictures_come_in_the_size_of_their_input(job):
-    opened = open_picture(job.source)
-    notes = list(write_pictures([[PredictedJob(job, opened, np.full((100, 100, 3), 9, np.uint8), 0.1)]], {}))
-    assert Image.open(job.target).size == (40, 20) and notes == []
 
 
 def test_a_rollout_writes_a_strip_and_every_frame(job):
@@ -90,11 +82,8 @@ def test_frames_stand_in_rows_under_their_labels():
     assert (sheet[BAR : BAR + 100, 100 + GAP :] == 20).all()
     assert (sheet[100 + 2 * BAR + GAP :, :100] == 30).all()
     assert (sheet[: BAR - 2, :100] < 128).any(), "a label is written"
-
-
-def test_small_frames_are_enlarged_by_whole_numbers():
     sheet = np.asarray(draw_panels([[flat(10, side=8)]], [["a label that is far too long for such a small panel"]]))
-    assert sheet.shape == (96 + BAR, 96, 3)
+    assert sheet.shape == (96 + BAR, 96, 3), "small frames are enlarged by whole numbers"
 
 
 def test_no_change_is_white_and_full_change_black():

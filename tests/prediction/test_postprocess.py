@@ -23,11 +23,7 @@ def test_balance_undoes_a_colour_cast(frames):
     mended = Postprocess(colour_balance=True)(cast, frames)
     assert (mended.int() - frames.int()).abs().max() <= 2
     torch.testing.assert_close(balance_colours(frames.float(), frames.float()), frames.float())
-
-
-def test_balance_of_a_flat_frame_stays_finite(frames):
-    flat = torch.full_like(frames, 7)
-    assert torch.isfinite(balance_colours(flat.float(), frames.float())).all()
+    assert torch.isfinite(balance_colours(torch.full_like(frames, 7).float(), frames.float())).all(), "of a flat frame"
 
 
 def test_sharpening_leaves_flat_parts_and_steepens_an_edge():
@@ -36,11 +32,8 @@ def test_sharpening_leaves_flat_parts_and_steepens_an_edge():
     sharp = sharpen(step, 0.5)
     torch.testing.assert_close(sharp[..., :4], step[..., :4])
     assert sharp[0, 0, 8, 8] - sharp[0, 0, 8, 7] > 100.0
-
-
-def test_a_frame_smaller_than_the_kernel_is_left_alone():
     tiny = torch.zeros(1, 3, 2, 2)
-    assert sharpen(tiny, 1.0) is tiny
+    assert sharpen(tiny, 1.0) is tiny, "smaller than the kernel"
 
 
 def test_what_was_done_is_named():

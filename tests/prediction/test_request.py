@@ -93,7 +93,4 @@ def test_frames_that_are_not_consecutive_are_said_with_the_command_that_makes_th
 def test_a_sweep_that_cannot_be_read_is_refused(text):
     with pytest.raises(UserError, match="--sweep"):
         Sweep.parse(text)
-
-
-def test_a_sweep_is_read():
     assert Sweep.parse("1,4,7.5x1,1.5") == Sweep((1.0, 4.0, 7.5), (1.0, 1.5))

@@ -69,7 +69,11 @@ def test_bad_files_are_refused(tmp_path, content, message):
         compose([path])
 
 
-def test_a_missing_file_names_the_nearest():
+def test_a_missing_file_names_the_nearest_and_none_extends_itself(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(UserError, match="extends itself"):
+        compose([tmp_path / "a.yaml"])
     with pytest.raises(UserError, match="did you mean 'train.yaml'"):
         compose([CONFIGS / "trian.yaml"])
 
