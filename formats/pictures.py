@@ -164,8 +164,8 @@ def resize_square(pixels: np.ndarray, side: int | None) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def check_frame(frame: object, *, where: str) -> np.ndarray:
-    """The frame itself, if it is a uint8 (H, W, 3) picture.
+def check_frame(frame: object, *, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """The frame itself, if it is a uint8 (H, W, 3) picture, and of `shape`, that of the episode's others, where given.
 
     Raises:
         UserError: if dtype or shape differ.
@@ -173,6 +173,11 @@ def check_frame(frame: object, *, where: str) -> np.ndarray:
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         came = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise UserError(f"{where} is {came}, wanted a uint8 (H, W, 3) RGB picture; record the episode again.")
+    if shape is not None and frame.shape != shape:
+        raise UserError(
+            f"{where} is {frame.shape[1]}x{frame.shape[0]}, others are {shape[1]}x{shape[0]}; an episode has one frame "
+            "size, so remove this episode."
+        )
     return frame
 
 

@@ -28,13 +28,16 @@ from commands.errors import UserError
 from commands.run import run_command
 from formats.predictions_folder import picture_path, save_picture, write_records
 from formats.prepared_folder import FramePair
-from metrics.comparison.baselines import Baseline, average_targets, make_baselines, write_means
+from metrics.comparison.baselines import average_targets, make_baselines, write_means
 from metrics.comparison.pairs import GROUPINGS
 from metrics.comparison.resizing import check_size, read_pixels, resize_picture
+from metrics.comparison.scoring import Candidate
 from metrics.compute_metrics import add_data_options, add_training_options, read_data_options, read_training_options
 
 
-def write_baseline(baseline: Baseline, folder: Path, pairs: Iterable[FramePair], size: int | None, output: Path) -> int:
+def write_baseline(
+    baseline: Candidate, folder: Path, pairs: Iterable[FramePair], size: int | None, output: Path
+) -> int:
     """Write a baseline as a predictions folder; returns the number of pictures."""
     records = []
     for pair in pairs:

@@ -27,7 +27,7 @@ PATIENCE = 180  # seconds, for a busy machine
 
 
 def wait_for_page(address: str, server: subprocess.Popen) -> None:
-    """Until the page is served.
+    """Wait until the page is served.
 
     Raises:
         RuntimeError: if its server ends or takes too long.

@@ -193,13 +193,8 @@ def _write_frames(episode: Episode, wanted: dict[int, list[Path]], options: Opti
     digests = {}
     shape = None
     for index in sorted(wanted):
-        frame = check_frame(episode.read_frame(index), where=f"frame {index} of {episode.source}")
-        shape = shape or frame.shape
-        if frame.shape != shape:
-            raise UserError(
-                f"frame {index} of {episode.source} is {frame.shape[1]}x{frame.shape[0]}, others are "
-                f"{shape[1]}x{shape[0]}; an episode has one frame size, so remove this episode."
-            )
+        frame = check_frame(episode.read_frame(index), where=f"frame {index} of {episode.source}", shape=shape)
+        shape = frame.shape
         content = encode_picture(resize_square(frame, options.size), options.picture_format, options.quality)
         digests[index] = hashlib.sha256(content).hexdigest()
         first, *others = wanted[index]

@@ -126,7 +126,7 @@ def _sentences(rule: SentenceRule, episode: Episode) -> tuple[str, ...]:
 
 @cache
 def _words_of_unknown_task(task: str) -> str:
-    """The words of a task's name, which is said once a task: the name may be just a folder's."""
+    """The words of a task's name, with one warning a task: the name may be just a folder's."""
     words = words_of_task(task)
     log.warning("the task %s has no sentence of its own; it becomes '%s'. --instruction gives another.", task, words)
     return words

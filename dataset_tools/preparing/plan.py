@@ -82,7 +82,7 @@ def plan_folder(episodes: Sequence[Episode], options: Options, roots: Sequence[P
     Args:
         episodes: as read_episodes returns them.
         options: how to pair, split and write.
-        roots: folders that the episodes were found in; origins are told relative to them.
+        roots: folders that the episodes were found in; origins are relative to them.
 
     Raises:
         UserError: if one episode is there twice or no pair is left.
@@ -179,8 +179,8 @@ def _warn_of_missing_splits(parts: Sequence[Part], rule: SplitRule) -> None:
 
 def _fingerprint(parts: Sequence[Part], options: Options) -> str:
     # Without split_rule: it stands in the options already, and folders made before it stay valid.
-    told = {column.name for column in fields(FramePair)} - {"split_rule"}
-    pairs = [{name: getattr(pair, name) for name in sorted(told)} for part in parts for pair in part.pairs]
+    entered = {column.name for column in fields(FramePair)} - {"split_rule"}
+    pairs = [{name: getattr(pair, name) for name in sorted(entered)} for part in parts for pair in part.pairs]
     cameras = [(part.episode.task, part.episode.number, part.episode.camera, part.episode.length) for part in parts]
     text = json.dumps([LAYOUT_VERSION, describe(options), cameras, pairs], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

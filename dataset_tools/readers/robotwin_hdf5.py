@@ -62,20 +62,14 @@ class Hdf5Frames:
 
     def __call__(self, index: int) -> np.ndarray:
         """Frame `index` as uint8 (H, W, 3) RGB, of the same size as frame 0."""
-        frame = self._decode(index)
-        shape = frame.shape if index == 0 else _first_shape(self, _stamp(self.path))
-        if frame.shape != shape:
-            raise UserError(
-                f"frame {index} of {self.path} is {frame.shape[1]}x{frame.shape[0]} while frame 0 is "
-                f"{shape[1]}x{shape[0]}; an episode has one frame size, so remove this episode."
-            )
-        return frame
+        shape = None if index == 0 else _first_shape(self, _stamp(self.path))
+        return check_frame(self._decode(index), where=f"frame {index} of {self.path}", shape=shape)
 
     def _decode(self, index: int) -> np.ndarray:
         content = _stored_pictures(self.path, self.dataset, _stamp(self.path))[index]
         where = f"frame {index} of {self.path}, {self.dataset}"
         if isinstance(content, np.ndarray):
-            return check_frame(content, where=where)
+            return content
         if not content:
             raise UserError(f"{where} is empty; record the episode again or remove it.")
         return read_picture(content, where).pixels if self.layout == "rdt" else decode_robotwin(content, where)

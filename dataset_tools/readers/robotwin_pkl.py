@@ -28,13 +28,8 @@ class PklFrames:
     def __call__(self, index: int) -> np.ndarray:
         """Frame `index` as uint8 (H, W, 3) RGB."""
         path = self.folder / f"{index}.pkl"
-        frame = check_frame(_cameras(read_pickle(path), path)[self.camera], where=f"{path}, {self.camera}")
-        if frame.shape != self.shape:
-            raise UserError(
-                f"{path} is {frame.shape[1]}x{frame.shape[0]} while frame 0 is {self.shape[1]}x{self.shape[0]}; "
-                f"an episode has one frame size, so remove this episode."
-            )
-        return frame
+        picture = _cameras(read_pickle(path), path)[self.camera]
+        return check_frame(picture, where=f"{path}, {self.camera}", shape=self.shape)
 
 
 @dataclass(frozen=True)

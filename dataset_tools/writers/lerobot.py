@@ -26,7 +26,7 @@ from dataset_tools.preparing.instructions import SentenceRule, make_instruction
 from dataset_tools.readers.lerobot import ACTION, ANGLES, CAMERA_PREFIX, INFO, SOURCES, STATE
 from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PIXELS, RollingTable, RollingVideo
 from formats.atomic import draft_folder, write_json, write_text
-from formats.pictures import check_frame, encode_picture
+from formats.pictures import encode_picture
 
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200  # LeRobot's defaults
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -44,6 +44,9 @@ COUNTERS = {
     "index": pa.int64(),
     "task_index": pa.int64(),
 }
+
+
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -222,9 +225,7 @@ def _append(
     for camera, view in recording.views.items():
         key = CAMERA_PREFIX + camera
         sample = []
-        frames = (
-            _sampled(check_frame(frame, where=str(view.source)), t, sample) for t, frame in enumerate(view.frames())
-        )
+        frames = (_sampled(frame, t, sample) for t, frame in enumerate(view.frames()))
         if key in videos:
             place = videos[key].write(frames)
             places |= {f"videos/{key}/{name}": value for name, value in place.items()}
@@ -252,9 +253,6 @@ def _append(
     written.stats.append(stats)
     written.rows += episode.length
     written.robots.add(episode.notes.get("robot_type") or UNKNOWN_ROBOT)
-
-
-_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def _sampled(frame: np.ndarray, index: int, sample: list[np.ndarray]) -> np.ndarray:

@@ -24,21 +24,18 @@ from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import Grouping, PairSelection, group_by_task
 from metrics.comparison.resizing import MAX_SIZE, file_stamp, read_pixels
 from metrics.comparison.rows import BASELINE, COPY, COPY_KIND, MEAN, NEAREST, Kind
-from metrics.comparison.scoring import Prediction
+from metrics.comparison.scoring import Candidate, Prediction
 
 NEAREST_SIZE = 64  # pixels a side on which current frames are compared
 MAX_MEANS, MAX_MEANS_BYTES = 4096, 2**30  # mean pictures in one npz file, and their pixels together
 
 
 @dataclass(frozen=True)
-class CopyInput:
+class CopyInput(Candidate):
     """Predicts that nothing moves."""
 
     name: str = COPY
     kind: Kind = COPY_KIND
-
-    def prepare(self) -> None:
-        """Nothing to learn."""
 
     def identity(self, pair: FramePair) -> str | None:
         """The name: the prediction depends on nothing but the current frame."""
@@ -50,7 +47,7 @@ class CopyInput:
 
 
 @dataclass(frozen=True)
-class TrainMean:
+class TrainMean(Candidate):
     """Predicts the mean training target of the group; None for a group that was not trained.
 
     Args:
@@ -93,7 +90,7 @@ class TrainMean:
 
 
 @dataclass(frozen=True)
-class NearestTarget:
+class NearestTarget(Candidate):
     """Predicts the target of the training pair of the same group whose current frame is nearest."""
 
     folder: Path
@@ -142,9 +139,6 @@ class NearestTarget:
         """Target of the nearest training pair."""
         nearest = self.nearest_pair(pair, source)
         return None if nearest is None else Prediction(read_pixels(nearest.target_path(self.folder)))
-
-
-Baseline = CopyInput | TrainMean | NearestTarget
 
 
 def average_targets(
@@ -239,9 +233,9 @@ def _check_declared(archive: ZipFile) -> None:
 
 def make_baselines(
     training: PairSelection | None, means_file: Path | None, size: int | None, grouping: Grouping = group_by_task
-) -> list[Baseline]:
+) -> list[Candidate]:
     """Copy the input always; the other two as far as training data or a means file is given."""
-    baselines: list[Baseline] = [CopyInput()]
+    baselines: list[Candidate] = [CopyInput()]
     pairs = tuple(training.read()) if training else ()
     if means_file is not None:
         signature = hashlib.sha256(means_file.read_bytes()).hexdigest() if means_file.is_file() else "absent"

@@ -43,7 +43,7 @@ def result_id(parts: object) -> str:
 class ScoreCache:
     """Values by (result id, key); None as folder keeps nothing.
 
-    A cache that cannot be read or written is said once and done without: it must never stop a measurement.
+    A cache that cannot be read or written gives one warning and is left unused: it must never stop a measurement.
     """
 
     def __init__(self, folder: Path | None) -> None:

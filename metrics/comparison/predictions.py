@@ -23,14 +23,14 @@ from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import read_pairs
 from metrics.comparison.resizing import file_stamp
 from metrics.comparison.rows import BOUND_ENDING, MODEL, RECONSTRUCTION, UPPER_BOUND, Kind, check_row_name
-from metrics.comparison.scoring import Prediction
+from metrics.comparison.scoring import Candidate, Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")  # of predictions; a gif beside them is a video
 NAME_ENDINGS = ("", "_pred", "_prediction", "_1")
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Candidate):
     """Pictures of one system, by pair."""
 
     name: str
@@ -40,9 +40,6 @@ class Predictions:
     unmatched: tuple[str, ...] = ()  # pictures without a pair, relative to the folder
     records: dict[str, dict] = field(default_factory=dict)  # lines of predictions.jsonl by pair id
     kind: Kind = MODEL
-
-    def prepare(self) -> None:
-        """Nothing to learn."""
 
     def identity(self, pair: FramePair) -> str | None:
         """The picture's path, bytes and time; None where there is no picture."""

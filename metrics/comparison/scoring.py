@@ -1,9 +1,9 @@
 """Scores every row of the table on a pair."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -32,23 +32,20 @@ class Prediction:
         return f"{self.pixels.shape[1]}x{self.pixels.shape[0]}"
 
 
-class Candidate(Protocol):
+class Candidate(ABC):
     """One row of the table: a system or a baseline."""
 
-    @property
-    def name(self) -> str:
-        """Name of the row."""
+    name: str
+    kind: Kind
 
-    @property
-    def kind(self) -> Kind:
-        """Copy, baseline, upper bound or model."""
-
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most rows learn nothing
         """Read the training data, if the row needs any."""
 
+    @abstractmethod
     def identity(self, pair: FramePair) -> str | None:
         """Text that changes when the prediction may; None where there is none."""
 
+    @abstractmethod
     def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """The prediction; None where there is none. `source` is uint8 (H, W, 3)."""
 

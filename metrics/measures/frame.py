@@ -57,8 +57,8 @@ def _measure_structure(
         of_this_map = {key, published_key} | ({"ssim_motion"} if window is GAUSSIAN else set())
         if not wanted & of_this_map:
             continue
-        conventions = (PROPER, AS_PUBLISHED) if published_key in wanted else (PROPER,)
-        proper, *published = ssim_maps(prediction, truth, window, conventions)
+        data_ranges = (PROPER, AS_PUBLISHED) if published_key in wanted else (PROPER,)
+        proper, *published = ssim_maps(prediction, truth, window, data_ranges)
         values[key] = float(proper.mean())
         if published:
             values[published_key] = float(published[0].mean())

@@ -11,7 +11,6 @@ The second adds 20 log10(255) = 48.13 dB to every PSNR, and its SSIM constants s
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,15 +20,7 @@ PEAK = 255  # largest value of a uint8 pixel
 AS_PUBLISHED_GAIN = 20.0 * math.log10(PEAK)  # dB that the wrong data range adds to every PSNR
 
 
-@dataclass(frozen=True)
-class Convention:
-    """Data range that PSNR and SSIM divide by, in units of one grey level of 256."""
-
-    data_range: int
-
-
-PROPER = Convention(PEAK)
-AS_PUBLISHED = Convention(PEAK * PEAK)
+PROPER, AS_PUBLISHED = PEAK, PEAK * PEAK  # data ranges in units of one grey level of 256
 
 
 def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
@@ -76,13 +67,13 @@ def mean_error(error: np.ndarray, mask: np.ndarray | None = None) -> float:
     return float(total) / (3 * count)
 
 
-def psnr_of_mse(mse: float, convention: Convention) -> float:
+def psnr_of_mse(mse: float, data_range: int) -> float:
     """PSNR in dB; inf where the pictures are identical, nan where nothing was compared."""
     if mse == 0.0:
         return math.inf
-    return 20.0 * math.log10(convention.data_range) - 10.0 * math.log10(mse)
+    return 20.0 * math.log10(data_range) - 10.0 * math.log10(mse)
 
 
-def measure_psnr(prediction: np.ndarray, truth: np.ndarray, convention: Convention = PROPER) -> float:
+def measure_psnr(prediction: np.ndarray, truth: np.ndarray, data_range: int = PROPER) -> float:
     """PSNR in dB of a uint8 (H, W, 3) picture against the truth."""
-    return psnr_of_mse(mean_error(squared_error(prediction, truth)), convention)
+    return psnr_of_mse(mean_error(squared_error(prediction, truth)), data_range)

@@ -26,7 +26,7 @@ import numpy as np
 from einops import rearrange, reduce
 
 from commands.errors import UserError
-from metrics.measures.psnr import PROPER, Convention, check_same_shape
+from metrics.measures.psnr import PROPER, check_same_shape
 
 K1, K2 = 0.01, 0.03  # Wang et al., section III-B
 ROWS = 24  # of a strip; also columns filtered at once
@@ -73,9 +73,9 @@ def ssim_maps(
     prediction: np.ndarray,
     truth: np.ndarray,
     window: Window = GAUSSIAN,
-    conventions: Sequence[Convention] = (PROPER,),
+    data_ranges: Sequence[int] = (PROPER,),
 ) -> list[np.ndarray]:
-    """SSIM around every pixel whose window fits, mean over the channels: one (H - 2 r, W - 2 r) map a convention.
+    """SSIM around every pixel whose window fits, mean over the channels: one (H - 2 r, W - 2 r) map a data range.
 
     Raises:
         UserError: if the pictures differ in size or are smaller than the window.
@@ -87,10 +87,10 @@ def ssim_maps(
             f"{len(window.weights)} pixels; compare at a larger --size."
         )
     size = tuple(length - 2 * window.radius for length in truth.shape[:2])
-    maps = [np.empty(size) for _ in conventions]
+    maps = [np.empty(size) for _ in data_ranges]
     for rows, moments in walk_moments(prediction, truth, window):
-        for values, convention in zip(maps, conventions, strict=True):
-            values[rows] = reduce(_ssim(moments, convention), "c h w -> h w", "mean")
+        for values, data_range in zip(maps, data_ranges, strict=True):
+            values[rows] = reduce(_ssim(moments, data_range), "c h w -> h w", "mean")
     return maps
 
 
@@ -105,17 +105,16 @@ def measure_ssim(
     prediction: np.ndarray,
     truth: np.ndarray,
     window: Window = GAUSSIAN,
-    convention: Convention = PROPER,
+    data_range: int = PROPER,
 ) -> float:
     """Mean SSIM of a uint8 (H, W, 3) picture against the truth."""
-    (values,) = ssim_maps(prediction, truth, window, (convention,))
+    (values,) = ssim_maps(prediction, truth, window, (data_range,))
     return float(values.mean())
 
 
-def _ssim(moments: LocalMoments, convention: Convention) -> np.ndarray:
+def _ssim(moments: LocalMoments, data_range: int) -> np.ndarray:
     """Wang et al., eq. 13, pixel by pixel."""
-    c_1 = (K1 * convention.data_range) ** 2
-    c_2 = (K2 * convention.data_range) ** 2
+    c_1, c_2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     similarity = moments.means + c_1
     similarity *= moments.covariance + c_2
     divisor = moments.squares + c_1
@@ -140,7 +139,7 @@ def measure_ms_ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 def _mean_term(x: np.ndarray, y: np.ndarray, *, with_luminance: bool) -> float:
     """Mean contrast-structure term of (H, W, 3) pictures; with luminance it is the mean SSIM."""
-    c_1, c_2 = (K1 * PROPER.data_range) ** 2, (K2 * PROPER.data_range) ** 2
+    c_1, c_2 = (K1 * PROPER) ** 2, (K2 * PROPER) ** 2
     total, number = 0.0, 0
     for _, moments in walk_moments(x, y, GAUSSIAN):
         term = (moments.covariance + c_2) / (moments.variances + c_2)

@@ -1,4 +1,4 @@
-"""What the four papers print, table by table: data classes, and paper_numbers.yaml, which holds the numbers."""
+"""The printed tables of the papers: data classes, and paper_numbers.yaml, which holds the numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -80,7 +80,7 @@ def _epochs(run: Run) -> int | None:
 
 
 def _seconds(run: Run) -> float | None:
-    """Of all parts."""
+    """Seconds of training, all parts together."""
     known = [part["seconds"] for part in run.facts.get("parts", ()) if part.get("seconds") is not None]
     return sum(known) if known else None
 

@@ -68,7 +68,7 @@ def test_published_pictures_themselves(folder):
         frame, truth = read_pixels(predictions.files[pair.pair_id]), read_pixels(pair.target_path(root), SIZE)
         source = read_pixels(pair.source_path(root), SIZE)
         assert looks_wrapped(frame, truth) and not looks_wrapped(source, truth)
-        scores.append([measure(frame, truth, convention=AS_PUBLISHED) for measure in (measure_psnr, measure_ssim)])
+        scores.append([measure(frame, truth, data_range=AS_PUBLISHED) for measure in (measure_psnr, measure_ssim)])
     psnr, ssim = np.mean(scores, axis=0)
     assert 57.0 < psnr < 63.0 and ssim > 0.98
 

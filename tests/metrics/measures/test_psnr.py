@@ -34,10 +34,10 @@ def test_equals_scikit_image():
 
 def test_as_published_adds_exactly_its_gain():
     """... the ratio of the data ranges, and equals scikit-image on pictures in [0, 1] with data_range 255."""
-    assert AS_PUBLISHED.data_range == 255 * PROPER.data_range
+    assert AS_PUBLISHED == 255 * PROPER
     assert pytest.approx(48.1308, abs=1e-4) == AS_PUBLISHED_GAIN
     a, b = noisy_picture(1), noisy_picture(2)
-    published = measure_psnr(a, b, convention=AS_PUBLISHED)
+    published = measure_psnr(a, b, data_range=AS_PUBLISHED)
     assert published - measure_psnr(a, b) == pytest.approx(AS_PUBLISHED_GAIN, abs=1e-9)
     assert published == pytest.approx(peak_signal_noise_ratio(b / 255, a / 255, data_range=255), abs=1e-9)
 
