@@ -48,9 +48,7 @@ class Picture:
 
     def squared(self, side: int) -> np.ndarray:
         """uint8 (side, side, 3): squashed to a square with a Lanczos filter, as training does."""
-        if self.size == (side, side):
-            return self.pixels
-        return np.asarray(self.image.resize((side, side), Image.Resampling.LANCZOS))
+        return resize_square(self.pixels, side)
 
 
 def open_picture(source: Path | bytes | BinaryIO, name: str | None = None) -> Picture:

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 
 from commands.errors import UserError
 from formats.hashing import sha256_of_file
 from formats.pictures import resize_square
 from formats.run_folder import find_run
-from ldm.data.pixels import to_signed
+from ldm.data.pixels import array_to_tensor, to_signed
 from ldm.data.windows import pose_numbers
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose
@@ -27,15 +26,13 @@ class RunPolicy:
         self._names = {camera.removesuffix("_camera"): camera for camera in model.model["network"].cameras}
         self.cameras, self.size = tuple(self._names), None  # pictures as they are drawn: prepared here as in training
         self.privileged = model.privileged
-        self._instruction = ""
 
     def settings(self) -> dict[str, Any]:
         """What a rollouts folder keeps of it."""
         return {"weights": self._digest, "chunk": self.model.chunk, "execute": self.model.execute}
 
     def reset(self, instruction: str, task: str, seed: int) -> None:
-        """A new sentence."""
-        self._instruction = instruction
+        """Nothing is kept from one call to the next; the sentence is part of each observation."""
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         """The part of the predicted chunk that is to be executed, (execute, D)."""
@@ -51,8 +48,7 @@ class RunPolicy:
             return self.model.predict(batch)[0, : self.model.execute].numpy()
 
     def _prepare(self, picture: np.ndarray, camera: str) -> torch.Tensor:
-        square = resize_square(picture, self.model.cameras[camera])
-        return to_signed(torch.from_numpy(rearrange(square, "h w c -> c h w").copy()))
+        return to_signed(array_to_tensor(resize_square(picture, self.model.cameras[camera])))
 
 
 def load_run_policy(path: Path, *, trusted: bool = False) -> RunPolicy:

@@ -71,7 +71,7 @@ class RemotePolicy:
         self._post(RESET, {"instruction": instruction, "task": task, "seed": seed})
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
-        """The server's answer."""
+        """(K, 14) targets that the server answers."""
         answer = self._post(ACT, observation)
         if "targets" not in answer:
             raise UserError(f"{self.address} answered {', '.join(answer) or 'nothing'}; wanted an array 'targets'.")

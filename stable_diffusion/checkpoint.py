@@ -38,7 +38,7 @@ from stable_diffusion.recognise import (
     text_params,
     unet_params,
 )
-from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, open_tensor_file, read_finite
+from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, open_tensor_file, read_finite, under
 from stable_diffusion.weights import resolve
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> LazyTensors:
         """Tensors of one part, without its prefix."""
-        return {name[len(prefix) :]: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+        return under(prefix, self.tensors)
 
 
 @dataclass(frozen=True)
@@ -375,6 +375,14 @@ def for_prediction(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**node, "params": params | {"use_ema": False}}
 
 
+def why_not_whole(checkpoint: Checkpoint) -> str | None:
+    """What a checkpoint is instead of a whole Stable Diffusion v1, such as `holds no U-Net`; None where it is one."""
+    if stranger := recognise(checkpoint.tensors):
+        return f"looks like {stranger[0]}: {stranger[1]}"
+    absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
+    return f"holds no {' and no '.join(absent)}" if absent else None
+
+
 def suggest_config(path: Path) -> dict[str, Any]:
     """A config for predicting with a checkpoint that comes without one, from its names and shapes.
 
@@ -382,11 +390,8 @@ def suggest_config(path: Path) -> dict[str, Any]:
         UserError: if the checkpoint cannot predict from a frame, or is not Stable Diffusion v1.
     """
     checkpoint = open_checkpoint(Path(path))
-    stranger = recognise(checkpoint.tensors)
-    absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
-    if stranger or absent:
-        what = f"looks like {stranger[0]}: {stranger[1]}" if stranger else f"holds no {' and no '.join(absent)}"
-        raise UserError(f"{path} {what}. Give --config, or a checkpoint of InstructPix2Pix.")
+    if lack := why_not_whole(checkpoint):
+        raise UserError(f"{path} {lack}. Give --config, or a checkpoint of InstructPix2Pix.")
     unet = unet_params(checkpoint.part(UNET), checkpoint.unet_heads)
     check_plausible(path, "U-Net", checkpoint.part(UNET), unet)
     if unet["in_channels"] < SOURCE_CHANNELS:

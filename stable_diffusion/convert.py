@@ -28,10 +28,10 @@ from stable_diffusion.checkpoint import (
     open_checkpoint,
     read_config,
     select_weights,
+    why_not_whole,
 )
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, write_folder
 from stable_diffusion.published_names import (
-    PARTS,
     POSITION_IDS,
     RUN_AVERAGE,
     TRAINING_ONLY,
@@ -44,7 +44,6 @@ from stable_diffusion.recognise import (
     LATENT_SCALE,
     SD_SCHEDULE,
     first_stage_params,
-    recognise,
     run_params,
     text_params,
     unet_params,
@@ -110,8 +109,8 @@ def convert(
     if first_stage is not None:
         checkpoint = _with_first_stage(checkpoint, open_checkpoint(first_stage))
     ours = layout == "ldm" and TEXT_POSITIONS not in checkpoint.tensors and UNET_START in checkpoint.tensors
-    if not ours:
-        _check_whole(checkpoint)
+    if not ours and (lack := why_not_whole(checkpoint)):
+        raise UserError(f"{source} {lack}. Give a whole checkpoint of Stable Diffusion v1.5 or InstructPix2Pix.")
     tensors = _with_averages(checkpoint, use_ema)
     if dtype is not None:
         tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
@@ -147,16 +146,6 @@ def _with_first_stage(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
         raise UserError(f"--first-stage {other.path} does not fit {checkpoint.path}: {misfit}.")
     kept = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(FIRST_STAGE)}
     return replace(checkpoint, tensors=kept | {FIRST_STAGE + name: tensor for name, tensor in new.items()})
-
-
-def _check_whole(checkpoint: Checkpoint) -> None:
-    """Refuse what is no whole Stable Diffusion v1."""
-    stranger = recognise(checkpoint.tensors)
-    if stranger:
-        raise UserError(f"{checkpoint.path} looks like {stranger[0]}: {stranger[1]}.")
-    absent = [label for prefix, label in PARTS.items() if not any(n.startswith(prefix) for n in checkpoint.tensors)]
-    if absent:
-        raise UserError(f"{checkpoint.path} holds no {' and no '.join(absent)}: give a whole checkpoint.")
 
 
 def _with_averages(checkpoint: Checkpoint, use_ema: bool) -> LazyTensors:

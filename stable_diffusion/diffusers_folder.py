@@ -17,6 +17,7 @@ from stable_diffusion.tensor_files import (
     check_room,
     keep_all,
     open_tensor_file,
+    under,
     write_tensor_file,
 )
 
@@ -83,13 +84,8 @@ def open_folder(folder: Path) -> DiffusersFolder:
     if (folder / AVERAGE_FOLDER).is_dir():
         average = layout.unet_from_diffusers(_component(folder / AVERAGE_FOLDER).tensors)
         tensors |= _prefixed(RUN_AVERAGE + "diffusion_model.", average)
-    names = {
-        "unet": "config.json",
-        "vae": "config.json",
-        "text_encoder": "config.json",
-        "scheduler": "scheduler_config.json",
-    }
-    files = {part: folder / part / name for part, name in names.items()}
+    files = {part: folder / part / "config.json" for part in ("unet", "vae", "text_encoder")}
+    files["scheduler"] = folder / "scheduler" / "scheduler_config.json"
     return DiffusersFolder(tensors, {part: _read_json(path) for part, path in files.items() if path.is_file()})
 
 
@@ -139,16 +135,12 @@ def write_folder(
 
 def _components(tensors: LazyTensors) -> list[tuple[str, str, LazyTensors]]:
     """(folder, stem of the weights file, weights under diffusers' names) of each component."""
-
-    def under(prefix: str) -> LazyTensors:
-        return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
     made = [
-        ("unet", "diffusion_pytorch_model", layout.unet_to_diffusers(under(UNET))),
-        ("vae", "diffusion_pytorch_model", layout.first_stage_to_diffusers(under(FIRST_STAGE))),
-        ("text_encoder", "model", layout.text_to_transformers(under(TEXT))),
+        ("unet", "diffusion_pytorch_model", layout.unet_to_diffusers(under(UNET, tensors))),
+        ("vae", "diffusion_pytorch_model", layout.first_stage_to_diffusers(under(FIRST_STAGE, tensors))),
+        ("text_encoder", "model", layout.text_to_transformers(under(TEXT, tensors))),
     ]
-    average = under(RUN_AVERAGE + "diffusion_model.")
+    average = under(RUN_AVERAGE + "diffusion_model.", tensors)
     if average:
         made.append((AVERAGE_FOLDER, "diffusion_pytorch_model", layout.unet_to_diffusers(average)))
     return made

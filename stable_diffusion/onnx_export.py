@@ -12,7 +12,7 @@ installs. Steps, guidance and tokens stay the caller's.
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,31 +40,15 @@ class Part:
     output: str
 
 
-class _Encoder(nn.Module):
-    def __init__(self, first_stage: nn.Module):
+class _Method(nn.Module):
+    """One method of a network, as a network of its own that can be traced."""
+
+    def __init__(self, network: nn.Module, method: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.first_stage = first_stage
+        self.network, self.method = network, method
 
-    def forward(self, frame: Tensor) -> Tensor:
-        return self.first_stage.encode(frame).mode()
-
-
-class _Decoder(nn.Module):
-    def __init__(self, first_stage: nn.Module):
-        super().__init__()
-        self.first_stage = first_stage
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.first_stage.decode(z)
-
-
-class _TextEncoder(nn.Module):
-    def __init__(self, encoder: nn.Module):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.encoder.encode_tokens(tokens)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.method(x)
 
 
 def import_runtime() -> Any:
@@ -103,13 +87,24 @@ def parts_of(model: nn.Module, resolution: int, batch: int) -> list[Part]:
     channels, height, width = model.latent_shape(frame[0])
     tokens = model.cond_stage_model.tokenize(["stack the blocks"] * batch)
     context = model.cond_stage_model.encode_tokens(tokens)
+    first_stage, text_encoder = model.first_stage_model, model.cond_stage_model
     x_t = normal(model.model.diffusion_model.in_channels, height, width)
     t = torch.randint(model.schedule.timesteps, (batch,), generator=generator)
     return [
         Part("unet", model.model.diffusion_model, {"x_t": x_t, "t": t, "context": context}, "eps"),
-        Part("first_stage_encoder", _Encoder(model.first_stage_model), {"frame": frame}, "latent"),
-        Part("first_stage_decoder", _Decoder(model.first_stage_model), {"z": normal(channels, height, width)}, "frame"),
-        Part("text_encoder", _TextEncoder(model.cond_stage_model), {"tokens": tokens}, "context"),
+        Part(
+            "first_stage_encoder",
+            _Method(first_stage, lambda frame: first_stage.encode(frame).mode()),
+            {"frame": frame},
+            "latent",
+        ),
+        Part(
+            "first_stage_decoder",
+            _Method(first_stage, first_stage.decode),
+            {"z": normal(channels, height, width)},
+            "frame",
+        ),
+        Part("text_encoder", _Method(text_encoder, text_encoder.encode_tokens), {"tokens": tokens}, "context"),
     ]
 
 

@@ -66,6 +66,11 @@ class LazyTensor:
 LazyTensors = dict[str, LazyTensor]
 
 
+def under(prefix: str, tensors: LazyTensors) -> LazyTensors:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """Names and lazy tensors of a file, and what it says about itself."""

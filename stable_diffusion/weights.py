@@ -28,7 +28,7 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 def find_entry(name: str) -> Weights:
-    """The registry's entry.
+    """Entry of known weights by their name.
 
     Raises:
         UserError: if there is none.

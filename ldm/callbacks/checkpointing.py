@@ -104,11 +104,11 @@ class StepBoundary(pl.Callback):
         self.state: dict = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Where the run begins."""
+        """Note the step at which the run begins."""
         self._note(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """After an optimiser step, not after each micro-batch."""
+        """Note each optimiser step, not each micro-batch."""
         if trainer.global_step != self.step:
             self._note(trainer)
 
@@ -186,7 +186,7 @@ class LastCheckpoint(pl.Callback):
         return trainer.strategy.reduce_boolean_decision(vote, all=False)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The finished run."""
+        """Save the finished run."""
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -196,7 +196,7 @@ class LastCheckpoint(pl.Callback):
 
     @rank_zero_only
     def _keep_previous(self) -> None:
-        """What last.ckpt was becomes previous.ckpt, by a link, so that last.ckpt is there at every moment."""
+        """Link the present last.ckpt as previous.ckpt, so that there is a last.ckpt at every moment."""
         if not self._last_is_whole or not zipfile.is_zipfile(self.path):  # damaged, absent, or cut short
             return
         previous = self.path.with_name("previous.ckpt")
@@ -227,7 +227,7 @@ class LastCheckpoint(pl.Callback):
             self.boundary.put_back(checkpoint)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the handlers of the signals."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()

@@ -96,7 +96,7 @@ class ImageLogger(pl.Callback):
         self._step = trainer.global_step
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count."""
+        """Reset the sums of the measures."""
         self._drawn = 0
         self._sums.clear()
         self._counts.clear()

@@ -39,7 +39,7 @@ class SmoothedLoss(pl.Callback):
         pl_module.log("train/loss_smoothed", torch.stack(tuple(self._losses)).mean(), batch_size=len(batch["pair_id"]))
 
     def state_dict(self) -> dict:
-        """The window."""
+        """Losses of the window."""
         return {"losses": [float(loss) for loss in self._losses]}
 
     def load_state_dict(self, state_dict: dict) -> None:

@@ -29,7 +29,7 @@ class RunFacts(pl.Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a part."""
+        """Add a part to the record."""
         earlier = read_json(self.path).get("parts", []) if self.path.is_file() else []
         self._since, self._first_step = time.monotonic(), trainer.global_step
         part = {
@@ -50,7 +50,7 @@ class RunFacts(pl.Callback):
 
     @rank_zero_only
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
-        """The file is as old as the last checkpoint, also after a kill -9."""
+        """Write the record with each checkpoint, so that a killed run has both of one age."""
         if self._parts:
             self._write(trainer)
 

@@ -16,13 +16,28 @@ from ldm.modules.diffusionmodules.model import CoderConfig, Decoder, Encoder
 from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalGaussianDistribution
 
 
-def _check_frame(frame: Tensor, factor: int) -> None:
-    height, width = frame.shape[-2:]
-    if height % factor or width % factor:
-        raise UserError(f"frame of {height} x {width}: the first stage wants multiples of {factor} both ways.")
+class FirstStage(nn.Module):
+    """What all first stages share; each has `encode` and `decode`."""
+
+    latent_channels: int
+    downsampling_factor: int  # height of a frame over height of its latent
+
+    def check_size(self, frame: Tensor) -> None:
+        """Refuse frames (..., H, W) that do not divide into latents.
+
+        Raises:
+            UserError: if height or width is no multiple of the factor.
+        """
+        (height, width), factor = frame.shape[-2:], self.downsampling_factor
+        if height % factor or width % factor:
+            raise UserError(f"frame of {height} x {width}: the first stage wants multiples of {factor} both ways.")
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Reconstruction of frames (B, 3, H, W): the mode of the latent, decoded."""
+        return self.decode(self.encode(frame).mode())
 
 
-class AutoencoderKL(nn.Module):
+class AutoencoderKL(FirstStage):
     """Autoencoder whose latents are normally distributed: Stable Diffusion's first stage.
 
     Args:
@@ -44,16 +59,12 @@ class AutoencoderKL(nn.Module):
 
     def encode(self, frame: Tensor) -> DiagonalGaussianDistribution:
         """Posterior of the latent (B, embed_dim, H/f, W/f) of frames (B, 3, H, W) in [-1, 1]; not scaled."""
-        _check_frame(frame, self.downsampling_factor)
+        self.check_size(frame)
         return DiagonalGaussianDistribution(self.quant_conv(self.encoder(frame)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Frames (B, 3, f h, f w), about [-1, 1], of unscaled latents (B, embed_dim, h, w)."""
         return self.decoder(self.post_quant_conv(z))
-
-    def forward(self, frame: Tensor) -> Tensor:
-        """The frame encoded (its mode) and decoded."""
-        return self.decode(self.encode(frame).mode())
 
 
 class VectorQuantizer(nn.Module):
@@ -83,7 +94,7 @@ class VectorQuantizer(nn.Module):
         return z + (quantized - z).detach()
 
 
-class VQModel(nn.Module):
+class VQModel(FirstStage):
     """Autoencoder with a codebook: a first stage of taming-transformers or latent-diffusion.
 
     The latent that diffusion sees is the one before quantisation; decoding quantises first (VQModelInterface of
@@ -110,19 +121,15 @@ class VQModel(nn.Module):
 
     def encode(self, frame: Tensor) -> DeltaDistribution:
         """Latent (B, embed_dim, H/f, W/f) before quantisation, of frames (B, 3, H, W) in [-1, 1]."""
-        _check_frame(frame, self.downsampling_factor)
+        self.check_size(frame)
         return DeltaDistribution(self.quant_conv(self.encoder(frame)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Frames (B, 3, f h, f w), about [-1, 1], of latents (B, embed_dim, h, w), quantised first."""
         return self.decoder(self.post_quant_conv(self.quantize(z)))
 
-    def forward(self, frame: Tensor) -> Tensor:
-        """The frame encoded, quantised and decoded."""
-        return self.decode(self.encode(frame).mode())
 
-
-class PatchFirstStage(nn.Module):
+class PatchFirstStage(FirstStage):
     """Lossless first stage without parameters: every patch of pixels becomes one latent vector.
 
     Args:
@@ -138,13 +145,9 @@ class PatchFirstStage(nn.Module):
 
     def encode(self, frame: Tensor) -> DeltaDistribution:
         """Latent (B, 3 p^2, H/p, W/p) of frames (B, 3, H, W)."""
-        _check_frame(frame, self.downsampling_factor)
+        self.check_size(frame)
         return DeltaDistribution(torch.pixel_unshuffle(frame, self.downsampling_factor))
 
     def decode(self, z: Tensor) -> Tensor:
         """Frames (B, 3, p h, p w) of latents (B, 3 p^2, h, w)."""
         return torch.pixel_shuffle(z, self.downsampling_factor)
-
-    def forward(self, frame: Tensor) -> Tensor:
-        """The frame itself."""
-        return self.decode(self.encode(frame).mode())

@@ -172,7 +172,7 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """The other way round."""
+        """Put the low-rank additions and the target encoder back."""
         checkpoint["state_dict"].update(checkpoint.get("adapters", {}))
         if self.target_encoder is not None and "target_encoder" in checkpoint:
             self.target_encoder.network.load_state_dict(checkpoint["target_encoder"])

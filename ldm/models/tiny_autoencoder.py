@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from commands.errors import MissingFileError, UserError
+from ldm.models.autoencoder import FirstStage
 from ldm.modules.distributions.distributions import DeltaDistribution
 from ldm.util import describe_misfit
 
@@ -58,20 +59,9 @@ class TinyEncoder(nn.Module):
             entry = _convolution(width, width, 2, bias=False) if level else _convolution(3, width)
             layers += [entry, *(TinyBlock(width) for _ in range(depth))]
         self.layers = nn.Sequential(*layers, _convolution(width, latent_channels))
-        self.downsampling_factor = 2 ** (len(ENCODER_DEPTHS) - 1)
 
     def forward(self, frame: Tensor) -> Tensor:
-        """Scaled latents (B, C, H/8, W/8) of frames (B, 3, H, W) in [-1, 1].
-
-        Raises:
-            UserError: if height or width is no multiple of 8.
-        """
-        height, width = frame.shape[-2:]
-        if height % self.downsampling_factor or width % self.downsampling_factor:
-            raise UserError(
-                f"frame of {height} x {width}: the tiny encoder wants multiples of {self.downsampling_factor} both "
-                "ways; resize or crop it."
-            )
+        """Scaled latents (B, C, H/8, W/8) of frames (B, 3, H, W) in [-1, 1]; H and W multiples of 8."""
         return self.layers((frame + 1.0) / 2.0)
 
 
@@ -129,7 +119,7 @@ class TinyDecoder(nn.Module):
         return self(latent * self.scale_factor)
 
 
-class TinyAutoencoder(nn.Module):
+class TinyAutoencoder(FirstStage):
     """Both parts as a first stage: encode(frame) -> distribution, decode(z) -> frame; latents are not scaled.
 
     Its state dict has the names of diffusers' AutoencoderTiny.
@@ -144,19 +134,16 @@ class TinyAutoencoder(nn.Module):
         self.decoder = TinyDecoder(scale_factor, latent_channels, width)
         self.scale_factor = scale_factor
         self.latent_channels = latent_channels
-        self.downsampling_factor = self.encoder.downsampling_factor
+        self.downsampling_factor = self.decoder.downsampling_factor
 
     def encode(self, frame: Tensor) -> DeltaDistribution:
         """Latent (B, C, H/8, W/8) of frames (B, 3, H, W) in [-1, 1]; without chance."""
+        self.check_size(frame)
         return DeltaDistribution(self.encoder(frame) / self.scale_factor)
 
     def decode(self, z: Tensor) -> Tensor:
         """Frames (B, 3, 8 h, 8 w), about [-1, 1], of unscaled latents (B, C, h, w)."""
         return self.decoder.decode(z)
-
-    def forward(self, frame: Tensor) -> Tensor:
-        """The frame encoded and decoded."""
-        return self.decode(self.encode(frame).mode())
 
 
 def from_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

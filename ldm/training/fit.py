@@ -152,7 +152,7 @@ class TrainingRun:
 
 
 def as_in_training(precision: object, device: torch.device) -> AbstractContextManager:
-    """What encodes under it computes as it would inside a training step; a CPU caches in full precision."""
+    """Autocast as inside a training step; none on a CPU, which caches latents in full precision."""
     dtype = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(str(precision))
     return torch.autocast(device.type, dtype) if dtype and device.type == "cuda" else nullcontext()
 

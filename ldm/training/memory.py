@@ -19,9 +19,9 @@ from torch.utils._pytree import tree_leaves
 
 from ldm.models.diffusion.conditioning import Conditioning
 from ldm.models.trained_model import TrainedModel
+from ldm.modules.encoders.modules import CLIP_TOKENS
 
 HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # autocast's type by Lightning's precision
-CLIP_TOKENS = 77
 LATE = 1 << 40  # an optimiser step at which every term of the loss has begun
 
 

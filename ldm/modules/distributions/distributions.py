@@ -29,11 +29,6 @@ class DiagonalGaussianDistribution:
         made.mean, made.std = mean, std
         return made
 
-    @property
-    def var(self) -> Tensor:
-        """(B, C, H, W) variance."""
-        return self.logvar.exp()
-
     def sample(self, generators: list[torch.Generator] | None = None) -> Tensor:
         """One draw (B, C, H, W); with generators, sample i depends on generator i alone."""
         if generators is None:
@@ -49,7 +44,7 @@ class DiagonalGaussianDistribution:
 
     def kl(self) -> Tensor:
         """(B,) divergence from the unit normal distribution, in nats."""
-        return reduce(0.5 * (self.mean**2 + self.var - 1.0 - self.logvar), "b c h w -> b", "sum")
+        return reduce(0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar), "b c h w -> b", "sum")
 
 
 class DeltaDistribution:
