@@ -23,6 +23,10 @@ from formats.run_folder import RunFolder, locked
 from simulator.tasks import TASKS
 
 BASELINES = ("replay", "still")
+POLICIES = (
+    "run folder, module:function, http://host:port, lerobot:<path or id>, or a baseline: replay (the expert's own"
+    " commands), still, nearest:<prepared episodes>"
+)
 FILM_RATE = 1 / 0.06  # frames per second: one a command
 
 
@@ -86,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--policy", required=True, help="run folder, module:function, http://host:port, replay, or still")
+    add("--policy", required=True, help=POLICIES)
     add("--task", nargs="+", choices=(*TASKS, "all"), default=["all"])
     add("--episodes", type=int, default=20, help="of each task (default 20)")
     add("--seeds", choices=("val", "test"), default="val", help="val is for choosing, test for the table")

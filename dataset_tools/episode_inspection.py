@@ -34,7 +34,8 @@ class EpisodeInspection:
     def report(self) -> list[str]:
         """Lines of the text report."""
         tasks = sorted({episode.task for episode in self.opened.episodes})
-        sizes = ", ".join(f"{camera} {self.opened.frames(0, camera).shape[1]} px" for camera in self.opened.cameras)
+        sides = [f"{camera} {self.opened.frames(0, camera).shape[1]} px" for camera in self.opened.cameras]
+        sizes = ", ".join(sides) or "no camera"
         lines = [f"{self.folder}: {len(self.opened.episodes)} episodes, {len(tasks)} tasks, {sizes}", ""]
         for task in tasks:
             lines += self._task_lines([index for index, e in enumerate(self.opened.episodes) if e.task == task])
@@ -42,7 +43,9 @@ class EpisodeInspection:
 
     def write_strips(self, output: Path) -> list[Path]:
         """A picture a task: the first episode's cameras one below the other, six moments from left to right."""
-        written = []
+        written: list[Path] = []
+        if not self.opened.cameras:
+            return written
         for task in sorted({episode.task for episode in self.opened.episodes}):
             index = next(i for i, episode in enumerate(self.opened.episodes) if episode.task == task)
             path = output / f"episode_{task}.png"

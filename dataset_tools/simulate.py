@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dataset_tools.simulation import EpisodeReport, Settings
 
 # MuJoCo is slow to import: what needs it is imported where it is used, so that --help and bad arguments answer at once.
+NO_CAMERA = "none"
 NO_RENDERER = 3  # exit code
 LOG_EVERY = 20  # episodes of a task
 
@@ -53,9 +54,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--cameras",
         nargs="+",
         default=["head"],
-        choices=tuple(CAMERAS),
+        choices=(*CAMERAS, NO_CAMERA),
         metavar="CAMERA",
-        help=f"{', '.join(CAMERAS)} (default: head; left and right are the wrists)",
+        help=f"{', '.join(CAMERAS)} (default: head; left and right are the wrists), or {NO_CAMERA}: motion alone,"
+        " a tenth of the time",
     )
     add(
         "--operator-noise",
@@ -132,11 +134,13 @@ def make_settings(arguments: argparse.Namespace) -> "Settings":
         raise UserError(f"--operator-noise is {noise}, wanted 0 to {LARGEST_NOISE} rad; 0.01 is good for policies")
     if noise and arguments.layout == "pkl":
         raise UserError("--operator-noise needs --layout hdf5: RoboTwin 1.0's pickles hold one action, not two")
+    cameras = tuple(camera for camera in CAMERAS if camera in arguments.cameras)
+    if NO_CAMERA in arguments.cameras and (cameras or arguments.layout == "pkl"):
+        raise UserError(f"--cameras {NO_CAMERA} stands alone and needs --layout hdf5: each pickle is a picture")
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {arguments.output} cannot be a folder ({error.strerror}): choose another") from error
-    cameras = tuple(camera for camera in CAMERAS if camera in arguments.cameras)
     return Settings(arguments.output, arguments.layout, arguments.save_freq, cameras, arguments.first_seed, noise)
 
 

@@ -21,7 +21,7 @@ from commands.processes import make_pool
 from dataset_tools.writers.robotwin import Simulation, write_hdf5_episode, write_instructions, write_pkl_episode
 from formats.atomic import write_json, write_text
 from simulator.engine import require_renderer
-from simulator.recorder import Trajectory, render, simulate
+from simulator.recorder import Footage, Trajectory, render, simulate
 from simulator.tasks import TASKS
 
 SEEDS_PER_EPISODE = 1000
@@ -43,7 +43,7 @@ class Settings:
     output: Path
     layout: str
     save_freq: int  # steps of 1/250 s per saved frame
-    cameras: tuple[str, ...]
+    cameras: tuple[str, ...]  # none: motion alone
     first_seed: int
     operator_noise: float = 0.0  # radians, standard deviation of every joint's executed target
 
@@ -101,7 +101,8 @@ def generate(jobs: Sequence[Job], settings: Settings, workers: int) -> Iterator[
     """
     if not jobs:
         return
-    require_renderer()
+    if settings.cameras:
+        require_renderer()
     if workers == 1:
         for job in jobs:
             report = make_episode(job, settings)
@@ -134,7 +135,7 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
             " was wanted; choose another --first-seed, or less --operator-noise"
         )
 
-    footage = render(trajectory, settings.cameras)
+    footage = render(trajectory, settings.cameras) if settings.cameras else Footage({}, {})
     path = episode_path(settings, job)
     motion = {"endposes": trajectory.endposes, "views": footage.views}
     if settings.layout == "pkl":

@@ -3,6 +3,8 @@
     logs/<run>                 a policy that main.py trained
     package.module:name        a function of an observation, or a class with reset and act
     http://host:port           a server, such as `python -m prediction.policy_server` starts
+    nearest:<folder>           replay of the nearest of prepared episodes, a baseline
+    lerobot:<path or Hub id>   a policy of LeRobot's, where that is installed
 
 An observation is a dictionary, see simulator.rollout; the answer is a table of targets (K, 14). Over HTTP both travel
 as npz without pickles: POST /act and POST /reset, observation in, array `targets` out.
@@ -160,10 +162,19 @@ def load_policy(text: str) -> Any:
     """The policy that `--policy` names.
 
     Raises:
-        UserError: if it is none of the three kinds, or cannot be loaded.
+        UserError: if it is none of these kinds, or cannot be loaded.
     """
     if text.startswith(("http://", "https://")):
         return RemotePolicy(text)
+    kind, _, rest = text.partition(":")
+    if kind == "nearest":
+        from prediction.nearest_policy import NearestReplay
+
+        return NearestReplay(Path(rest))
+    if kind == "lerobot":
+        from prediction.lerobot_policy import load_lerobot_policy
+
+        return load_lerobot_policy(rest)
     path = Path(text)
     if path.exists():
         from prediction.load_policy import load_run_policy
@@ -173,7 +184,7 @@ def load_policy(text: str) -> Any:
         return import_policy(text)
     raise UserError(
         f"--policy {text}: there is no such run folder; wanted a run folder, package.module:function, "
-        "http://host:port, replay or still."
+        "http://host:port, nearest:<prepared episodes>, lerobot:<path or id>, replay or still."
     )
 
 

@@ -9,6 +9,7 @@ Observations and names are those that LeRobot's environments have. No OpenGL is 
 environments can be made here and played in other processes.
 """
 
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -152,6 +153,24 @@ class RobotTask(gymnasium.Env, EzPickle):
             "clipped": self._world.num_clipped,
             "measured": self._world.state().measured,
         }
+
+
+def make_env(n_envs: int = 1, use_async_envs: bool = False) -> dict[str, dict[int, gymnasium.vector.VectorEnv]]:
+    """The three tasks, {"robot_tasks": {0: environments, 1: ..., 2: ...}}, as LeRobot's EnvHub asks of an env.py.
+
+    `from simulator.gymnasium_env import make_env` is all that such a file has to say.
+
+    Args:
+        n_envs: of each task.
+        use_async_envs: in a process each.
+    """
+    kind = gymnasium.vector.AsyncVectorEnv if use_async_envs else gymnasium.vector.SyncVectorEnv
+    autoreset = gymnasium.vector.AutoresetMode.NEXT_STEP
+    made = {
+        number: kind([partial(gymnasium.make, f"robot_tasks/{name}")] * n_envs, autoreset_mode=autoreset)
+        for number, name in enumerate(IDS)
+    }
+    return {"robot_tasks": made}
 
 
 for _name, _task in IDS.items():

@@ -24,7 +24,8 @@ MAY_IMPORT = {
             "huggingface_hub"),
     "stable_diffusion": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "yaml", "huggingface_hub", "omegaconf",
                          "httpx", "onnx", "onnxruntime", "onnxscript"),
-    "prediction": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "stable_diffusion", "omegaconf", "kornia"),
+    "prediction": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "stable_diffusion", "omegaconf", "kornia",
+                   "lerobot"),
     "metrics": (*STANDARD, "torch", "einops", "commands", "formats", "ldm.modules.losses", "ldm.modules.encoders",
                 "ldm.data.pixels", "matplotlib", "scipy", "yaml"),
 }  # fmt: skip
@@ -44,6 +45,7 @@ DOORS = {
     "gradio": ("edit_app",),
     "diffusers": ("benchmark",),
     "onnxruntime": ("stable_diffusion.onnx_export",),
+    "lerobot": ("prediction.lerobot_policy",),
     "torchvision": (),
 }  # fmt: skip
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 12

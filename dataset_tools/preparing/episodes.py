@@ -111,7 +111,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> Options:
     """Options from the command's arguments; cameras are those of the first recording."""
-    cameras = tuple(recordings[0].views)
+    cameras = tuple(camera for camera in recordings[0].views if camera)  # none of an episode that is motion alone
     sizes = args.size * len(cameras) if len(args.size) == 1 else args.size
     if len(sizes) != len(cameras):
         raise UserError(f"{len(sizes)} numbers of --size for {len(cameras)} cameras ({', '.join(cameras)}); give each.")

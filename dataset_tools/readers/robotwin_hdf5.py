@@ -76,6 +76,20 @@ class Hdf5Frames:
 
 
 @dataclass(frozen=True)
+class NoFrames:
+    """Stands for the pictures of an episode that was simulated without cameras."""
+
+    path: Path
+
+    def __call__(self, index: int) -> np.ndarray:
+        """Refuse."""
+        raise UserError(
+            f"{self.path} holds motion and no pictures; dataset_tools.prepare_episodes takes it, anything else needs "
+            "episodes with a camera."
+        )
+
+
+@dataclass(frozen=True)
 class Hdf5Joints:
     """States and actions of an hdf5 file."""
 
@@ -139,9 +153,10 @@ def read_hdf5_episode(
         UserError: if the file is damaged, of an unknown layout, or holds no frames.
     """
     with open_hdf5(path) as file:
-        layout, pictures = _find_pictures(file, path)
-        camera = choose_camera(camera, tuple(pictures), path)
-        length = _count_frames(file, pictures, camera, path)
+        blind = camera is None and _has_motion_alone(file)
+        layout, pictures = ("robotwin2", {}) if blind else _find_pictures(file, path)
+        camera = "" if blind else choose_camera(camera, tuple(pictures), path)
+        length = _count_frames(file, STATES[layout] if blind else pictures[camera], path)
         notes = {
             name: _plain(file.attrs[name]) for name in file.attrs if _attribute_bytes(file, name) <= LARGEST_ATTRIBUTE
         }
@@ -154,7 +169,7 @@ def read_hdf5_episode(
         number=number,
         length=length,
         source=path,
-        read_frame=Hdf5Frames(path, pictures[camera], layout),
+        read_frame=NoFrames(path) if blind else Hdf5Frames(path, pictures[camera], layout),
         instructions=seen or sentences,
         read_joints=Hdf5Joints(path, layout, length),
         cameras=tuple(pictures),
@@ -209,8 +224,14 @@ def _find_pictures(file: h5py.File, path: Path) -> tuple[str, dict[str, str]]:
     )
 
 
-def _count_frames(file: h5py.File, pictures: dict[str, str], camera: str, path: Path) -> int:
-    stored = file[pictures[camera]]
+def _has_motion_alone(file: h5py.File) -> bool:
+    """Whether our simulator wrote the file without cameras."""
+    is_ours = SIMULATION in file and isinstance(file.get(STATES["robotwin2"]), h5py.Dataset)
+    return is_ours and not any(group in file for group, _ in PICTURES.values())
+
+
+def _count_frames(file: h5py.File, dataset: str, path: Path) -> int:
+    stored = file[dataset]
     _check_size(stored, LARGEST_PICTURES)
     length = stored.shape[0] if stored.shape else 0
     if not length:
@@ -218,7 +239,7 @@ def _count_frames(file: h5py.File, pictures: dict[str, str], camera: str, path: 
     table = file.get("joint_action/vector")
     if isinstance(table, h5py.Dataset) and table.shape and len(table) != length:
         raise UserError(
-            f"{path} is cut short: {camera} has {length} frames, joint_action/vector {len(table)} rows; "
+            f"{path} is cut short: {dataset} has {length} frames, joint_action/vector {len(table)} rows; "
             f"record it again."
         )
     return length

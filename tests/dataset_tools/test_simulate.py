@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tools import inspect_dataset, prepare_dataset, prepare_episodes, simulator
 from dataset_tools import simulate as command
 from dataset_tools import simulation as generate
-from dataset_tools import simulator
+from formats.prepared_episodes import EpisodeFolder
 from simulator.graphics import RendererUnavailable
 
 
@@ -28,6 +29,8 @@ def test_names_of_tasks_and_cameras_cost_no_mujoco():
         (["--first-episode", "99999", "--episodes", "2", "--output", "{folder}"], "wanted 99999 at most"),
         (["--operator-noise", "nan", "--output", "{folder}"], "wanted 0 to 0.05"),
         (["--operator-noise", "0.01", "--layout", "pkl", "--output", "{folder}"], "needs --layout hdf5"),
+        (["--cameras", "none", "head", "--output", "{folder}"], "stands alone"),
+        (["--cameras", "none", "--layout", "pkl", "--output", "{folder}"], "needs --layout hdf5"),
         (["--output", "{file}"], "cannot be a folder"),
         ([], "--output"),
     ],
@@ -69,6 +72,21 @@ def test_a_run_reports_and_a_second_one_has_nothing_to_do(tmp_path, caplog, monk
     monkeypatch.setattr(generate, "require_renderer", lambda: pytest.fail("nothing was to be drawn"))
     assert command.main(arguments) == 0
     assert "1 of 1 episodes are in" in caplog.text
+
+
+def test_without_cameras_motion_is_prepared_and_pictures_are_refused(tmp_path, capsys, monkeypatch):
+    """No OpenGL is asked for; a policy that is told where the objects are learns from such episodes."""
+    monkeypatch.setattr(generate, "require_renderer", lambda: pytest.fail("nothing was to be drawn"))
+    made, output = tmp_path / "made", tmp_path / "out"
+    arguments = ["--task", "block_hammer_beat", "--episodes", "1", "--save-freq", "100", "--cameras", "none"]
+    assert command.main([*arguments, "--output", str(made)]) == 0
+    assert prepare_episodes.main(["--episodes", str(made), "--output", str(output), "--val", "0", "--test", "0"]) == 0
+    opened = EpisodeFolder(output)
+    window = opened.window(0, 3, chunk=2)
+    assert opened.cameras == () and window.frames == {} and window.objects.shape == (2, 7)
+    assert inspect_dataset.main([str(output)]) == 0
+    assert prepare_dataset.main(["--episodes", str(made), "--output", str(tmp_path / "pairs"), "--horizon", "5"]) == 2
+    assert "holds motion and no pictures" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_help_does_not_load_mujoco():

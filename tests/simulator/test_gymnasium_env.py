@@ -16,7 +16,7 @@ from simulator.world import read_limits
 gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
-from simulator.gymnasium_env import IDS, RobotTask  # noqa: E402
+from simulator.gymnasium_env import IDS, RobotTask, make_env  # noqa: E402
 
 STATE = {"obs_type": "environment_state_agent_pos"}
 HAMMER = "simulator.gymnasium_env:robot_tasks/BlockHammerBeat-v0"
@@ -106,3 +106,12 @@ def test_the_simulator_does_not_need_gymnasium():
         "assert env._world._studio._renderer is None"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], check=True)
+
+
+def test_lerobots_hub_finds_every_task():
+    """{suite: {number: vectorised environment}}; nothing is drawn before a reset."""
+    (suite,) = make_env(n_envs=2).values()
+    assert [env.num_envs for env in suite.values()] == [2] * len(IDS)
+    assert suite[0].call("task_description")[0] and suite[0].call("_max_episode_steps") == (250, 250)
+    for env in suite.values():
+        env.close()

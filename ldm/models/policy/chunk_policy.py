@@ -153,7 +153,8 @@ class ChunkPolicy(nn.Module):
             [(batch["command"] - self.state_mean) / self.state_std, (batch["measured"] - batch["command"]) / LAG_SCALE],
             dim=1,
         )
-        text = self.model["text"](batch["instruction"]).mean(dim=1)
+        sentences = list(dict.fromkeys(batch["instruction"]))  # a batch has many frames and few sentences
+        text = self.model["text"](sentences).mean(dim=1)[[sentences.index(told) for told in batch["instruction"]]]
         objects = self._in_units(batch["objects"]) if self.privileged else None
         return self.model["network"](batch["frames"], state, text, objects)
 

@@ -143,3 +143,13 @@ def test_a_batch_of_one_is_what_is_seen_now():
     policy = make_policy()
     policy.learn_statistics(make_statistics(), scales())
     assert policy.predict(batch).shape == (1, K, D)
+
+
+def test_a_sentence_means_the_same_whatever_stands_beside_it():
+    """Each sentence of a batch is embedded once."""
+    policy, batch = make_policy("state"), make_batch()
+    policy.learn_statistics(make_statistics(), scales())
+    mixed = batch | {"instruction": ["stack blocks", "hand over the block", "stack blocks"]}
+    alone, together = policy.predict(batch), policy.predict(mixed)
+    torch.testing.assert_close(together[[0, 2]], alone[[0, 2]])
+    assert not torch.allclose(together[1], alone[1])
