@@ -65,18 +65,14 @@ def sections(monkeypatch):
     return calls
 
 
-def test_a_failure_is_a_row_and_only_it_is_tried_again(sections, tmp_path):
+def test_a_failure_is_a_row_and_only_it_is_tried_again(sections, tmp_path, monkeypatch):
+    """Rows of another card or commit are not continued."""
     assert not run(Check("tiny", tmp_path / "gpu_check", CPU), list(gpu_check.SECTIONS), 60)
     assert "ValueError: no such kernel" in (tmp_path / "gpu_check.md").read_text()
     again = Check("tiny", tmp_path / "gpu_check", CPU)
     assert again.done == ["good", "last"] and run(again, list(gpu_check.SECTIONS), 60)
     assert sections == ["good", "bad", "good", "bad"]
     assert [row["value"] for row in rows_of(tmp_path)["rows"]] == [1.0, 2.0, 1.0]
-
-
-def test_rows_of_another_card_or_commit_are_not_continued(sections, tmp_path, monkeypatch):
-    run(Check("tiny", tmp_path / "gpu_check", CPU), ["good"], 60)
-    assert Check("tiny", tmp_path / "gpu_check", CPU).done == ["good"]
     facts = gpu_check.machine_facts(CPU) | {"commit": "another"}
     monkeypatch.setattr(gpu_check, "machine_facts", lambda _: facts)
     assert Check("tiny", tmp_path / "gpu_check", CPU).done == []
@@ -106,11 +102,6 @@ def test_a_share_of_a_step_is_a_part_of_its_gradient(tmp_path):
     whole, seconds = gradient_of_share(0, 1, "tiny", tmp_path, 2)
     half, _ = gradient_of_share(0, 1, "tiny", tmp_path, 1)
     assert seconds > 0 and whole.shape == half.shape and not torch.allclose(whole, half)
-
-
-def test_full_size_wants_a_gpu(capsys, monkeypatch):
-    monkeypatch.setattr(gpu_check, "own_device", lambda: CPU)
-    assert main(["gpu_check"]) == 2 and "--size tiny" in capsys.readouterr().err
 
 
 def test_a_failed_gpu_test_is_said(monkeypatch):

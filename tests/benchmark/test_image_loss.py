@@ -82,19 +82,6 @@ def test_a_tiny_decoder_is_compared_where_it_has_weights(tiny_model_config, tmp_
     assert abs(found["whole_batches"][name]["cosine"]) < 0.99
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--pairs", "0"], "--pairs 0: wanted at least 1"),
-        (["--ckpt", "none.safetensors"], "no config.yaml beside none.safetensors; name one with --config"),
-        (["--config", "none.yaml"], "there is no config file none.yaml"),
-    ],
-)
-def test_wrong_flags_are_one_sentence(flags, sentence, capsys):
-    assert benchmark.main(["image_loss", *flags]) == 2
-    assert sentence in capsys.readouterr().err
-
-
 def test_frames_that_are_not_there_are_said(run_folder, pair_folder, capsys):
     checkpoint = ["--ckpt", str(run_folder / "model.safetensors")]
     assert benchmark.main(["image_loss", *checkpoint]) == 2

@@ -54,18 +54,15 @@ def test_medians_are_of_the_rounds_after_a_warm_up(ticks):
     assert seconds_of(lambda: None, repeats=3) == 2
 
 
-def test_rates_are_positive_and_facts_name_the_machine(monkeypatch):
+def test_rates_are_positive_operations_two_a_multiply_add_and_facts_name_the_machine(monkeypatch):
     monkeypatch.setitem(measuring.MATRIX_SIDE, "cpu", 64)
     product, copy = measure_rates(CPU, torch.float32)
     assert product > 1e6 and copy > 1e6 and peak_mib(lambda: None, CPU) is None
     facts = machine_facts(CPU)
-    assert facts["torch"] == torch.__version__
-    assert facts["commit"] and facts["command"].startswith("python -m benchmark")
-
-
-def test_operations_are_two_a_multiply_add():
     a = torch.randn(8, 8)
     assert count_flop(lambda: a @ a) == 2 * 8**3
+    assert facts["torch"] == torch.__version__
+    assert facts["commit"] and facts["command"].startswith("python -m benchmark")
 
 
 def test_sizes_share_all_but_what_their_overlays_name():
@@ -88,12 +85,9 @@ def test_pairs_are_jpeg_pictures_of_a_prepared_folder_and_are_written_once(tmp_p
     assert write_pairs(folder, 5, 32) == folder and (folder / "index.jsonl").stat().st_mtime_ns == before
 
 
-def test_a_batch_is_read_by_its_rows(make_bench):
+def test_a_batch_is_read_by_its_rows_and_only_half_precision_scales_its_loss(make_bench):
     bench = make_bench(num_pairs=2)
     batch = bench.read(instantiate_from_config(bench.node, "data"), [1, 0, 1])
     assert batch["seed"].tolist() == [1, 0, 1] and batch["source_frame"].shape == (3, 3, 16, 16)
-
-
-def test_only_half_precision_scales_its_loss(make_bench):
     enabled = [make_bench(dtype).scaler().is_enabled() for dtype in (torch.bfloat16, torch.float16)]
     assert enabled == [False, True]

@@ -103,29 +103,17 @@ def test_a_resumed_run_gives_the_same_bytes_and_repeats_nothing(tmp_path, played
     assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
 
 
-def test_a_folder_of_other_settings_is_refused(tmp_path, played):
-    """Frames of two rates in one folder would be a silent fault."""
-    jobs = [Job(TASK, 0)]
-    list(generate.generate(jobs, make_settings(tmp_path), workers=1))
-    with pytest.raises(ValueError, match=r"'save_freq': 50.*'save_freq': 15.*choose another --output"):
-        generate.unfinished_jobs(jobs, make_settings(tmp_path, save_freq=15))
-
-
-@pytest.mark.parametrize("content", ["{", '{"1": 3}'])
-def test_a_foreign_record_is_not_overwritten(tmp_path, content):
-    """The message names the file and the mend."""
-    path = generate.record_path(make_settings(tmp_path), TASK)
-    path.parent.mkdir(parents=True)
-    path.write_text(content)
-    with pytest.raises(ValueError, match="scene_info.json .*(delete it|choose another --output)"):
-        generate.unfinished_jobs([Job(TASK, 0)], make_settings(tmp_path))
-
-
-def test_seeds_are_listed_in_the_order_of_episodes(tmp_path, played):
-    """RoboTwin's seed.txt; also where episode 10 was finished before episode 9."""
+def test_a_folder_of_other_settings_or_with_a_foreign_record_is_refused(tmp_path, played):
+    """Frames of two rates in one folder would be a silent fault. seed.txt names seeds in the order of episodes."""
     settings = make_settings(tmp_path)
     list(generate.generate([Job(TASK, 10), Job(TASK, 9)], settings, workers=1))
     assert (generate.task_folder(settings, TASK) / "seed.txt").read_text() == "9001 10001\n"
+    with pytest.raises(ValueError, match=r"'save_freq': 50.*'save_freq': 15.*choose another --output"):
+        generate.unfinished_jobs([Job(TASK, 10)], make_settings(tmp_path, save_freq=15))
+    for content in ("{", '{"1": 3}'):
+        generate.record_path(settings, TASK).write_text(content)
+        with pytest.raises(ValueError, match="scene_info.json .*(delete it|choose another --output)"):
+            generate.unfinished_jobs([Job(TASK, 0)], settings)
 
 
 def test_two_workers_write_what_one_does(tmp_path, can_draw):

@@ -38,13 +38,11 @@ def test_both_generations_of_task_names_have_the_papers_sentence(old, new, instr
         assert sentence(SentenceRule(), replace(EPISODE, task=task)) == instruction
 
 
-def test_an_unknown_task_is_told_by_its_episode_else_by_its_name():
+def test_sources_can_be_chosen():
+    """An unknown task is told by its episode, else by its name."""
     assert sentence(SentenceRule()) in EPISODE.instructions
     assert sentence(SentenceRule(), replace(EPISODE, instructions=())) == "open laptop"
     assert sentence(SentenceRule("task")) == "open laptop"
-
-
-def test_sources_can_be_chosen():
     assert sentence(SentenceRule("episode")) in EPISODE.instructions
     assert sentence(SentenceRule("unseen")) == "unseen"
     assert sentence(SentenceRule("unseen", fixed="mine")) == "mine"
@@ -78,17 +76,16 @@ def test_a_malformed_template_is_refused_before_any_work(template):
         SentenceRule(template=template)
 
 
-def test_seconds_need_a_rate():
+def test_what_the_episode_lacks_is_refused():
+    with pytest.raises(UserError, match="comes without unseen instructions"):
+        sentence(SentenceRule("unseen"), replace(EPISODE, notes={}))
     with pytest.raises(ValueError, match="--save-freq"):
         sentence(SentenceRule(template="{instruction} {seconds}"), replace(EPISODE, save_freq=None))
 
 
-def test_a_source_that_the_episode_lacks_is_refused():
-    with pytest.raises(UserError, match="comes without unseen instructions"):
-        sentence(SentenceRule("unseen"), replace(EPISODE, notes={}))
-
-
 def test_shipped_sentences_are_read_by_task(tmp_path):
+    with pytest.raises(UserError, match="data/instructions"):
+        read_shipped_sentences(tmp_path)
     (tmp_path / "block_handover.json").write_text(json.dumps({"instructions": ["Hand it over.", "Pass it."]}))
     assert dict(read_shipped_sentences(tmp_path)) == {"block_handover": ("Hand it over.", "Pass it.")}
 
@@ -97,9 +94,4 @@ def test_shipped_sentences_are_read_by_task(tmp_path):
 def test_malformed_sentence_files_are_named(tmp_path, content):
     (tmp_path / "task.json").write_bytes(content)
     with pytest.raises(UserError, match=r"task\.json"):
-        read_shipped_sentences(tmp_path)
-
-
-def test_a_folder_without_sentences_is_refused(tmp_path):
-    with pytest.raises(UserError, match="data/instructions"):
         read_shipped_sentences(tmp_path)

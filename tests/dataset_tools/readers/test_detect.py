@@ -42,12 +42,21 @@ def test_two_layouts_in_one_folder_need_a_choice(tmp_path, episode_file):
     assert [episode.number for episode in find_episodes(tmp_path / "data", layout="frames")] == [1]
 
 
-def test_nothing_is_an_error_that_says_what_was_looked_for(tmp_path):
+@pytest.mark.parametrize(
+    ("layout", "says"),
+    [
+        ("auto", "no episodes under .*hdf5.*LeRobot.*frames"),
+        ("robotwin", "no RoboTwin episodes under"),
+        ("frames", "no extracted frames"),
+        ("lerobot", "info.json is missing"),
+    ],
+)
+def test_nothing_is_an_error_that_says_what_was_looked_for(tmp_path, layout, says):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match="no episodes under .*hdf5.*LeRobot.*frames"):
-        find_episodes(tmp_path)
+    with pytest.raises(UserError, match=says):
+        find_episodes(tmp_path, layout=layout)
     with pytest.raises(UserError, match="no folder"):
-        find_episodes(tmp_path / "absent")
+        find_episodes(tmp_path / "absent", layout=layout)
 
 
 def test_a_new_reader_is_one_module_and_one_line(tmp_path, episode, monkeypatch):

@@ -38,8 +38,3 @@ def test_the_rate_may_stand_in_the_folder_name(episode_file):
     folder = episode_file("flat_frames")
     renamed = folder.rename(folder.with_name("block_hammer_beat_sf50"))
     assert find_episodes(renamed)[0].frames_per_second == 5.0
-
-
-def test_a_folder_without_frames_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no extracted frames"):
-        find_episodes(tmp_path)

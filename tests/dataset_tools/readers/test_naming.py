@@ -7,7 +7,7 @@ import pytest
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
-from dataset_tools.readers.naming import count_numbered, episode_number, name_episodes, task_of_folder
+from dataset_tools.readers.naming import episode_number, name_episodes, task_of_folder
 
 
 def make_episode(source: str, number: int = 0, camera: str = "head_camera") -> Episode:
@@ -41,26 +41,10 @@ def test_the_task_is_the_folder_without_camera_rate_and_ending(folder, task, sav
     assert task_of_folder(folder) == (task, save_freq)
 
 
-def test_frames_are_counted_as_numbers_and_a_gap_is_named(tmp_path):
-    for index in (0, 1, 2, 10, 11, *range(3, 10)):
-        (tmp_path / f"{index}.pkl").touch()
-    (tmp_path / "scene_info.json").touch()
-    assert count_numbered(tmp_path, ".pkl") == 12
-    (tmp_path / "7.pkl").unlink()
-    with pytest.raises(UserError, match=r"lacks frame 7\.pkl"):
-        count_numbered(tmp_path, ".pkl")
-
-
-def test_one_source_needs_no_addition():
-    assert name_episodes([make_episode("/d/0"), make_episode("/d/1", 1)]) == ["task/0", "task/1"]
-
-
 def test_what_tells_episodes_of_one_number_apart_is_added():
+    assert name_episodes([make_episode("/d/0"), make_episode("/d/1", 1)]) == ["task/0", "task/1"]
+    with pytest.raises(UserError, match="twice"):
+        name_episodes([make_episode("/d/0"), make_episode("/d/0")])
     clean, mixed = make_episode("/d/task/clean/data/episode0.hdf5"), make_episode("/d/task/mixed/data/episode0.hdf5")
     assert name_episodes([clean, mixed]) == ["task/0-clean", "task/0-mixed"]
     assert name_episodes([clean, replace(clean, camera="front")]) == ["task/0-head_camera", "task/0-front"]
-
-
-def test_the_same_episode_twice_is_refused():
-    with pytest.raises(UserError, match="twice"):
-        name_episodes([make_episode("/d/0"), make_episode("/d/0")])

@@ -9,10 +9,13 @@ def _episodes(num_episodes: int, pairs_each: int) -> list[tuple]:
 
 
 def test_mean_is_weighted_by_sample_count_and_skips_unknown_values():
+    """One episode has no interval, no value no mean."""
     values = np.array([[1.0], [2.0], [np.nan], [6.0]])
     (estimate,) = estimate_mean(values, ["a", "a", "b", "b"], [(0,), (1,), (2,), (3,)])
     assert estimate.mean == pytest.approx(3.0)
     assert (estimate.n, estimate.num_episodes) == (3, 3)
+    one, none = estimate_mean(np.array([[1.0, np.nan], [2.0, np.nan]]), ["t", "t"], _episodes(1, 2))
+    assert (one.mean, none.n) == (1.5, 0) and np.isnan([one.low, one.high, none.mean]).all()
 
 
 def test_order_of_the_pairs_changes_nothing():
@@ -31,14 +34,6 @@ def test_copies_of_a_pair_within_an_episode_do_not_narrow_the_interval():
     (once,) = estimate_mean(values[:, None], ["t"] * 20, _episodes(20, 1))
     (ten,) = estimate_mean(np.repeat(values, 10)[:, None], ["t"] * 200, _episodes(20, 10))
     assert (ten.low, ten.high) == pytest.approx((once.low, once.high))
-
-
-def test_one_episode_has_no_interval_and_no_value_no_mean():
-    values = np.array([[1.0, np.nan], [2.0, np.nan]])
-    one, none = estimate_mean(values, ["t", "t"], _episodes(1, 2))
-    assert one.mean == 1.5
-    assert np.isnan([one.low, one.high, none.mean]).all()
-    assert none.n == 0
 
 
 def test_interval_covers_the_mean_in_about_95_of_100_cases():

@@ -10,7 +10,7 @@ from metrics.comparison.pairs import group_by_task, read_pairs
 from metrics.comparison.parallel import CACHE_NAME, ScoreCache, default_cache_folder, score_all
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.scoring import Scorer
-from tests.metrics.conftest import moving_square, noisy_picture
+from tests.metrics.conftest import noisy_picture
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,6 @@ def test_a_bad_picture_in_a_worker_is_still_one_sentence(pair_folder, predict, m
     path.write_bytes(path.read_bytes()[:200])
     with ScoreCache(None) as cache, pytest.raises(ValueError, match="truncated"):
         list(score_all(scorer, pairs, cache, workers=2))
-
-
-def test_pairs_without_a_prediction_have_no_score(pair_folder, predict):
-    folder = pair_folder()
-    pairs = read_pairs(folder)
-    model = match_predictions(predict(folder, lambda pair: moving_square(0) if pair.episode else None), pairs)
-    with ScoreCache(None) as cache:
-        scores = list(score_all(Scorer(folder, (model,), group_by_task, ("psnr",)), pairs, cache))
-    assert [len(of_pair) for of_pair in scores] == [0, 1, 1, 0, 1, 1]
 
 
 def test_networks_run_in_fresh_processes_of_one_thread(pair_folder, monkeypatch):

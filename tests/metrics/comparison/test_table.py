@@ -76,12 +76,9 @@ def test_markdown_marks_the_best_of_the_complete_rows_and_counts_the_others():
     assert "|  | model | **19.00 [18.00–20.00]** | 2 |" in to_markdown(_table((18.0, 20.0)))
 
 
-def test_an_upper_bound_is_nobodys_rival():
+def test_an_upper_bound_is_nobodys_rival_and_best_follows_the_direction_of_the_measure():
     table = _table((18.0, 20.0), UPPER_BOUND)
     assert [table.is_best(row, "psnr") for row in table.rows[:2]] == [True, False]
-
-
-def test_best_follows_the_direction_of_the_measure():
     scores = [PairScore(n, "p", "a", ("a", 0), {"copyness": v}) for n, v in (("x", 0.5), ("y", 0.1))]
     table = make_table(scores, ["copyness"], {"x": MODEL, "y": MODEL}, {"a": 1})
     assert [table.is_best(row, "copyness") for row in table.rows[:2]] == [False, True]

@@ -24,12 +24,8 @@ def test_copying_the_input_is_right_exactly_where_nothing_moved():
     moved_share = 32 / 256
     assert values["psnr"] - values["psnr_motion"] == pytest.approx(-10 * math.log10(moved_share))
     assert values["iou_motion"] == 0.0 and values["copyness"] == 1.0
-
-
-def test_without_motion_motion_measures_are_unknown():
-    still = moving_square(0)
-    values = measure_frames(still, still, still, ("psnr_motion", "ssim_motion", "iou_motion", "copyness"))
-    assert all(math.isnan(value) for value in values.values())
+    unknown = measure_frames(source, source, source, ("psnr_motion", "ssim_motion", "iou_motion", "copyness"))
+    assert all(math.isnan(value) for value in unknown.values()), "without motion"
 
 
 def test_a_measure_does_not_depend_on_what_else_is_asked_for():
@@ -43,13 +39,7 @@ def test_a_measure_does_not_depend_on_what_else_is_asked_for():
 def test_as_published_never_stands_alone():
     assert with_as_published(("ssim", "psnr_motion")) == ("ssim", "ssim_as_published", "psnr_motion")
     assert parse_measures("psnr_as_published,ssim") == ("psnr", "psnr_as_published", "ssim")
-
-
-def test_headings_say_which_way_is_better():
-    assert MEASURES["psnr"].heading == "PSNR dB ↑"
-    assert MEASURES["block_error"].heading == "Block error px ↓"
-
-
-def test_unknown_measure_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="no measure 'pnsr'; there are psnr, ssim"):
         parse_measures("pnsr")
+    headings = [MEASURES[name].heading for name in ("psnr", "block_error")]
+    assert headings == ["PSNR dB ↑", "Block error px ↓"], "headings say which way is better"

@@ -21,18 +21,13 @@ def alex_weights(tmp_path_factory):
     return folder
 
 
-def test_identical_pictures_have_zero_and_order_does_not_matter():
-    lpips = Lpips("alex")
-    a, b = noisy_picture(0, 48), noisy_picture(1, 48)
-    assert lpips.distance(a, a) == 0.0
-    assert lpips.distance(a, b) == pytest.approx(lpips.distance(b, a)) and lpips.distance(a, b) > 0.0
-
-
-def test_more_noise_is_further_away_even_with_a_random_trunk():
-    truth = noisy_picture(0, 48)
+def test_identical_pictures_have_zero_and_more_noise_is_further_away_in_any_order():
+    """Even with a random trunk."""
+    lpips, truth = Lpips("alex"), noisy_picture(0, 48)
     noise = np.random.default_rng(3).normal(0, 1, truth.shape)
     near, far = (np.clip(truth + scale * noise, 0, 255).astype(np.uint8) for scale in (4, 40))
-    assert Lpips("alex").distance(near, truth) < Lpips("alex").distance(far, truth)
+    assert 0.0 == lpips.distance(truth, truth) < lpips.distance(near, truth) < lpips.distance(far, truth)
+    assert lpips.distance(truth, far) == pytest.approx(lpips.distance(far, truth))
 
 
 def test_random_trunk_is_the_same_everywhere_and_has_its_own_key(alex_weights):
@@ -56,6 +51,8 @@ def test_equals_torchmetrics_with_the_same_trunk(alex_weights):
         difference = (reference._normalize_tensor(ours) - reference._normalize_tensor(theirs)) ** 2
         expected += float(reference._spatial_average(layer(difference)).detach())
     assert lpips.distance(*frames) == pytest.approx(expected, rel=1e-5)
+    assert len(pickle.dumps(lpips)) < 1000, "the network is not sent to other processes"
+    assert pickle.loads(pickle.dumps(lpips)) == lpips
 
 
 @pytest.mark.parametrize(("name", "widths"), [("vgg", [64, 128, 256, 512, 512]), ("alex", [64, 192, 384, 256, 256])])
@@ -84,9 +81,3 @@ def test_half_a_file_and_another_file_are_named(alex_weights, tmp_path):
         torch.save(state, path)
         with pytest.raises(ValueError, match="is not torchvision's file"):
             Lpips("alex", tmp_path).distance(frame, frame)
-
-
-def test_the_network_is_not_sent_to_other_processes(alex_weights):
-    lpips = Lpips("alex", alex_weights)
-    assert lpips.network and len(pickle.dumps(lpips)) < 1000
-    assert pickle.loads(pickle.dumps(lpips)) == lpips

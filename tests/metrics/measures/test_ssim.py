@@ -46,9 +46,14 @@ def test_equals_scikit_image(window, size):
 
 
 def test_identical_pictures_have_ssim_one_and_symmetry_holds():
+    """Pictures smaller than the window are refused, those too small for five scales unknown."""
     a, b = noisy_picture(5), noisy_picture(6)
     assert measure_ssim(a, a) == pytest.approx(1.0, abs=1e-12)
     assert measure_ssim(a, b) == pytest.approx(measure_ssim(b, a), abs=1e-12)
+    assert measure_ms_ssim(*[noisy_picture(0, MIN_MULTISCALE)] * 2) == pytest.approx(1.0)
+    assert math.isnan(measure_ms_ssim(*[noisy_picture(0, MIN_MULTISCALE - 1)] * 2))
+    with pytest.raises(ValueError, match="smaller than SSIM's gaussian window of 11"):
+        measure_ssim(noisy_picture(0, 8), noisy_picture(1, 8))
 
 
 def test_constant_pictures_leave_the_luminance_term():
@@ -74,11 +79,6 @@ def test_map_equals_scikit_images_away_from_the_border():
     _, full = structural_similarity(a, b, data_range=255, channel_axis=-1, full=True)
     (values,) = ssim_maps(a, b, UNIFORM)
     np.testing.assert_allclose(values, full.mean(axis=-1)[3:-3, 3:-3], atol=1e-9)
-
-
-def test_picture_smaller_than_the_window_is_refused():
-    with pytest.raises(ValueError, match="smaller than SSIM's gaussian window of 11"):
-        measure_ssim(noisy_picture(0, 8), noisy_picture(1, 8))
 
 
 def _put_together(x, y, window):
@@ -133,8 +133,3 @@ def test_multiscale_equals_torchmetrics_scale_by_scale():
     options = SKIMAGE_OPTIONS["gaussian"] | {"data_range": 1.0}
     coarsest = structural_similarity(x[0].numpy(), y[0].numpy(), channel_axis=0, **options)
     assert measure_ms_ssim(prediction, truth) == pytest.approx(expected * coarsest ** EXPONENTS[-1], abs=1e-6)
-
-
-def test_multiscale_of_identical_pictures_is_one_and_small_ones_none():
-    assert measure_ms_ssim(*[noisy_picture(0, MIN_MULTISCALE)] * 2) == pytest.approx(1.0)
-    assert math.isnan(measure_ms_ssim(*[noisy_picture(0, MIN_MULTISCALE - 1)] * 2))

@@ -1,5 +1,12 @@
+"""Laws of figures, grids and pages."""
+
+import base64
+import io
+import re
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from metrics.reports.figures import (
@@ -15,6 +22,7 @@ from metrics.reports.figures import (
     save_figure,
     smooth,
 )
+from metrics.reports.html import embed_figure, embed_picture, make_facts, make_notes, make_page, make_section
 from tests.metrics.conftest import moving_square
 
 
@@ -57,3 +65,18 @@ def test_grid_has_a_cell_for_every_picture_and_shows_its_colour(tmp_path):
     colours = Image.open(files[0]).convert("RGB").getcolors(1 << 20)
     assert {(255, 0, 0), (0, 0, 255)} <= {colour for _, colour in colours}
     assert files[1].read_bytes().startswith(b"%PDF")
+
+
+def test_page_asks_the_network_for_nothing():
+    figure, pixels = Figure(), moving_square(0)
+    figure.subplots().plot([1, 2])
+    page = make_page("t", [embed_picture(pixels, 'say "x"'), embed_figure(figure, "b")])
+    assert "default-src 'none'" in page
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:|//|/|\.)""", page)
+    data = re.search(r"base64,([^\"]+)", embed_picture(pixels, 'say "x"')).group(1)
+    assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) == pixels).all()
+
+
+def test_text_is_escaped():
+    page = make_page("<t>", [make_section("<s>", make_facts({"<k>": "<v>"}), make_notes(["<n>"]))])
+    assert not re.search(r"<[tskvn]>", page)
