@@ -149,16 +149,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _summarise(shares: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Number of pictures, least, median and greatest share of specks in 1000 values."""
-    return {
-        name: {
-            "pictures": len(row),
-            **{
-                part: round(float(np.percentile(row, q)), 3)
-                for part, q in (("least", 0), ("median", 50), ("greatest", 100))
-            },
-        }
-        for name, row in shares.items()
-    }
+    summary = {}
+    for name, row in shares.items():
+        least, median, greatest = (round(float(value), 3) for value in np.percentile(row, (0, 50, 100)))
+        summary[name] = {"pictures": len(row), "least": least, "median": median, "greatest": greatest}
+    return summary
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Reads run.json (what trained), dataset.json (on what) and a table of metrics.com
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from commands.errors import MissingFileError
 from commands.run import run_command
-from formats.atomic import write_text
+from formats.atomic import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +22,11 @@ def read_facts(path: Path) -> dict:
     """A JSON file that another program wrote.
 
     Raises:
-        MissingFileError: if it is absent.
+        UserError: if it is absent or damaged.
     """
     if not path.is_file():
         raise MissingFileError(f"there is no {path}; main.py writes run.json, prepare_dataset writes dataset.json.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def make_results(run: Mapping, data: Mapping, table: str) -> str:

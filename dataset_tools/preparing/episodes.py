@@ -22,8 +22,7 @@ from commands.run import show_progress
 from dataset_tools.episode import Episode, Joints, group_cameras
 from dataset_tools.preparing.convert import stamp_sources
 from dataset_tools.preparing.instructions import TASK_TO_INSTRUCTION, words_of_task
-from dataset_tools.preparing.pairing import parse_numbers
-from dataset_tools.preparing.splits import SplitRule, split_of_episode
+from dataset_tools.preparing.splits import SplitRule, add_split_arguments, read_split_rule, split_of_episode
 from dataset_tools.readers.arguments import add_reading_arguments, reading_request
 from dataset_tools.readers.detect import read_episodes
 from dataset_tools.readers.naming import name_episodes
@@ -99,9 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder to write, or to add to")
     add("--size", type=int, nargs="+", default=[128], metavar="S", help="side in pixels: one, or one a camera")
-    add("--val", type=float, default=0.1, help="fraction of the episodes")
-    add("--test", type=float, help="fraction of the episodes (default 0.1, or 0 with --holdout)")
-    add("--holdout", type=parse_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
+    add_split_arguments(add)
     add("--instruction", help="one sentence for all episodes (default: their own)")
     add("--actions", choices=ACTION_KINDS, default="targets", help="what the actions are (default: targets)")
     add("--chunk", type=int, default=32, help="steps of a chunk whose scales are measured (default: 32)")
@@ -115,12 +112,12 @@ def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> O
     sizes = args.size * len(cameras) if len(args.size) == 1 else args.size
     if len(sizes) != len(cameras):
         raise UserError(f"{len(sizes)} numbers of --size for {len(cameras)} cameras ({', '.join(cameras)}); give each.")
-    test = args.test if args.test is not None else 0.0 if args.holdout else 0.1
+    split = read_split_rule(args)
     return Options(
         dict(zip(cameras, sizes, strict=True)),
-        args.val,
-        test,
-        tuple(sorted(args.holdout)),
+        split.val,
+        split.test,
+        tuple(sorted(split.holdout)),
         args.instruction,
         args.actions,
         args.chunk,

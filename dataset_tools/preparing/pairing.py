@@ -17,7 +17,7 @@ from commands.errors import UserError
 from formats.hashing import stable_fraction
 
 LONGEST_HORIZON = 10_000_000  # frames or seconds
-MOST_NUMBERS = 1_000_000  # episode numbers of --holdout, pairs of an episode
+MOST_PAIRS = 1_000_000  # of an episode
 PAIRINGS = ("fixed", "first_last", "chained", "multi_horizon")
 
 
@@ -54,8 +54,8 @@ class PairingRule:
             raise UserError(f"pairing '{self.kind}' is not one of {', '.join(PAIRINGS)}.")
         if min(self.stride, self.window, self.pairs_per_episode) < 1:
             raise UserError("stride, window and pairs per episode must be at least 1.")
-        if self.pairs_per_episode > MOST_NUMBERS:
-            raise UserError(f"--pairs-per-episode {self.pairs_per_episode} is more than {MOST_NUMBERS}; give fewer.")
+        if self.pairs_per_episode > MOST_PAIRS:
+            raise UserError(f"--pairs-per-episode {self.pairs_per_episode} is more than {MOST_PAIRS}; give fewer.")
         given = len(self.horizons) + len(self.horizons_seconds)
         if self.kind == "first_last":
             if given:
@@ -121,20 +121,3 @@ def _first_last(rule: PairingRule, length: int, task: str, number: int) -> Pairs
 
 def _by_source(pair: PairIndex) -> tuple[int, int]:
     return pair.source_index, pair.target_index
-
-
-def parse_numbers(text: str) -> frozenset[int]:
-    """'80-99' or '3,7,80-99' => those numbers, both ends included.
-
-    Raises:
-        UserError: if the text is anything else.
-    """
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise UserError(f"'{text}' is no list of episode numbers; write for example 80-99 or 3,7,80-99.")
-        if int(last or first) - int(first) >= MOST_NUMBERS:
-            raise UserError(f"'{text}' names more than {MOST_NUMBERS} episodes; write a shorter range.")
-        numbers.update(range(int(first), int(last or first) + 1))
-    return frozenset(numbers)

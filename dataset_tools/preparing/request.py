@@ -7,9 +7,9 @@ from pathlib import Path
 
 from commands.processes import available_cores
 from dataset_tools.preparing.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
-from dataset_tools.preparing.pairing import PAIRINGS, PairingRule, parse_numbers
+from dataset_tools.preparing.pairing import PAIRINGS, PairingRule
 from dataset_tools.preparing.plan import Options
-from dataset_tools.preparing.splits import SPLIT_KINDS, SplitRule
+from dataset_tools.preparing.splits import SPLIT_KINDS, SplitRule, add_split_arguments, read_split_rule
 from dataset_tools.readers.arguments import add_reading_arguments, reading_request
 from dataset_tools.readers.detect import ReadingRequest
 from formats.pictures import JPEG_QUALITY, PICTURE_FORMATS
@@ -50,8 +50,7 @@ def parse_request(argv: Sequence[str] | None = None) -> PrepareRequest:
 
 def _options(args: argparse.Namespace) -> Options:
     is_folder = args.instructions not in SOURCES
-    test = args.test if args.test is not None else 0.0 if args.holdout else 0.1
-    split = SplitRule(args.val, test, args.holdout, args.split)
+    split = read_split_rule(args, args.split)
     return Options(
         pairing=PairingRule(
             kind=args.pairing,
@@ -97,9 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("split").add_argument
     add("--split", choices=SPLIT_KINDS, default="episode", help="leaky: by pair, only to reproduce the papers")
-    add("--val", type=float, default=0.1, help="fraction of the episodes")
-    add("--test", type=float, help="fraction of the episodes (default 0.1, or 0 with --holdout)")
-    add("--holdout", type=_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
+    add_split_arguments(add)
     add("--all-test", action="store_true", help="everything into the test split")
     add("--max-train-samples", type=int)
 
@@ -125,13 +122,6 @@ def _size(text: str) -> int | None:
     if text != "keep" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is no size; write a number of pixels, for example 64, or keep.")
     return None if text == "keep" else int(text)
-
-
-def _numbers(text: str) -> frozenset[int]:
-    try:
-        return parse_numbers(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error  # argparse would put its own words for a ValueError
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -12,7 +12,8 @@ consecutive episode numbers is spread almost evenly over [0, 2^64). A split is a
 The same task and number mean the same RoboTwin scene in anybody's data set, and they get the same split here.
 """
 
-from collections.abc import Iterable
+import argparse
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from commands.errors import UserError
@@ -21,6 +22,7 @@ from formats.hashing import stable_fraction
 FULL = 2**64
 GOLDEN = 11400714819323198485  # 2^64 / golden ratio, odd
 SPLIT_KINDS = ("episode", "leaky")
+MOST_HELD_OUT = 1_000_000  # episode numbers of a range of --holdout
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,40 @@ class SplitRule:
             raise UserError(f"--val {self.val} and --test {self.test} must be fractions that add up to at most 1.")
         if self.kind == "leaky" and self.holdout:
             raise UserError("--split leaky ignores episodes, so --holdout cannot be kept; leave one of them out.")
+
+
+def add_split_arguments(add: Callable) -> None:
+    """Add --val, --test and --holdout to a parser, or a group of it, by its add_argument."""
+    add("--val", type=float, default=0.1, help="fraction of the episodes")
+    add("--test", type=float, help="fraction of the episodes (default 0.1, or 0 with --holdout)")
+    add("--holdout", type=parse_numbers, default=frozenset(), help="episode numbers for the test split: 80-99")
+
+
+def read_split_rule(args: argparse.Namespace, kind: str = "episode") -> SplitRule:
+    """The rule that those arguments give."""
+    test = args.test if args.test is not None else 0.0 if args.holdout else 0.1
+    return SplitRule(args.val, test, args.holdout, kind)
+
+
+def parse_numbers(text: str) -> frozenset[int]:
+    """'80-99' or '3,7,80-99' => those episode numbers, both ends included.
+
+    Raises:
+        ArgumentTypeError: if the text is anything else.
+    """
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is no list of episode numbers; write for example 80-99 or 3,7,80-99."
+            )
+        if int(last or first) - int(first) >= MOST_HELD_OUT:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' names more than {MOST_HELD_OUT} episodes; write a shorter range."
+            )
+        numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
 
 
 def split_of_episode(rule: SplitRule, task: str, number: int) -> str:

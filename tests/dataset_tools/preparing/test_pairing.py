@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_tools.preparing.pairing import PairIndex, PairingRule, horizon_frames, make_pairs, parse_numbers
+from dataset_tools.preparing.pairing import PairIndex, PairingRule, horizon_frames, make_pairs
 
 lengths = st.integers(1, 400)
 horizons = st.integers(1, 120)
@@ -82,15 +82,3 @@ def test_seconds_without_a_rate_are_refused_with_the_mend():
 def test_a_senseless_rule_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         PairingRule(**wrong)
-
-
-@given(st.frozensets(st.integers(0, 200), min_size=1))
-def test_lists_of_numbers_read_back(numbers):
-    assert parse_numbers(",".join(map(str, numbers))) == numbers
-    assert parse_numbers("3, 7,80-82") == {3, 7, 80, 81, 82}
-
-
-@pytest.mark.parametrize("text", ["", "a", "5-3", "1-", "-4", "1;2"])
-def test_a_malformed_list_is_refused(text):
-    with pytest.raises(ValueError, match="80-99"):
-        parse_numbers(text)

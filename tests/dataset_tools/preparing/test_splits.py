@@ -1,10 +1,12 @@
 """Laws of splitting, for any task and any fractions."""
 
+import argparse
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_tools.preparing.splits import SplitRule, missing_splits, split_of_episode, split_of_pair
+from dataset_tools.preparing.splits import SplitRule, missing_splits, parse_numbers, split_of_episode, split_of_pair
 
 tasks = st.text(min_size=1, max_size=12)
 fractions = st.floats(0.05, 0.2)
@@ -78,3 +80,15 @@ def test_a_task_that_lacks_a_split_is_named():
 def test_a_senseless_rule_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         SplitRule(**wrong)
+
+
+@given(st.frozensets(st.integers(0, 200), min_size=1))
+def test_lists_of_numbers_read_back(numbers):
+    assert parse_numbers(",".join(map(str, numbers))) == numbers
+    assert parse_numbers("3, 7,80-82") == {3, 7, 80, 81, 82}
+
+
+@pytest.mark.parametrize("text", ["", "a", "5-3", "1-", "-4", "1;2"])
+def test_a_malformed_list_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="80-99"):
+        parse_numbers(text)
