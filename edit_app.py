@@ -80,10 +80,10 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
                 shown = _answer_widgets(gr)
 
         def answer(*values: Any) -> Iterator[dict]:
-            from prediction.service import Request
+            from prediction.service import PageRequest
 
             try:
-                for update in service.predict(Request(*values)):
+                for update in service.predict(PageRequest(*values)):
                     yield {shown[name]: value for name, value in update.items()}
             except Exception as error:
                 raise gr.Error(sentence_of(error), print_exception=False) from error
@@ -174,7 +174,7 @@ def _make_picture_class(gr: ModuleType) -> type:
 
 
 def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
-    """Widgets that make a Request, in the order of its fields."""
+    """Widgets that make a PageRequest, in the order of its fields."""
     from ldm.models.diffusion.sampling import SAMPLERS
     from prediction.service import MAX_HORIZONS, MAX_STEPS
 

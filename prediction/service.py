@@ -86,7 +86,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Request:
+class PageRequest:
     """What one user asks, as the page sends it."""
 
     picture: str | None  # path of the upload
@@ -143,7 +143,7 @@ class PredictionService:
         self._decoder.shutdown()
         shutil.rmtree(self.uploads, ignore_errors=True)
 
-    def predict(self, request: Request) -> Iterator[dict[str, Any]]:
+    def predict(self, request: PageRequest) -> Iterator[dict[str, Any]]:
         """What is to be shown, again and again while the work goes on: status, prediction, difference, truth, strip.
 
         Closing the iterator stops the work.
@@ -198,7 +198,7 @@ class PredictionService:
         path = self.check_upload(name)
         return self._decoder.submit(read).result()
 
-    def _read(self, request: Request) -> tuple[SamplingOptions, int, int]:
+    def _read(self, request: PageRequest) -> tuple[SamplingOptions, int, int]:
         """Options, seed and number of predictions in a row, with the page's limits."""
         steps, horizon = int(request.steps), int(request.horizon)
         num = self.loaded.predictor.count_predictions(horizon) if self.loaded.horizon else horizon

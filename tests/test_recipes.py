@@ -26,7 +26,7 @@ TINY["one_step"] = [*TINY["small"], *TINY["one_step"]]
 LATENT = [name for name in RECIPES if name != "first_stage_decoder"]
 IP2P, SD, SD_CKPT = "instruct-pix2pix", "stable-diffusion-v1-5", "stable-diffusion-v1-5-ckpt"
 
-# papers/README.md, section 1: horizon, resolution, start, batch, accumulated, rate, warm-up, epochs, dropout
+# As the papers print them: horizon, resolution, start, batch, accumulated, rate, warm-up, epochs, dropout
 TABLE = {
     "afp": (None, 256, IP2P, 2, 8, 1e-4, 0, 100, 0.2),
     "acp_finetune_1": (50, 128, IP2P, 8, 4, 5e-6, 100, 10, 0.0),

@@ -1,6 +1,6 @@
 """What the model is told: a sentence per task, sentences that came with the data, templates.
 
-The papers use one short sentence a task (papers/README.md, section 1); RoboTwin ships sets of longer ones.
+The papers use one short sentence a task; RoboTwin ships sets of longer ones.
 """
 
 import logging

@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Group
 from rich.table import Table
 
-from commands.errors import UserError
 from formats.prepared_folder import FramePair, read_manifest
 from formats.run_folder import RunFolder
 from ldm.data.latent_cache import CachedPairDataset
@@ -17,7 +14,7 @@ from ldm.data.windows import EpisodeWindows
 from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, data_command, data_doubts, how_to_prepare
-from ldm.training.fit import build_callbacks, quiet_lightning
+from ldm.training.fit import accepted_trainer, build_callbacks, quiet_lightning
 from ldm.training.keys import check_values
 from ldm.training.launcher import count_processes, follow_launcher
 from ldm.training.memory import estimate_memory
@@ -87,10 +84,7 @@ def _check_parts(config: Mapping) -> None:
     if str(trainer.get("strategy", "")).startswith(SHARDED):
         del trainer["strategy"]
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "logger": False, "enable_checkpointing": False}
-    try:
-        pl.Trainer(**{**trainer, "enable_progress_bar": False, "enable_model_summary": False, **here})
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"lightning.trainer: Lightning refuses it: {' '.join(str(error).split())}") from error
+    accepted_trainer(**{**trainer, "enable_progress_bar": False, "enable_model_summary": False, **here})
 
 
 def _missing_loss_weights(model: TrainedModel) -> list[str]:

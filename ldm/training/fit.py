@@ -6,6 +6,7 @@ import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -166,14 +167,23 @@ def make_trainer(config: dict, trainer_config: dict, run: RunFolder) -> pl.Train
     rates = [LearningRateMonitor("step")] if loggers else []  # it refuses a run without loggers
     callbacks = build_callbacks(config, run)
     saves_best = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    return accepted_trainer(
+        **{"enable_model_summary": False, "enable_checkpointing": saves_best, **trainer_config},
+        callbacks=[*callbacks, *rates],
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+    )
+
+
+def accepted_trainer(**arguments: Any) -> pl.Trainer:
+    """Lightning's Trainer.
+
+    Raises:
+        UserError: if Lightning refuses an argument.
+    """
     try:
-        return pl.Trainer(
-            **{"enable_model_summary": False, "enable_checkpointing": saves_best, **trainer_config},
-            callbacks=[*callbacks, *rates],
-            logger=loggers,
-            plugins=[AtomicCheckpointIO()],
-        )
-    except (MisconfigurationException, TypeError) as error:
+        return pl.Trainer(**arguments)
+    except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"lightning.trainer: Lightning refuses it: {' '.join(str(error).split())}") from error
 
 

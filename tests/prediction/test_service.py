@@ -9,7 +9,7 @@ from PIL import Image
 
 from prediction.predictor import FramePredictor, SamplingOptions
 from prediction.request_queue import PredictionQueue
-from prediction.service import MAX_HORIZONS, MIN_SHOWN, Examples, PredictionService, Request
+from prediction.service import MAX_HORIZONS, MIN_SHOWN, Examples, PageRequest, PredictionService
 
 
 class Brighter:
@@ -61,7 +61,7 @@ def ask(tmp_path):
             "seed": 0,
             "example": None,
         }
-        return Request(**asked | changes)
+        return PageRequest(**asked | changes)
 
     return make
 
