@@ -1,6 +1,6 @@
 """What the published numbers mean: the predictions that two papers' authors published, scored both ways.
 
-    python -m metrics.published_predictions --data <data> --output metrics/results
+    python -m metrics.published_predictions --data <data> --output metrics/results/published
 
 Reads robotwin_pairs/published_predictions (morpheus, 481) and robotwin_pairs_wide/published_predictions (afp, 240) and
 compares at 256 x 256, the size of the predictions. Writes a table each, the baselines on episodes that no training pair

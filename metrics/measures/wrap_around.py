@@ -2,9 +2,9 @@
 
 uint8 wrap-around: a value of 257 cast to uint8 without clamping becomes 1, so that specks of the opposite extreme stand
 in bright and dark regions. The sign is a value that differs by SPECK_JUMP or more from both neighbours in its row, in
-the same direction. Measured at 256 x 256 (metrics/results/facts.json): true frames have at most 0.14 such values in
-1000, published predictions with wrap-around 0.4 to 5. Thin true structures look alike in small pictures (up to 3 in
-1000 at 64 x 64), so there more is asked for, and only coarse wrap-around is found.
+the same direction. Measured at 256 x 256 (metrics/results/published/facts.json): true frames have at most 0.14 such
+values in 1000, published predictions with wrap-around 0.4 to 5. Thin true structures in small pictures look the same
+(up to 3 in 1000 at 64 x 64), so the threshold is higher there, and only coarse wrap-around is found.
 """
 
 import numpy as np

@@ -13,7 +13,7 @@ from metrics.measures.wrap_around import looks_wrapped
 from metrics.published_predictions import SETS, SIZE, main, measure_specks, plot_wrap_around
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "metrics" / "results"
+RESULTS = ROOT / "metrics" / "results" / "published"
 SHARED = ROOT.parent / "shared" / "data"
 real_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}")
 
