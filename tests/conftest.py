@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +76,37 @@ def tiny_model_config() -> dict:
             },
         },
     }
+
+
+@pytest.fixture
+def kl_node() -> Callable[..., dict]:
+    """Factory of nodes of small KL first stages of 4 channels, and of models that predict in their latents."""
+
+    def make(ch_mult: tuple[int, ...] = (1, 1), model: dict | None = None, **params: Any) -> dict:
+        coder = {"ch": 32, "ch_mult": list(ch_mult), "num_res_blocks": 1, "z_channels": 4, "resolution": 16}
+        target = "ldm.models.autoencoder.AutoencoderKL"
+        node = {"target": target, "params": {"embed_dim": 4, "ddconfig": coder}}
+        if model is None:
+            return node
+        unet = {**model["params"]["unet_config"]}
+        unet["params"] = unet["params"] | {"in_channels": 8, "out_channels": 4}
+        params = model["params"] | {"unet_config": unet, "first_stage_config": node} | params
+        return {**model, "params": params}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a CLIP tokenizer that knows bytes only: 512 of them and two marks."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return folder
 
 
 def draw_square(frame: int, size: int = 16) -> np.ndarray:

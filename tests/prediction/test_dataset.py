@@ -119,16 +119,9 @@ def test_batches_keep_order_and_size(jobs):
 
 
 @pytest.fixture
-def predictor(tiny_model_config):
-    coder = {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "z_channels": 4, "resolution": SIDE}
-    params = tiny_model_config["params"]
-    params["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
-    params["first_stage_config"] = {
-        "target": "ldm.models.autoencoder.AutoencoderKL",
-        "params": {"ddconfig": coder, "embed_dim": 4},
-    }
+def predictor(tiny_model_config, kl_node):
     torch.manual_seed(0)
-    model = instantiate_from_config(tiny_model_config, "model").eval()
+    model = instantiate_from_config(kl_node(model=tiny_model_config), "model").eval()
     return FramePredictor(model, SIDE, SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0))
 
 

@@ -145,18 +145,9 @@ def test_horizons_that_vary_are_counted_in_predictions(checkpoint):
 
 
 @pytest.fixture
-def kl_model_config(tiny_model_config):
+def kl_model_config(tiny_model_config, kl_node):
     """Of a model of KL latents of 4 channels at an eighth of the frame's size."""
-    coder = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4, "resolution": 16}
-    coder |= {"in_channels": 3, "out_ch": 3, "attn_resolutions": [], "double_z": True}
-    params = tiny_model_config["params"]
-    params["scale_factor"] = SCALE
-    params["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
-    params["first_stage_config"] = {
-        "target": "ldm.models.autoencoder.AutoencoderKL",
-        "params": {"ddconfig": coder, "embed_dim": 4},
-    }
-    return tiny_model_config
+    return kl_node((1, 1, 1, 1), tiny_model_config, scale_factor=SCALE)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import json
 import os
 import re
 from contextlib import contextmanager
@@ -134,16 +133,3 @@ def folder(make_model, weights_of, write, clip_folder, tmp_path):
     source = write("source.safetensors", weights_of(model), unet_heads="4", text_heads="2")
     convert(source, tmp_path / "folder", "diffusers", tokenizer=clip_folder)
     return model, tmp_path / "folder"
-
-
-@pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory):
-    """Folder with a CLIP tokenizer that knows bytes only: 512 of them and two marks."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    letters = list(bytes_to_unicode().values())
-    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    folder = tmp_path_factory.mktemp("tokenizer")
-    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-    return folder

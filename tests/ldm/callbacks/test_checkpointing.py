@@ -54,6 +54,7 @@ class FakeTrainer:
 
 @pytest.fixture
 def training(tmp_path):
+    """The callback in a training that has begun."""
     callback, trainer = LastCheckpoint(tmp_path, every_n_steps=3, boundary=StepBoundary()), FakeTrainer()
     callback.boundary.on_train_start(trainer, None)
     callback.on_train_start(trainer, None)
@@ -74,16 +75,12 @@ def test_saves_every_n_optimiser_steps_however_many_micro_batches(training):
     assert trainer.saved == [3, 6]
 
 
-def test_usr1_saves_and_goes_on(training):
+def test_usr1_saves_and_goes_on_but_does_not_take_back_a_stop(training):
     callback, trainer = training
     signal.raise_signal(signal.SIGUSR1)
     step(callback, trainer)
     step(callback, trainer)
     assert trainer.saved == [1]
-
-
-def test_usr1_does_not_take_back_a_stop(training):
-    callback, trainer = training
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGUSR1)
     with pytest.raises(RunInterruptedError, match="SIGTERM"):
@@ -144,13 +141,11 @@ def test_a_second_ctrl_c_stops_at_once(training):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_signals_are_given_back(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    callback, trainer = LastCheckpoint(tmp_path, 3, StepBoundary()), FakeTrainer()
-    callback.on_train_start(trainer, None)
-    assert signal.getsignal(signal.SIGTERM) != before
+def test_signals_are_given_back(training):
+    callback, trainer = training
+    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
     callback.teardown(trainer, None, "fit")
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 class Payload:

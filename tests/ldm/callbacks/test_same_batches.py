@@ -28,9 +28,34 @@ def resume(saved, now):
     SameBatches().on_load_checkpoint(now, None, checkpoint)
 
 
-def test_the_same_devices_go_on_without_a_word(caplog):
+def test_what_makes_no_difference_goes_on_without_a_word(caplog):
+    """The same devices, a test in any batches, a checkpoint that does not say: the stream's own is left to it."""
     resume(trainer(2, 4, 8), trainer(2, 4, 8))
+    resume(trainer(1, 4), trainer(1, 3, seed=5, fn="test"))
+    SameBatches().on_load_checkpoint(trainer(1, 4), None, {})
     assert not caplog.text
+
+
+BATCHES = "Resume with the same batch size and devices"
+ORDER = "Resume with the same seed and the same prepared folder"
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "said"),
+    [
+        (trainer(2, 4), BATCHES, "data.params.batch_size=2 --accumulate_grad_batches 1"),
+        (trainer(1, 2), BATCHES, "data.params.batch_size=4"),
+        (trainer(1, 2, 2), BATCHES, "data.params.batch_size=4"),  # as many samples, but micro-batches are counted
+        (trainer(3, 4), BATCHES, "as many processes as it had, 1"),
+        (trainer(1, 4, seed=5), ORDER, "would go on with seed 5 and 2 training pairs"),
+        (trainer(1, 4, pairs=("a", "b", "c")), ORDER, "would go on with seed 3 and 3 training pairs"),
+        (trainer(1, 4, pairs=("a", "c")), ORDER, "would go on with seed 3 and 2 training pairs"),
+    ],
+)
+def test_other_samples_or_another_order_are_refused_with_the_mend(now, wanted, said):
+    with pytest.raises(UserError, match=wanted) as error:
+        resume(trainer(1, 4), now)
+    assert said in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
 
 
 def test_other_devices_go_on_if_each_step_sees_the_same_samples(caplog):
@@ -38,41 +63,3 @@ def test_other_devices_go_on_if_each_step_sees_the_same_samples(caplog):
     assert (
         "saved with 1 process(es) x batch size 4 x 1 accumulated = 4 samples a step and goes on with 2" in caplog.text
     )
-
-
-@pytest.mark.parametrize(
-    ("now", "mend"),
-    [
-        (trainer(2, 4), "data.params.batch_size=2 --accumulate_grad_batches 1"),
-        (trainer(1, 2), "data.params.batch_size=4"),
-        (trainer(1, 2, 2), "data.params.batch_size=4"),  # as many samples a step, but the stream counts micro-batches
-        (trainer(3, 4), "as many processes as it had, 1"),
-    ],
-)
-def test_other_steps_are_refused_with_the_mend(now, mend):
-    with pytest.raises(UserError, match="Resume with the same batch size and devices") as error:
-        resume(trainer(1, 4), now)
-    assert mend in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"seed": 5}, "would go on with seed 5 and 2 training pairs"),
-        ({"pairs": ("a", "b", "c")}, "would go on with seed 3 and 3 training pairs"),
-        ({"pairs": ("a", "c")}, "would go on with seed 3 and 2 training pairs"),
-    ],
-)
-def test_another_order_of_the_samples_is_refused_with_the_mend(changed, said):
-    """Another seed, more pairs, as many other pairs."""
-    with pytest.raises(UserError, match="Resume with the same seed and the same prepared folder") as error:
-        resume(trainer(1, 4), trainer(1, 4, **changed))
-    assert said in str(error.value) and "pretrained.path=<checkpoint>" in str(error.value)
-
-
-def test_a_saved_run_is_tested_in_any_batches():
-    resume(trainer(1, 4), trainer(1, 3, seed=5, fn="test"))
-
-
-def test_a_checkpoint_that_does_not_say_is_left_to_the_stream():
-    SameBatches().on_load_checkpoint(trainer(1, 4), None, {})

@@ -23,22 +23,15 @@ def test_wandb_is_offline_unless_logged_in(monkeypatch, tmp_path):
     assert choose_mode() == "disabled", "what the user says goes before"
 
 
-def test_a_run_folder_keeps_its_id(tmp_path):
+def test_a_run_folder_keeps_its_id_and_without_wandb_there_is_no_logger(tmp_path, monkeypatch, caplog):
     first, other = keep_run_id(tmp_path / "a"), keep_run_id(tmp_path / "b")
     assert keep_run_id(tmp_path / "a") == first != other
     assert (tmp_path / "a" / ID_FILE).read_text().strip() == first
-
-
-def test_only_the_first_process_writes_the_id(tmp_path, monkeypatch):
     monkeypatch.setattr(wandb_run, "is_first_process", lambda: False)
-    keep_run_id(tmp_path / "a")
-    assert not (tmp_path / "a").exists()
-
-
-def test_without_wandb_there_is_no_logger(tmp_path, monkeypatch, caplog):
+    keep_run_id(tmp_path / "c")
+    assert not (tmp_path / "c").exists(), "only the first process writes it"
     monkeypatch.setattr(wandb_run, "find_spec", lambda name: None)
-    assert make_wandb_logger(tmp_path, {}) is None
-    assert "metrics go to metrics.csv only" in caplog.text
+    assert make_wandb_logger(tmp_path, {}) is None and "metrics go to metrics.csv only" in caplog.text
 
 
 def test_a_resume_asks_for_the_same_run(tmp_path, monkeypatch):

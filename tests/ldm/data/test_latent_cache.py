@@ -14,21 +14,14 @@ from ldm.data.latent_cache import CachedPairDataset, build_cache, cache_or_check
 from ldm.models.diffusion.conditioning import draw_training
 from ldm.training.build import build_trained_model
 
-KL = {
-    "target": "ldm.models.autoencoder.AutoencoderKL",
-    "params": {"embed_dim": 4, "ddconfig": {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}},
-}
-UNET = {"in_channels": 8, "out_channels": 4}
 AUGMENTED = {"target": "ldm.data.transforms.PairedAugmentation", "params": {"brightness": 0.2, "crop": 0.8}}
 
 
 @pytest.fixture
-def model(tiny_model_config):
+def model(tiny_model_config, kl_node):
     torch.manual_seed(0)
-    params = tiny_model_config["params"]
-    params["unet_config"]["params"] |= UNET
-    params |= {"first_stage_config": KL, "cond_stage_trainable": False, "scale_factor": 0.18215}
-    return build_trained_model(tiny_model_config).eval()
+    config = kl_node((1, 2), tiny_model_config, cond_stage_trainable=False, scale_factor=0.18215)
+    return build_trained_model(config).eval()
 
 
 @pytest.fixture

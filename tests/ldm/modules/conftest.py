@@ -1,6 +1,5 @@
 """Factories for the tests of the networks: reference outputs, small U-Nets, a byte-level CLIP tokenizer."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -64,17 +63,3 @@ def unet_inputs():
         return x, torch.arange(batch) * 100 + 7, torch.randn(batch, 5, context_dim)
 
     return make
-
-
-@pytest.fixture
-def clip_folder(tmp_path):
-    """Folder with a CLIP tokenizer that knows bytes only: 512 of them and two marks."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    letters = list(bytes_to_unicode().values())
-    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    folder = tmp_path / "tokenizer"
-    folder.mkdir()
-    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-    return folder

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ldm.modules.policy.networks import POSE, KeypointEncoder, StateNetwork, VisionNetwork, make_layers
+from ldm.modules.policy.networks import POSE, KeypointEncoder, StateNetwork, VisionNetwork
 
 
 def test_a_sharp_keypoint_is_the_place_of_its_maximum():
@@ -34,13 +34,9 @@ def make_inputs(batch: int = 2):
     return frames, torch.randn(batch, 6), torch.randn(batch, 5), None
 
 
-def test_a_chunk_and_the_objects_have_their_shapes(network):
-    plan = network(*make_inputs())
-    assert plan.actions.shape == (2, 4, 3) and plan.objects.shape == (2, 2, POSE)
-
-
 def test_every_part_learns_from_the_actions_but_the_estimate_only_from_the_objects(network):
     plan = network(*make_inputs())
+    assert plan.actions.shape == (2, 4, 3) and plan.objects.shape == (2, 2, POSE)
     plan.actions.sum().backward()
     assert all(p.grad is not None for p in network.encoders.parameters())
     assert all(p.grad is None for p in network.locate.parameters())
@@ -57,7 +53,3 @@ def test_a_network_that_is_told_looks_at_no_picture():
     network = StateNetwork(6, 5, 3, 4, 2, hidden=16, layers=1)
     plan = network({}, torch.randn(2, 6), torch.randn(2, 5), torch.randn(2, 2, POSE))
     assert plan.actions.shape == (2, 4, 3) and plan.objects is None and not network.cameras
-
-
-def test_layers_are_as_many_as_asked_for():
-    assert sum(isinstance(part, torch.nn.Linear) for part in make_layers(3, 8, 2, 4)) == 3
