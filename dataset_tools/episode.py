@@ -1,4 +1,4 @@
-"""Episode: what every reader returns and everything above reads. Numpy only.
+"""Episode: what every reader returns and everything above reads.
 
 Frames are lazy: a reader hands over the length and a function from frame number to picture, so that listing a
 thousand episodes costs no decoding.

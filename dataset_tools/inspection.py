@@ -1,4 +1,4 @@
-"""What is in prepared folders: counts, horizons, motion, duplicates, leaks, as a report and as pictures.
+"""Inspection of prepared folders: counts, horizons, motion, duplicates, leaks, as a report and as pictures.
 
 A leak is an episode, told by task and number, that is trained on and tested on. It is looked for across all the
 folders given, because RoboTwin episode numbers are seeds: the same task and number in two people's data sets is the
@@ -149,7 +149,7 @@ def write_pictures(inspections: Sequence[Inspection], output: Path) -> list[Path
 
 
 def make_report(inspections: Sequence[Inspection], leaks: Sequence[Leak]) -> str:
-    """The text report."""
+    """Counts, motion and duplicates of each folder as text, then the leaks."""
     lines: list[str] = []
     for inspection in inspections:
         lines += [f"{inspection.folder}: {len(inspection.pairs)} pairs, {len(inspection.tasks)} tasks", ""]

@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def read_request(argv: list[str] | None = None) -> tuple[ComparisonRequest, Path | None]:
-    """What the command line asks for, checked, and the output folder."""
+    """The request of a command line, and the output folder."""
     options = make_parser().parse_args(argv)
     measures = parse_measures(options.measures)
     request = ComparisonRequest(

@@ -1,4 +1,4 @@
-"""What the published numbers mean: the predictions that two papers' authors published, scored both ways.
+"""Predictions that the authors of two papers published, scored in both conventions.
 
     python -m metrics.published_predictions --data <data> --output metrics/results/published
 

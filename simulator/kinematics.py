@@ -33,7 +33,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Arm:
-    """Where one arm's numbers stand in MuJoCo's arrays."""
+    """Addresses of one arm in MuJoCo's arrays."""
 
     qpos: np.ndarray  # (6,) addresses of the joint angles
     dofs: np.ndarray  # (6,) addresses of the joint velocities

@@ -31,7 +31,7 @@ class CameraView:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What happened: enough to draw every frame again, and to learn from."""
+    """States of one attempt: enough to draw every frame again, and to learn from."""
 
     scene: str  # MJCF
     success: bool  # done at some moment, and still a second later
@@ -45,7 +45,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Footage:
-    """What the cameras saw, by RoboTwin's camera names."""
+    """Frames and poses of the cameras, by RoboTwin's names."""
 
     frames: dict[str, np.ndarray]  # uint8 (T, 240, 320, 3) RGB
     views: dict[str, CameraView]

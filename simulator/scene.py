@@ -84,7 +84,7 @@ _SCENE = """
 
 @dataclass(frozen=True)
 class Look:
-    """What an episode's pictures look like, apart from where things stand."""
+    """Light and tints of an episode's pictures."""
 
     sun_direction: tuple[float, float, float]  # downwards
     sun: float  # diffuse intensity, 0 to 1

@@ -41,7 +41,7 @@ class RobotState:
 
 @dataclass(frozen=True)
 class Success:
-    """How far the task is; true where it was done at some moment.
+    """Progress of the task; true if it was done at some moment.
 
     Parts, each the greatest so far in [0, 1]: grasped and lifted (share of the objects to be carried), touched (hammer
     and block, bar and pad, block and block), placed (the goal's geometry, the hands apart).
@@ -112,7 +112,7 @@ class World:
         return frames if size is None else {camera: shrink(frame, size) for camera, frame in frames.items()}
 
     def state(self) -> RobotState:
-        """Where the joints are and where they were told to be."""
+        """Measured joints, and the command in force."""
         self._require_reset()
         return RobotState(measure_state(self.arms, self.data.qpos), self.data.ctrl[self._servos_by_column].copy())
 
@@ -216,7 +216,7 @@ class World:
         self._was_grasped, self._was_lifted = (np.zeros(len(self._carried), bool) for _ in range(2))
 
     def _watch(self) -> None:
-        """Keep account of the success after a physics step."""
+        """Update the success after a physics step."""
         if not self.touched:
             self.touched = self._is_touching()
         if self._first is None and self.task.succeeded(self):

@@ -219,7 +219,7 @@ def _tool_version() -> str:
 
 
 def _recorded(path: Path) -> dict:
-    """What dataset.json or the marker says; empty where there is none."""
+    """Content of dataset.json or of the marker; empty if it does not exist."""
     try:
         return read_json(path)
     except UserError:

@@ -1,4 +1,4 @@
-"""What the model is told: a sentence per task, sentences that came with the data, templates.
+"""The sentence of a pair: one per task, or one that came with the data, in a template.
 
 The papers use one short sentence a task; RoboTwin ships sets of longer ones.
 """

@@ -1,4 +1,4 @@
-"""What a prepared folder will hold: every pair with its number, split and sentence, before any writing.
+"""Plan of a prepared folder: every pair with its number, split and sentence, before any writing.
 
 Sample numbers are fixed here, so any number of workers, machines or restarts writes the same bytes.
 """

@@ -1,4 +1,4 @@
-"""What `python -m dataset_tools.prepare_dataset` is asked for, parsed and checked once."""
+"""The request of `python -m dataset_tools.prepare_dataset`, parsed and checked once."""
 
 import argparse
 from collections.abc import Sequence

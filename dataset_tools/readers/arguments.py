@@ -16,5 +16,5 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reading_request(args: argparse.Namespace) -> ReadingRequest:
-    """What those arguments ask for."""
+    """The request that those arguments make."""
     return ReadingRequest(tuple(args.episodes), args.format, tuple(args.camera), args.save_freq)

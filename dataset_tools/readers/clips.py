@@ -31,7 +31,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a clip's JSON file says, of what is used here. DROID's states are Cartesian, its joints come beside them."""
+    """The entries of a clip's JSON file that are used here. DROID's states are Cartesian, with joints beside them."""
 
     videos: Annotated[list[Video], Meta(min_length=1)]
     texts: Sentence | list[Sentence] | None = None

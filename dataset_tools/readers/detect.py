@@ -14,7 +14,7 @@ from dataset_tools.readers import clips, extracted_frames, lerobot, robotwin
 
 
 class Reader(Protocol):
-    """What a reader's module offers."""
+    """Interface of a reader's module."""
 
     HOLDS: str
 

@@ -1,4 +1,4 @@
-"""LeRobot data sets on disk, versions 2.0, 2.1 and 3.0 => episodes, without the lerobot package. Pyarrow.
+"""LeRobot data sets on disk, versions 2.0, 2.1 and 3.0 => episodes, without the lerobot package.
 
 |                | 2.x                                        | 3.0                                              |
 |----------------|--------------------------------------------|--------------------------------------------------|
@@ -48,7 +48,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Info:
-    """meta/info.json, of what is used here."""
+    """The entries of meta/info.json that are used here."""
 
     codebase_version: str
     features: dict[str, Feature]
@@ -94,7 +94,7 @@ class Source:
 
 @dataclass(frozen=True)
 class LeRobotSet:
-    """What meta/ says about a data set."""
+    """Content of a data set's meta/."""
 
     root: Path
     info: Info
@@ -216,7 +216,7 @@ def find_episodes(folder: Path, *, camera: str | None = None, save_freq: int | N
 
 
 def read_dataset(root: Path) -> LeRobotSet:
-    """What meta/ says.
+    """Read meta/ of a data set.
 
     Raises:
         UserError: if meta/ is damaged or of another version.

@@ -1,4 +1,4 @@
-"""Task names and episode numbers from the names of folders and files. Standard library only.
+"""Task names and episode numbers from the names of folders and files.
 
 Names are compared as numbers, never as text: sorted as text, episode10 comes before episode2 and frame 100
 before frame 11, which silently pairs the wrong frames.

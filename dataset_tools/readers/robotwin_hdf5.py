@@ -38,7 +38,7 @@ MEND = "record the episode again or remove it"
 
 @dataclass(frozen=True)
 class _Attributes:
-    """What a file says about itself, of what we use."""
+    """Attributes of a file's root that are used here."""
 
     task: str | None = None
     save_freq: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None

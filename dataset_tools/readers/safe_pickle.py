@@ -1,4 +1,4 @@
-"""Unpickling that can only make numpy arrays and plain Python containers. Numpy.
+"""Unpickling that can only make numpy arrays and plain Python containers.
 
 A pickle is a program. RoboTwin's pickles call three numpy names (checked with pickletools on real files), so a
 reader that refuses every other name cannot be made to run anything.

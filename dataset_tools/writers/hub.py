@@ -1,4 +1,4 @@
-"""Prepared folder => Hugging Face data set, local or pushed. Pyarrow, huggingface_hub.
+"""Prepared folder => Hugging Face data set, local or pushed.
 
 Written as `datasets` itself writes: parquet with the pictures inside, one set of files a split, and a card; so
 `load_dataset("data/hub")` works, and so do diffusers' train_instruct_pix2pix scripts, whose column names

@@ -1,4 +1,4 @@
-"""Episodes => a LeRobot data set of version 3.0, without the lerobot package. Pyarrow, PyAV.
+"""Episodes => a LeRobot data set of version 3.0, without the lerobot package.
 
     meta/info.json, stats.json, tasks.parquet, episodes/chunk-000/file-000.parquet, episode_sources.jsonl (ours)
     data/chunk-000/file-000.parquet                                a row a frame
@@ -64,7 +64,7 @@ class Recording:
 
 @dataclass
 class _Written:
-    """What was written so far."""
+    """Entries and counts of the episodes written so far."""
 
     features: dict = field(default_factory=dict)
     tasks: dict[str, int] = field(default_factory=dict)  # sentence => task_index

@@ -28,7 +28,7 @@ Progress = Callable[[Iterator[list[PairScore]], int], Iterable[list[PairScore]]]
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """What is compared, on what, how; checked when it is made.
+    """Systems, pairs and measures of a comparison; checked when it is made.
 
     Args:
         data: pairs to score.

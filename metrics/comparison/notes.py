@@ -22,7 +22,7 @@ MAX_LISTED = 5  # names of missing or unmatched pictures in a sentence; table.js
 
 
 def note_size(folder: Path, pairs: Iterable[FramePair], systems: Iterable[Predictions], size: int | None) -> str:
-    """At which size, and how the pictures came to it."""
+    """Size of the comparison, and how the pictures were resized to it."""
     how = "the pictures' own size"
     if size:
         done = {"frames": describe_resizing((path for pair in pairs for path in pair.paths(folder)), size)}
@@ -34,7 +34,7 @@ def note_size(folder: Path, pairs: Iterable[FramePair], systems: Iterable[Predic
 
 
 def note_measures(columns: Sequence[str], size: int | None) -> list[str]:
-    """What the columns mean, where their headings do not say it."""
+    """Meaning of the columns whose headings do not tell it."""
     notes = []
     if any(key.endswith("_motion") or key == "copyness" for key in columns):
         notes.append(

@@ -41,7 +41,7 @@ def result_id(parts: object) -> str:
 
 
 class ScoreCache:
-    """Values by (result id, key); None as folder keeps nothing.
+    """Values by (result id, key) in one file; without a folder nothing is kept.
 
     A cache that cannot be read or written gives one warning and is left unused: it must never stop a measurement.
     """
@@ -175,7 +175,7 @@ def _score_adopted(pair: FramePair, names: tuple[str, ...]) -> list[PairScore]:
 
 
 def _read_score(scorer: Scorer, candidate: Candidate, pair: FramePair, cache: ScoreCache) -> PairScore | None:
-    """What the cache knows, if it knows every measure."""
+    """The cached score; None unless every measure is cached."""
     stored = cache.read(_result_id(scorer, candidate, pair))
     values = {key: stored.get(stored_key) for key, stored_key in _stored_keys(scorer).items()}
     if any(value is None for value in values.values()):

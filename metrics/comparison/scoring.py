@@ -43,7 +43,7 @@ class Candidate(ABC):
 
     @abstractmethod
     def identity(self, pair: FramePair) -> str | None:
-        """Text that changes when the prediction may; None where there is none."""
+        """Text that changes whenever the prediction may; None where there is no prediction."""
 
     @abstractmethod
     def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
@@ -64,7 +64,7 @@ class PairScore:
 
 @dataclass(frozen=True)
 class Scorer:
-    """How pairs are read and what is measured on them."""
+    """Reads pairs and scores the candidates on them."""
 
     folder: Path
     candidates: tuple[Candidate, ...]

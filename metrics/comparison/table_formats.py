@@ -66,7 +66,7 @@ def to_json(table: ScoreTable) -> str:
 
 
 class StoredSystem(TypedDict, total=False):
-    """What table.json keeps of a row that came from a folder."""
+    """Provenance in table.json of a row that came from a folder."""
 
     folder: str
     kind: Kind
@@ -77,7 +77,7 @@ class StoredSystem(TypedDict, total=False):
 
 
 class Provenance(TypedDict, total=False):
-    """What table.json keeps of how it was made."""
+    """Provenance in table.json."""
 
     command: str
     commit: str
@@ -118,7 +118,7 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class StoredTable:
-    """table.json."""
+    """Content of table.json."""
 
     lines: list[StoredRow]
     keys: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What is measured on one (current frame, prediction, true future frame) without a network."""
+"""Pixel measures of one (current frame, prediction, true future frame)."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""What moved: the mask inside which a prediction has something to predict.
+"""Mask of the pixels that moved: where there is something to predict.
 
 A pixel moved if any of its channels differs between the current frame and the true future frame by more than
 MOTION_THRESHOLD grey levels of 256. JPEG noise of a static table stays below it; an arm, a block or its shadow not.

@@ -40,7 +40,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Networks:
-    """What was found for the measures that were asked for."""
+    """Networks found for the measures of a comparison."""
 
     meters: tuple[Meter, ...]
     features: "FeatureNetwork | None"

@@ -49,7 +49,7 @@ def smooth(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
 
 
 def _last(totals: np.ndarray, window: int) -> np.ndarray:
-    """What the last `window` values add to each running total."""
+    """Sum of the last `window` values, from running totals."""
     return totals - np.concatenate([np.zeros(min(window, len(totals))), totals[:-window]])[: len(totals)]
 
 

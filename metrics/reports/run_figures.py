@@ -79,7 +79,7 @@ def _gpu_curves(run: Run, part: str) -> dict[str, Curve]:
 
 
 def note_figures(run: Run) -> list[str]:
-    """What a run has no figure of, and why, in a sentence each."""
+    """One sentence for each figure that a run lacks, with the reason."""
     notes = []
     missing = [what for what, part in (("memory", "mem"), ("utilisation", "util")) if not _gpu_curves(run, part)]
     if run.curves and missing:

@@ -1,4 +1,4 @@
-"""What a run folder says about itself: tables, curves, facts.
+"""Run folders, read: tables, curves, facts.
 
     <run>/metrics.csv                   written while training: step, epoch and a column a curve
     <run>/metrics-000.csv, ...          the same of earlier parts of a resumed run
@@ -40,7 +40,7 @@ ENTRY = {  # types of a line of pairs.jsonl, beside the measures
 
 
 class RunFile(TypedDict, total=False):
-    """run.json."""
+    """Content of run.json."""
 
     steps: int
     parts: list[dict[str, str | int | float | None]]
@@ -80,12 +80,12 @@ class Results:
 
     @property
     def benchmark(self) -> dict:
-        """What the predictions of the last system took, where that was kept."""
+        """Seconds and memory of the last system's predictions, where they were recorded."""
         return self._described[self.systems[-1]].get("benchmark", {}) if self.systems else {}
 
     @property
     def _described(self) -> dict[str, dict]:
-        """What provenance says of the rows that came from folders."""
+        """Provenance of the rows that came from folders, by name."""
         return self.table.provenance.get("systems", {})
 
     def entries(self, row: str, group: str = ALL) -> list[dict]:
@@ -132,7 +132,7 @@ def finite(value: float | str, key: str = "psnr") -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, read."""
+    """Content of a run folder."""
 
     label: str
     folder: Path
