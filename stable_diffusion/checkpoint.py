@@ -38,7 +38,7 @@ from stable_diffusion.recognise import (
     text_params,
     unet_params,
 )
-from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, open_tensor_file, read_finite, under
+from stable_diffusion.tensor_files import LazyTensor, LazyTensors, open_tensor_file, read_finite, under
 from stable_diffusion.weights import resolve
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def load_pretrained(
     use_ema: bool,
     widen: bool = True,
     parts: Iterable[str] | None = None,
-    progress: Callable[[Iterable], Iterable] = keep_all,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> LoadReport:
     """Load a checkpoint into a LatentDiffusion; its own moving average starts again at the loaded weights.
 
@@ -220,8 +220,9 @@ def load_pretrained(
     fitted, widened = _widen(source, targets) if widen else (source, ())
     missing = _check_fit(checkpoint, fitted, targets)
     loaded = [name for name in targets if name in fitted]
-    for name in progress(loaded):
-        _copy(targets[name], read_finite(name, fitted[name], checkpoint.path))
+    with torch.no_grad():
+        for name in progress(loaded):
+            targets[name].copy_(read_finite(name, fitted[name], checkpoint.path))
     if getattr(model, "model_ema", None) is not None:
         model.model_ema.reset(model.model)
     strange = [n for n in source if n not in targets and n not in NAMED_BUFFERS and not n.startswith(TRAINING_ONLY)]
@@ -260,11 +261,6 @@ def load_first_stage(model: nn.Module, source: Path | str, *, trained: bool = Tr
             100 * max(changes),
         )
     return report
-
-
-@torch.no_grad()
-def _copy(target: Tensor, value: Tensor) -> None:
-    target.copy_(value)
 
 
 def _widen(source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[LazyTensors, tuple[str, ...]]:

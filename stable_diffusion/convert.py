@@ -48,7 +48,7 @@ from stable_diffusion.recognise import (
     text_params,
     unet_params,
 )
-from stable_diffusion.tensor_files import LazyTensor, LazyTensors, keep_all, write_tensor_file
+from stable_diffusion.tensor_files import LazyTensor, LazyTensors, write_tensor_file
 from stable_diffusion.weights import resolve
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def convert(
     num_heads: int | None = None,
     tokenizer: Path | None = None,
     first_stage: Path | None = None,
-    progress: Progress = keep_all,
+    progress: Progress = iter,
 ) -> None:
     """Convert one checkpoint.
 

@@ -15,7 +15,6 @@ from stable_diffusion.tensor_files import (
     LazyTensors,
     TensorFile,
     check_room,
-    keep_all,
     open_tensor_file,
     under,
     write_tensor_file,
@@ -111,7 +110,7 @@ def write_folder(
     tensors: LazyTensors,
     configs: Mapping[str, Mapping[str, Any]],
     tokenizer: Path,
-    progress: Callable[[Iterable], Iterable] = keep_all,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
     """Write a folder that diffusers opens; it appears whole or not at all.
 

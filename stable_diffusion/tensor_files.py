@@ -185,16 +185,11 @@ def _open_pickle(path: Path) -> TensorFile:
     return TensorFile(tensors, first.metadata)
 
 
-def keep_all(items: Iterable) -> Iterable:
-    """No progress bar."""
-    return items
-
-
 def write_tensor_file(
     path: Path,
     tensors: Mapping[str, LazyTensor],
     metadata: Mapping[str, str] | None = None,
-    progress: Callable[[Iterable], Iterable] = keep_all,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
     """Write a .safetensors file tensor by tensor, or a .ckpt that InstructPix2Pix's own code reads.
 

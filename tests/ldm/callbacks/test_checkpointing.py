@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from commands.errors import UserError
+from formats.run_folder import RunFolder
 from ldm.callbacks.checkpointing import (
     AtomicCheckpointIO,
     EpochCheckpoints,
@@ -15,6 +16,7 @@ from ldm.callbacks.checkpointing import (
     RunInterruptedError,
     StepBoundary,
 )
+from ldm.training.fit import build_callbacks
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
@@ -193,3 +195,9 @@ def test_weights_of_the_epochs_that_are_asked_for_are_kept(tmp_path):
     assert saved == [("epoch-2.ckpt", True), ("epoch-4.ckpt", True)]
     with pytest.raises(UserError, match="keep_epochs: 0; wanted whole numbers from 1 on"):
         EpochCheckpoints(tmp_path, [0])
+
+
+def test_a_run_has_one_callback_of_each_kind(tmp_path):
+    saving = {"every_n_steps": 1, "keep_epochs": [1], "monitor": "val/loss_simple"}
+    kinds = [type(callback) for callback in build_callbacks({"lightning": {"checkpoint": saving}}, RunFolder(tmp_path))]
+    assert EpochCheckpoints in kinds and len(kinds) == len(set(kinds))
