@@ -1,10 +1,11 @@
-"""Laws of measuring: one clock whose turns alternate, rates of this machine, pairs on disk that are read by row."""
+"""Laws of measuring: one clock whose turns alternate, rates of this machine, pairs by row, shares of medians."""
 
 import pytest
 import torch
 from PIL import Image
 
 from benchmark import measuring
+from benchmark.__main__ import main
 from benchmark.measuring import (
     Row,
     count_flop,
@@ -18,6 +19,7 @@ from benchmark.measuring import (
     time_in_turns,
     write_pairs,
 )
+from benchmark.preparation import BARE, PREPARATION, make_table
 from formats.prepared_folder import read_manifest
 from ldm.util import instantiate_from_config
 
@@ -91,3 +93,15 @@ def test_a_batch_is_read_by_its_rows_and_only_half_precision_scales_its_loss(mak
     assert batch["seed"].tolist() == [1, 0, 1] and batch["source_frame"].shape == (3, 3, 16, 16)
     enabled = [make_bench(dtype).scaler().is_enabled() for dtype in (torch.bfloat16, torch.float16)]
     assert enabled == [False, True]
+
+
+def test_both_rates_are_printed_in_one_run(episodes_folder, capsys):
+    arguments = ["preparation", "--episodes", str(episodes_folder(count=1)), "--workers", "1", "--rounds", "1"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert BARE in printed and PREPARATION in printed and "100%" in printed
+
+
+def test_the_share_is_that_of_the_medians():
+    table = make_table({BARE: [100.0, 900.0, 200.0], PREPARATION: [50.0, 100.0, 120.0]}, workers=2)
+    assert list(table.columns[2].cells) == ["100%", "50%"]

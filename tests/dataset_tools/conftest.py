@@ -11,8 +11,6 @@ from dataset_tools.prepare_dataset import main as prepare_dataset
 from dataset_tools.readers.detect import find_episodes
 from tests.dataset_tools.layouts import LAYOUTS
 
-REAL_EPISODE = Path(__file__).parents[2].parent / "shared" / "data" / "robotwin1_episode" / "episode0.tar.xz"
-REAL_CLIPS = REAL_EPISODE.parents[1] / "real_clips"
 TASK = "block_hammer_beat"
 
 
@@ -65,19 +63,15 @@ def prepared(tmp_path: Path, episodes_folder: Callable[..., Path]) -> Callable[.
 
 
 @pytest.fixture(scope="session")
-def real_episode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_episode(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the real RoboTwin 1.0 episode."""
-    if not REAL_EPISODE.is_file():
-        pytest.skip(f"no {REAL_EPISODE}")
     folder = tmp_path_factory.mktemp("real") / "block_hammer_beat_sf50_D435_pkl"
-    with tarfile.open(REAL_EPISODE) as archive:
+    with tarfile.open(shared / "data" / "robotwin1_episode" / "episode0.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
 
 @pytest.fixture(scope="session")
-def real_clips() -> Path:
+def real_clips(shared: Path) -> Path:
     """Real robots' clips: DROID, Bridge, RT-1, xhand."""
-    if not REAL_CLIPS.is_dir():
-        pytest.skip(f"no {REAL_CLIPS}")
-    return REAL_CLIPS
+    return shared / "data" / "real_clips"

@@ -15,7 +15,8 @@ from formats.hashing import sha256_of_file, stable_fraction, stable_number
 STATUS = Path("/proc/self/status")
 
 
-def test_commit_is_named_or_said_to_be_unknown(monkeypatch, tmp_path):
+def test_device_and_commit_are_named_or_said_to_be_unknown(monkeypatch, tmp_path):
+    assert provenance.describe_device(torch.device("cpu")).endswith("threads")
     assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|unknown", provenance.read_commit())
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -44,10 +45,6 @@ def test_a_process_without_torch_stays_without_it():
         "import sys; from formats.provenance import peak_memory_mib as p; assert p() and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", command], check=True)
-
-
-def test_a_device_is_named_as_a_reader_knows_it():
-    assert provenance.describe_device(torch.device("cpu")).endswith("threads")
 
 
 def test_the_same_name_gives_the_same_number_on_every_machine():

@@ -14,8 +14,6 @@ from metrics.published_predictions import SETS, SIZE, main, measure_specks, plot
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "metrics" / "results" / "published"
-SHARED = ROOT.parent / "shared" / "data"
-real_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}")
 
 
 def _read(name: str) -> dict[tuple[str, str], dict[str, str]]:
@@ -55,14 +53,13 @@ def test_committed_baselines_are_near_the_measurement_on_other_episodes():
         assert found == pytest.approx(expected, abs=2.0)
 
 
-@real_data
 @pytest.mark.real_data
 @pytest.mark.parametrize("folder", SETS.values(), ids=SETS)
-def test_published_pictures_themselves(folder):
+def test_published_pictures_themselves(folder, shared):
     """A few pictures of each set: as-published scores, and wrap-around that the true frames do not have."""
-    root = data_root(SHARED / folder)
+    root = data_root(shared / "data" / folder)
     pairs = read_pairs(root)[::60]
-    predictions = match_predictions(SHARED / folder / "published_predictions", pairs)
+    predictions = match_predictions(shared / "data" / folder / "published_predictions", pairs)
     scores = []
     for pair in pairs:
         frame, truth = read_pixels(predictions.files[pair.pair_id]), read_pixels(pair.target_path(root), SIZE)
@@ -73,10 +70,9 @@ def test_published_pictures_themselves(folder):
     assert 57.0 < psnr < 63.0 and ssim > 0.98
 
 
-@real_data
 @pytest.mark.real_data
-def test_specks_stand_in_predictions_and_not_in_truths():
-    shares = measure_specks(SHARED, "morpheus", every=80)
+def test_specks_stand_in_predictions_and_not_in_truths(shared):
+    shares = measure_specks(shared / "data", "morpheus", every=80)
     assert min(shares["morpheus"]) > max(shares["truth of morpheus"])
 
 

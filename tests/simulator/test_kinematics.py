@@ -67,10 +67,3 @@ def test_wrapped_angles_differ_by_whole_periods():
         turns = (angle - wrapped) / (np.pi / 2)
         assert -np.pi / 4 <= wrapped < np.pi / 4
         assert turns == pytest.approx(round(turns))
-
-
-def test_a_shifted_pose_keeps_its_rotation():
-    """Shifts are along the world's axes."""
-    pose = Pose(np.ones(3), look_down(0.3)).shifted(z=0.5)
-    assert np.array_equal(pose.position, [1, 1, 1.5])
-    assert np.array_equal(pose.rotation, look_down(0.3))

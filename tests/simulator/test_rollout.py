@@ -28,7 +28,7 @@ def test_the_experts_targets_succeed_again():
 
 def test_standing_still_fails_at_the_limit():
     outcome = play(StandStill(), "block_handover", 1, limit=20)
-    assert (outcome.success, outcome.held, outcome.steps) == (False, False, 20)
+    assert (outcome.success, outcome.held, outcome.steps) == (False, False, 20) and not any(outcome.parts.values())
     assert len(outcome.seconds) == 2, "asked again after each sixteen commands"
     assert len(play(StandStill(), "block_handover", 1, limit=20, execute=5).seconds) == 4, "or after each five"
 

@@ -99,13 +99,6 @@ def test_the_command_goes_on_a_straight_line(world):
     assert 1e-4 < lag.max() < 0.03
 
 
-def test_nothing_done_is_no_success(world):
-    """Standing still for a second leaves all parts at zero."""
-    world.hold(1.0)
-    result = world.succeeded()
-    assert not result and result.held is None and not result.now and not any(result.parts.values())
-
-
 def test_commands_beyond_the_limits_are_clipped_and_counted(world):
     """Fingers open 47 mm at most; a joint stops at its range."""
     targets = world.state().target

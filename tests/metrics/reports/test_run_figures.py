@@ -54,6 +54,8 @@ def test_ablation_orders_checkpoints_by_number_not_by_name(run_folder):
 
 
 def test_consecutive_predictions_stand_under_their_truths(results):
+    assert [entry["source_index"] for entry in find_consecutive(results, "model")] == [3, 4, 5]
+    assert find_consecutive(results, "model", count=9) == []
     figures = dict(make_run_figures(read_run(str(results.folder))))
     titles = [axis.get_title() for axis in figures["consecutive"].axes]
     assert titles[:4] == ["input, frame 3", "frame 103", "frame 104", "frame 105"]
@@ -135,11 +137,6 @@ def test_fewer_pairs_than_kinds_are_shown_once(results, tmp_path):
     (results.folder / "pairs.jsonl").write_text("\n".join(lines))
     alone = read_run(str(results.folder)).results[0]
     assert len(choose_cases(alone, "model", "t")) == 1
-
-
-def test_consecutive_frames_follow_each_other_in_one_episode(results):
-    assert [entry["source_index"] for entry in find_consecutive(results, "model")] == [3, 4, 5]
-    assert find_consecutive(results, "model", count=9) == []
 
 
 def test_data_that_were_prepared_again_are_named(results, tmp_path):
