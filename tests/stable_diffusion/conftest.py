@@ -30,6 +30,33 @@ SMALL = {
     "first_stage": {"ddconfig": {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}, "embed_dim": 4},
     "text": {"width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514, "max_length": 77},
 }
+FULL_SIZE = {  # Stable Diffusion v1's, with InstructPix2Pix's eight channels
+    "unet": {
+        "in_channels": 8,
+        "out_channels": 4,
+        "model_channels": 320,
+        "num_res_blocks": 2,
+        "attention_resolutions": [4, 2, 1],
+        "channel_mult": [1, 2, 4, 4],
+        "num_heads": 8,
+        "context_dim": 768,
+        "transformer_depth": 1,
+        "use_linear_in_transformer": False,
+    },
+    "first_stage": {
+        "ddconfig": {
+            "ch": 128,
+            "ch_mult": [1, 2, 4, 4],
+            "num_res_blocks": 2,
+            "z_channels": 4,
+            "in_channels": 3,
+            "out_ch": 3,
+            "attn_resolutions": [],
+        },
+        "embed_dim": 4,
+    },
+    "text": {"width": 768, "layers": 12, "heads": 12, "intermediate": 3072, "vocabulary": 49408, "max_length": 77},
+}
 TARGETS = {
     "unet": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
     "first_stage": "ldm.models.autoencoder.AutoencoderKL",
@@ -69,6 +96,12 @@ def config_of(use_ema=False, **changes):
 def model_config():
     """Makes the config of a small LatentDiffusion; changes are parameters by part."""
     return config_of
+
+
+@pytest.fixture
+def full_size() -> dict:
+    """Parameters by part of Stable Diffusion's true size."""
+    return FULL_SIZE
 
 
 @pytest.fixture

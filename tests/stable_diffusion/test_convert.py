@@ -29,18 +29,13 @@ def assert_equal(first, second):
     assert all(torch.equal(first[name], value) for name, value in second.items())
 
 
-def test_every_published_name_and_shape(model_config):
+def test_every_published_name_and_shape(model_config, full_size):
     """Our full-size model, under published names, is the 1,831 tensors of InstructPix2Pix's checkpoint."""
     lines = [line.split(" ") for line in KEYS.read_text().splitlines() if not line.startswith("#")]
     wanted = {line[0]: tuple(map(int, line[1].split(","))) if len(line) > 1 else () for line in lines}
     assert len(wanted) == 1831
-    unet = {"model_channels": 320, "num_res_blocks": 2, "num_heads": 8, "context_dim": 768}
-    unet |= {"attention_resolutions": [4, 2, 1], "channel_mult": [1, 2, 4, 4]}
-    first_stage = {"ddconfig": {"ch": 128, "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "z_channels": 4}}
-    text = {"width": 768, "layers": 12, "heads": 12, "intermediate": 3072, "vocabulary": 49408}
     with torch.device("meta"):
-        config = model_config(use_ema=True, unet=unet, first_stage=first_stage, text=text)
-        state = instantiate_from_config(config).state_dict()
+        state = instantiate_from_config(model_config(use_ema=True, **full_size)).state_dict()
     tensors = {name: LazyTensor(tuple(value.shape), value.dtype, lambda: None) for name, value in state.items()}
     made = to_published(Checkpoint(Path("model"), tensors), tensors)
     assert {name: tensor.shape for name, tensor in made.items()} == wanted

@@ -20,22 +20,6 @@ from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
 
 pytestmark = pytest.mark.slow
 
-SD_TEXT = {"width": 768, "layers": 12, "heads": 12, "intermediate": 3072, "vocabulary": 49408, "max_length": 77}
-SD_UNET = {
-    "in_channels": 8,
-    "out_channels": 4,
-    "model_channels": 320,
-    "num_res_blocks": 2,
-    "attention_resolutions": [4, 2, 1],
-    "channel_mult": [1, 2, 4, 4],
-    "num_heads": 8,
-    "context_dim": 768,
-}
-SD_FIRST_STAGE = {
-    "ddconfig": {"ch": 128, "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "z_channels": 4},
-    "embed_dim": 4,
-}
-
 
 class Clock:
     """Says what a step took."""
@@ -58,13 +42,12 @@ def random_state(model):
     return {name: LazyTensor(shape, torch.float16, partial(draw, shape)) for name, shape in shapes.items()}
 
 
-def test_write_convert_load_call(tmp_path, clip_folder, peak_memory, model_config):
+def test_write_convert_load_call(tmp_path, clip_folder, peak_memory, model_config, full_size):
     """Loading needs at most 0.3 of the U-Net's size above the model itself, converting as little."""
     torch.manual_seed(0)
     clock = Clock()
     with torch.device("meta"):
-        config = model_config(unet=SD_UNET, first_stage=SD_FIRST_STAGE, text=SD_TEXT)
-        empty = instantiate_from_config(config)
+        empty = instantiate_from_config(model_config(**full_size))
     unet_bytes = 2 * sum(p.numel() for p in empty.model.parameters())
     write_tensor_file(tmp_path / "x.safetensors", random_state(empty))
     clock.lap("write")
