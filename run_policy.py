@@ -174,7 +174,9 @@ def play_all(request: RolloutRequest, workers: int) -> tuple[int, int]:
     wanted = request.wanted()
     policy = load(request.policy)  # what is wrong with it is said before the folder is made
     from prediction.policy import describe
+    from simulator.studio import check_cameras
 
+    check_cameras(policy.cameras)
     settings = {key: value for key, value in asdict(request).items() if key not in ("output", "tasks", "episodes")}
     begin_rollouts(request.output, settings | describe(policy, request.policy))
     with locked(RunFolder(request.output)):

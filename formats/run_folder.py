@@ -171,7 +171,7 @@ def _lock_file(path: Path) -> Iterator[TextIO]:
                 file.seek(0)
                 raise UserError(
                     f"{path.parent} is being written by another run, process {file.read() or 'unknown'}; wait until "
-                    "it ends, or give this one its own folder: --folder or --name."
+                    "it ends, or give this one a folder of its own."
                 ) from error
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file

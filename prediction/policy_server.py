@@ -43,10 +43,13 @@ def make_server(policy: Any, host: str = "127.0.0.1", port: int = 0) -> HTTPServ
                 self._answer(500, f"the policy raised {type(error).__name__}: {error}".encode())
 
         def _answer(self, code: int, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            try:
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            except ConnectionError as error:  # the caller waited no longer
+                log.warning("%s hung up before the answer: %s", self.address_string(), error)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             """Keep single requests out of the log."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from commands.errors import UserError
 from simulator.recorder import simulate
 from simulator.rollout import Observation
 
@@ -27,8 +28,17 @@ class ExpertReplay(StandStill):
     """The targets that the script gave on the same scene, recorded at 16.7 Hz: the highest row, a test of the world."""
 
     def reset(self, instruction: str, task: str, seed: int) -> None:
-        """Play the script, keep its targets."""
-        self._targets = simulate(task, seed, RECORDED_SAVE_FREQ).states[1:]
+        """Play the script, keep its targets.
+
+        Raises:
+            UserError: if it does not succeed.
+        """
+        trajectory = simulate(task, seed, RECORDED_SAVE_FREQ)
+        if not trajectory.success:
+            raise UserError(
+                f"the expert cannot solve seed {seed} of {task}: choose another, as scripts/choose_seeds.py does."
+            )
+        self._targets = trajectory.states[1:]
 
     def act(self, observation: Observation) -> np.ndarray:
         """All targets; after them the last again and again."""

@@ -1,12 +1,26 @@
 """Laws of run_policy.py: the expert succeeds again, a run goes on where it was, bad input is one sentence."""
 
+import signal
+import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+import main
 import run_policy
+from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
 from formats.rollouts_folder import ROLLOUTS, read_rollouts
+from formats.run_folder import RUN_VARIABLE
+from prediction.policy import FunctionPolicy, RemotePolicy
+from prediction.policy_server import make_server
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*argv) -> int:
@@ -80,3 +94,113 @@ def test_two_runs_do_not_share_a_folder(tmp_path, capsys, monkeypatch):
 def test_swapped_sentences_are_those_of_another_task():
     own = run_policy.choose_sentence("train", "blocks_stack_easy", 0)
     assert own == "stack blocks" and run_policy.choose_sentence("swapped", "blocks_stack_easy", 0) != own
+
+
+def test_a_tiny_policy_trains_resumes_and_is_played(tmp_path, monkeypatch, can_draw):
+    """The recipe from motion and pictures to a rollout: two steps, a third after a resume, then a few commands."""
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    folder, logs = tmp_path / "episodes", tmp_path / "logs"
+    cameras = {"head_camera": 128, "left_camera": 64, "right_camera": 64}
+    generator = np.random.default_rng(0)
+    listed, motions = [], []
+    for number, split in enumerate(("train", "val")):
+        name = f"block_handover/{number}"
+        listed.append(PreparedEpisode(name, "block_handover", number, split, 12, tuple(cameras), ("hand it over",)))
+        states = generator.normal(0, 0.1, (12, 14)).astype(np.float32)
+        motions.append(Motion(states, np.roll(states, -1, 0), states, np.ones((12, 1, 7), np.float32)))
+        frames = {camera: generator.integers(0, 255, (12, size, size, 3), np.uint8) for camera, size in cameras.items()}
+        write_episode(folder / name, listed[-1], frames, motions[-1])
+    finish_folder(folder, listed, measure_statistics(motions[:1], 32, relative=True), {})
+    data = [f"data.params.{split}.params.folder={folder}" for split in ("train", "validation")]
+    recipe = [str(ROOT / "configs" / name) for name in ("policy.yaml", "tiny/policy.yaml")]
+    small = [
+        "data.params.batch_size=2",
+        "lightning.trainer.limit_val_batches=1",
+        "lightning.trainer.val_check_interval=1",
+    ]
+    assert main.main(["--base", *recipe, *data, *small, "--logdir", str(logs), "--max_steps", "2"]) == 0
+    (log,) = logs.iterdir()
+    assert main.main(["--resume", str(log), "--max_steps", "3"]) == 0
+    assert torch.load(log / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    monkeypatch.setattr("simulator.rollout.STEP_LIMITS", {"block_handover": 5})
+    output = tmp_path / "rollouts"
+    assert run("--policy", log, "--task", "block_handover", "--episodes", 1, "--output", output) == 0
+    (rollout,) = read_rollouts(output)
+    assert rollout.steps == 5 and rollout.calls == 1 and not rollout.success
+
+
+def make_module(monkeypatch, **values) -> None:
+    """A module `policies_of_a_test` that holds these policies."""
+    module = type(sys)("policies_of_a_test")
+    vars(module).update(values)
+    monkeypatch.setitem(sys.modules, "policies_of_a_test", module)
+
+
+def hold(observation):
+    return observation["command"][None]
+
+
+def test_a_camera_that_does_not_exist_is_named(tmp_path, capsys, monkeypatch):
+    make_module(monkeypatch, wants=type("Wants", (), {"act": staticmethod(hold), "cameras": ("ceiling",)}))
+    assert run("--policy", "policies_of_a_test:wants", "--episodes", 1, "--output", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "there is no camera 'ceiling'; choose from head" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fault", ["hangs", "garbage", "not finite"])
+def test_a_server_that_fails_in_the_middle_is_one_sentence_and_nothing_is_lost(tmp_path, capsys, monkeypatch, fault):
+    asked, stop = [], threading.Event()
+
+    def act(observation):
+        asked.append(1)
+        if len(asked) > 1:
+            if fault == "hangs":
+                stop.wait(10)
+            return np.full((1, 14), np.nan) if fault == "not finite" else np.zeros((2, 3))
+        return np.repeat(hold(observation), 9, axis=0)
+
+    act.cameras = ()
+    monkeypatch.setattr("simulator.rollout.STEP_LIMITS", {"block_handover": 5})
+    monkeypatch.setattr(RemotePolicy.__init__, "__defaults__", (0.3,))
+    server = make_server(FunctionPolicy(act))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    assert run("--policy", address, "--task", "block_handover", "--episodes", 2, "--output", tmp_path) == 2
+    stop.set()
+    server.shutdown()
+    server.server_close()
+    error = capsys.readouterr().err
+    says = {"hangs": "did not answer within 0.3 s", "garbage": "shape (2, 3)", "not finite": "not finite"}[fault]
+    assert says in error and error.count("\n") == 1
+    assert len(read_rollouts(tmp_path)) == 1
+
+
+def test_a_scene_that_the_expert_cannot_solve_is_named(tmp_path, capsys, monkeypatch):
+    failed = SimpleNamespace(success=False, states=np.zeros((1, 14)))
+    monkeypatch.setattr("simulator.baselines.simulate", lambda *_: failed)
+    assert run("--policy", "replay", "--task", "block_handover", "--episodes", 1, "--output", tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "the expert cannot solve seed 100000000 of block_handover" in error and error.count("\n") == 1
+
+
+def test_a_folder_has_one_run_and_a_killed_one_goes_on_to_the_same_rollouts(tmp_path, capsys):
+    """kill -9 in the middle of an episode: what was played stays, the rest is played, and all is as uninterrupted."""
+    options = ["--policy", "replay", "--task", "block_hammer_beat", "--episodes", "3", "--output"]
+    command = [sys.executable, "run_policy.py", *options, str(tmp_path / "killed")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lines = tmp_path / "killed" / ROLLOUTS
+    while process.poll() is None and not (lines.exists() and lines.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)
+    assert run(*options, tmp_path / "killed") == 2
+    error = capsys.readouterr().err
+    assert f"written by another run, process {process.pid}" in error and error.count("\n") == 1
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = lines.read_bytes()
+    lines.write_bytes(before + before[:40])  # as if the kill had cut a line short
+    assert run(*options, tmp_path / "killed") == 0 and run(*options, tmp_path / "whole") == 0
+    assert lines.read_bytes().startswith(before)
+    killed, whole = ([{**vars(r), "seconds": ()} for r in read_rollouts(tmp_path / n)] for n in ("killed", "whole"))
+    assert killed == whole and len(whole) == 3
