@@ -5,21 +5,22 @@ depends on its number alone, not on the number of workers, nor on what was done 
 operator's noise that fails, the scene is kept and the noise drawn again, or hard scenes would be missing.
 """
 
-import json
 import logging
 import multiprocessing
-import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from commands.errors import UserError
 from commands.processes import make_pool
-from dataset_tools.writers.robotwin import Simulation, write_hdf5_episode, write_instructions, write_pkl_episode
-from formats.atomic import write_json, write_text
+from dataset_tools.writers.robotwin import write_hdf5_episode, write_instructions, write_pkl_episode
+from formats.atomic import read_json, write_json, write_text
 from simulator.engine import require_renderer
 from simulator.recorder import Footage, Trajectory, render, simulate
 from simulator.tasks import TASKS
@@ -32,6 +33,7 @@ MOST_DRAWS = 20  # of the operator's noise in one scene; measured: one or two do
 LARGEST_NOISE = 0.05  # radians; of 40 hammer episodes none in two is left at 0.03
 LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
 LARGEST_SAVE_FREQ = 500  # 2 seconds between frames
+RecordName = Annotated[str, Meta(pattern=r"^episode_\d+$")]
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +148,8 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
         write_instructions(sentences, list(task.instructions), list(task.unseen_instructions))
         attributes = {"save_freq": settings.save_freq, "task": job.task, "seed": seed, "source": "simulator"}
         attributes["operator_noise"] = settings.operator_noise
-        simulation = Simulation(trajectory.executed, trajectory.measured, trajectory.objects)
         write_hdf5_episode(
-            path, footage.frames, trajectory.states, **motion, attributes=attributes, simulation=simulation
+            path, footage.frames, trajectory.states, **motion, attributes=attributes, simulation=trajectory
         )
     return EpisodeReport(job, seed, len(trajectory.qpos), attempt, redrawn, time.monotonic() - start)
 
@@ -218,13 +219,7 @@ def _record_name(episode: int) -> str:
 def _read_records(path: Path) -> dict[str, dict]:
     if not path.exists():
         return {}
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error}): delete it, and its episodes are made again") from error
-    if not all(re.fullmatch(r"episode_\d+", name) and isinstance(entry, dict) for name, entry in records.items()):
-        raise UserError(f"{path} was not written by the simulator: choose another --output")
-    return records
+    return read_json(path, dict[RecordName, dict], mend="delete it, and its episodes are made again")
 
 
 @contextmanager

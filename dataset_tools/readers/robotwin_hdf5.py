@@ -30,7 +30,7 @@ from formats.prepared_folder import Rate, Sentence
 PICTURES = {"robotwin2": ("observation", "rgb"), "xpolicylab": ("vision", "colors"), "rdt": ("observations/images", "")}
 STATES = {"robotwin2": "joint_action/vector", "xpolicylab": "state", "rdt": "observations/qpos"}
 ACTIONS = {"robotwin2": "joint_action/vector", "xpolicylab": "action", "rdt": "action"}
-SIMULATION = "simulation"  # group of our own simulator's files: writers.robotwin.Simulation
+SIMULATION = "simulation"  # group of our own simulator's files: see writers.robotwin
 TRUE_RGB_COMMENT = b"XPL-RGB1"  # JPEG comment of RoboTwin files whose bytes are true RGB
 LARGEST_PICTURES, LARGEST_TABLE, LARGEST_ATTRIBUTE = 2**33, 2**30, 2**20  # bytes; a file that declares more is damaged
 MEND = "record the episode again or remove it"

@@ -8,7 +8,6 @@ import io
 import pickle
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -18,7 +17,7 @@ from PIL import Image
 
 from dataset_tools.readers.robotwin_hdf5 import TRUE_RGB_COMMENT
 from formats.atomic import atomic_path, draft_folder, write_json
-from simulator.recorder import CameraView
+from simulator.recorder import CameraView, Trajectory
 
 HEAD_CAMERA = "head_camera"
 JPEG_QUALITY = 95  # OpenCV's default
@@ -27,15 +26,6 @@ STATE_SIZE = 14
 PICKLE_PROTOCOL = 4  # RoboTwin's own
 
 Frames = np.ndarray | Mapping[str, np.ndarray]  # uint8 (T, H, W, 3) RGB of the head camera, or of several by name
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """What our simulator knows besides; written to the group `simulation`, which RoboTwin's own readers ignore."""
-
-    executed: np.ndarray  # (T, 14) targets in force, with the operator's noise; joint_action holds the clean ones
-    measured: np.ndarray  # (T, 14) joint angles and finger openings
-    objects: Mapping[str, np.ndarray]  # (T, 7) by name: x, y, z, quaternion w, x, y, z
 
 
 def write_pkl_episode(
@@ -78,7 +68,7 @@ def write_hdf5_episode(
     endposes: np.ndarray | None = None,
     views: Mapping[str, CameraView] | None = None,
     attributes: Mapping[str, str | int | float] | None = None,
-    simulation: Simulation | None = None,
+    simulation: Trajectory | None = None,
     true_rgb: bool = False,
 ) -> None:
     """Write one RoboTwin 2.0 file; it appears when it is whole.
@@ -87,7 +77,9 @@ def write_hdf5_episode(
         path: `<data>/<task>/<config>/data/episode<i>.hdf5`; what stood there is replaced.
         frames, states, endposes, views: as in `write_pkl_episode`.
         attributes: of the file's root, such as save_freq; RoboTwin's own readers ignore them.
-        simulation: what is known of a simulated episode only.
+        simulation: of a simulated episode; the targets executed (`states` are the script's, without the operator's
+            noise), the joints measured and the objects' poses go to the group `simulation`, which RoboTwin's own
+            readers ignore.
         true_rgb: write JPEGs in their true colours, marked by the comment XPL-RGB1; otherwise red and blue are
             swapped, as RoboTwin 2.0's are.
     """

@@ -9,9 +9,10 @@ import pytest
 from dataset_tools.episode import Joints
 from dataset_tools.prepare_episodes import main
 from dataset_tools.preparing import episodes as preparing
-from dataset_tools.writers.robotwin import Simulation, write_hdf5_episode
+from dataset_tools.writers.robotwin import write_hdf5_episode
 from formats.prepared_episodes import EpisodeFolder, read_episodes
 from formats.prepared_folder import read_manifest
+from simulator.recorder import Trajectory
 from tests.dataset_tools.layouts import make_states, read_index, square_frames, tree
 
 
@@ -53,7 +54,8 @@ def test_a_simulated_file_tells_all_of_it(tmp_path):
     """Several cameras in sizes of their own, executed targets, measured joints and objects; RoboTwin's keys read on."""
     clean = make_states(6)
     frames = {"head_camera": square_frames(6), "left_camera": square_frames(6)}
-    simulation = Simulation(clean + 0.5, clean + 0.25, {"hammer": np.ones((6, 7)), "block": np.zeros((6, 7))})
+    objects = {"hammer": np.ones((6, 7)), "block": np.zeros((6, 7))}
+    simulation = Trajectory("", True, objects["block"], clean, clean + 0.5, clean + 0.25, objects, np.zeros((6, 2, 7)))
     path = tmp_path / "data" / "block_hammer_beat" / "demo_clean" / "data" / "episode0.hdf5"
     attributes = {"save_freq": 15, "operator_noise": 0.01}
     write_hdf5_episode(path, frames, clean, attributes=attributes, simulation=simulation)
