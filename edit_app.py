@@ -36,7 +36,6 @@ OUT_OF_MEMORY = "start edit_app.py with a lower --resolution, or with --tiny-dec
 MAX_WAITING = 64  # requests in the queue; more are told to come back
 MAX_AT_ONCE = 8  # requests in work, in common batches where they fit
 NUM_EXAMPLES = 24
-SENTENCES = ("stack blocks", "handover the blocks", "beat the block with the hammer")  # the papers' three tasks
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss: data: blob:; "
     "frame-ancestors 'self'; form-action 'self'"
@@ -175,6 +174,7 @@ def _make_picture_class(gr: ModuleType) -> type:
 
 def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
     """Widgets that make a PageRequest, in the order of its fields."""
+    from formats.tasks import SENTENCES
     from ldm.models.diffusion.sampling import SAMPLERS
     from prediction.service import MAX_HORIZONS, MAX_STEPS
 

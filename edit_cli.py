@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.run import run_command, show_progress
+from ldm.models.diffusion.timesteps import SAMPLER_NAMES, SPACINGS
 
 if TYPE_CHECKING:
     from prediction.load import LoadedPredictor
@@ -33,8 +34,6 @@ STOPPED = "stopped; the same command goes on where it was with a data set, and b
 OUT_OF_MEMORY = "lower --batch-size or --resolution, or give --tiny-decoder"
 DEFAULT_SWEEP = "1,3,5,7.5x1,1.25,1.5,2"
 DEFAULT_RATE = 5.0  # frames per second of videos whose data do not say
-SAMPLERS = ("ddim", "euler_ancestral", "dpm_solver")
-SPACINGS = ("trailing", "leading", "linspace")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -69,7 +68,9 @@ def _add_sampling_flags(add: Callable) -> None:
     add("--cfg-text", type=float, help="guidance towards the instruction; 1 is none")
     add("--cfg-image", type=float, help="guidance towards the input frame; 1 is none")
     add(
-        "--sampler", choices=SAMPLERS, help="euler_ancestral is InstructPix2Pix's; dpm_solver is good in 10 to 20 steps"
+        "--sampler",
+        choices=SAMPLER_NAMES,
+        help="euler_ancestral is InstructPix2Pix's; dpm_solver is good in 10 to 20 steps",
     )
     add("--spacing", choices=SPACINGS, help="of timesteps; linspace with euler_ancestral is InstructPix2Pix's")
     add("--eta", type=float, help="noise added at each step, 0 to 1; default: the sampler's own")

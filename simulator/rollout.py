@@ -23,11 +23,7 @@ from simulator.tasks import TASKS
 from simulator.world import HOLD_SECONDS, World
 
 PERIOD = 0.06  # seconds a command: 16.7 Hz, RoboTwin's 15 physics steps of 1/250 s
-STEP_LIMITS = {
-    "block_hammer_beat": 250,
-    "block_handover": 400,
-    "blocks_stack_easy": 550,
-}  # twice the expert
+STEP_LIMITS = {name: task.limit for name, task in TASKS.items()}
 
 Observation = Mapping[str, Any]
 

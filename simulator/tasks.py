@@ -59,6 +59,7 @@ class Task:
     objects: tuple[str, ...]  # bodies that can move
     carried: tuple[str, ...]  # those of them that a hand has to take
     watched: tuple[str, str]  # two geoms that touch in a success
+    limit: int  # commands of 60 ms after which a policy has failed: twice the expert's
     placed: Callable[[Scene], bool]  # geometry of the goal
     succeeded: Callable[[Scene], bool]  # the goal, and what makes it count
     kept: Callable[[Scene], bool]  # what has to be true a second later still
@@ -163,6 +164,7 @@ _TASK_LIST = (
         objects=("hammer", "block"),
         carried=("hammer",),
         watched=("hammer_head", "block"),
+        limit=250,
         placed=is_on_block,
         succeeded=lambda scene: scene.touched and is_on_block(scene),
         kept=_hammer_is_in_hand,
@@ -180,6 +182,7 @@ _TASK_LIST = (
         objects=("block",),
         carried=("block",),
         watched=("block", "pad"),
+        limit=400,
         placed=is_on_pad,
         succeeded=lambda scene: hands_are_open(scene) and is_on_pad(scene),
         kept=lambda scene: hands_are_open(scene) and is_on_pad(scene),
@@ -197,6 +200,7 @@ _TASK_LIST = (
         objects=("block1", "block2"),
         carried=("block1", "block2"),
         watched=("block1", "block2"),
+        limit=550,
         placed=is_stacked,
         succeeded=lambda scene: hands_are_open(scene) and is_stacked(scene),
         kept=lambda scene: hands_are_open(scene) and is_stacked(scene),

@@ -21,7 +21,7 @@ from commands.processes import make_pool
 from commands.run import show_progress
 from dataset_tools.episode import Episode, Joints, group_cameras
 from dataset_tools.preparing.convert import stamp_sources
-from dataset_tools.preparing.instructions import TASK_TO_INSTRUCTION, words_of_task
+from dataset_tools.preparing.instructions import words_of_task
 from dataset_tools.preparing.splits import SplitRule, add_split_arguments, read_split_rule, split_of_episode
 from dataset_tools.readers.arguments import add_reading_arguments, reading_request
 from dataset_tools.readers.detect import read_episodes
@@ -37,6 +37,7 @@ from formats.prepared_episodes import (
     read_motion,
     write_episode,
 )
+from formats.tasks import sentence_of
 
 DONE = "episode.json"  # written last: an episode's folder that has it is whole
 ACTION_KINDS = ("targets", "deltas")
@@ -213,7 +214,7 @@ def _shrunk(view: Episode, size: int, length: int) -> Iterator[np.ndarray]:
 def describe(recording: Recording, options: Options) -> PreparedEpisode:
     """The line of an episode."""
     episode = recording.main
-    own = episode.instructions or (TASK_TO_INSTRUCTION.get(episode.task) or words_of_task(episode.task),)
+    own = episode.instructions or (sentence_of(episode.task) or words_of_task(episode.task),)
     return PreparedEpisode(
         episode_id=recording.name,
         task=episode.task,

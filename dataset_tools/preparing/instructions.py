@@ -1,6 +1,6 @@
 """The sentence of a pair: one per task, or one that came with the data, in a template.
 
-The papers use one short sentence a task; RoboTwin ships sets of longer ones.
+The papers use one short sentence a task (formats/tasks.py); RoboTwin ships sets of longer ones.
 """
 
 import logging
@@ -16,22 +16,11 @@ from dataset_tools.episode import Episode
 from formats.atomic import read_json
 from formats.hashing import stable_number
 from formats.prepared_folder import Sentence
+from formats.tasks import KNOWN_TASKS, sentence_of
 from formats.templates import fill_fields
 
 log = logging.getLogger(__name__)
 
-TASK_TO_INSTRUCTION = {
-    # RoboTwin 1.0
-    "block_hammer_beat": "beat the block with the hammer",
-    "block_handover": "handover the blocks",
-    "blocks_stack_easy": "stack blocks",
-    "blocks_stack_hard": "stack blocks",
-    # RoboTwin 2.0
-    "beat_block_hammer": "beat the block with the hammer",
-    "handover_block": "handover the blocks",
-    "stack_blocks_two": "stack blocks",
-    "stack_blocks_three": "stack blocks",
-}
 SOURCES = ("auto", "task", "episode", "unseen")
 NO_TEMPLATE = "{instruction}"
 
@@ -40,7 +29,7 @@ NO_TEMPLATE = "{instruction}"
 class SentenceRule:
     """Where the sentence of a pair comes from.
 
-    `source`: task (TASK_TO_INSTRUCTION, else the words of the task's name), episode (a sentence that came with the
+    `source`: task (KNOWN_TASKS, else the words of the task's name), episode (a sentence that came with the
     episode, RoboTwin 2.0's `seen`), unseen (RoboTwin 2.0's `unseen`), auto (task if the table knows it, else episode,
     else the words of the name). `fixed` is one sentence for all. `shipped` maps a task to sentences of its own.
     """
@@ -120,7 +109,7 @@ def _sentences(rule: SentenceRule, episode: Episode) -> tuple[str, ...]:
         raise UserError(
             f"{episode.source} comes without {rule.source} instructions; use --instructions task, or --instruction."
         )
-    known = TASK_TO_INSTRUCTION.get(episode.task)
+    known = sentence_of(episode.task)
     return (known or _words_of_unknown_task(episode.task),)
 
 
@@ -135,6 +124,6 @@ def _words_of_unknown_task(task: str) -> str:
 def _own_sentences(rule: SentenceRule, episode: Episode) -> tuple[str, ...]:
     if rule.source == "unseen":
         return tuple(episode.notes.get("unseen", ()))
-    if rule.source == "episode" or (rule.source == "auto" and episode.task not in TASK_TO_INSTRUCTION):
+    if rule.source == "episode" or (rule.source == "auto" and episode.task not in KNOWN_TASKS):
         return episode.instructions
     return ()

@@ -1,7 +1,8 @@
 """Any folder of episodes => episodes: finds out the layout, or says why it cannot.
 
 A reader is a module with HOLDS (what such a folder holds, in words), `holds_episodes(folder)` and
-`find_episodes(folder, camera=, save_freq=)`; a new one is a file here and a line in READERS.
+`find_episodes(folder, camera=, save_freq=)`; a new one is a file here and a line in READERS, and a line in
+LAYOUT_OF_FILE where one file is an episode.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ READERS: dict[str, Reader] = {
     "frames": extracted_frames,
 }
 LAYOUTS = tuple(READERS)
+LAYOUT_OF_FILE = {".hdf5": "robotwin", ".h5": "robotwin"}  # layouts with an episode in one file, by its suffix
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ def detect_layout(folder: Path) -> str:
         UserError: if it holds none or several.
     """
     if folder.is_file():
-        return "robotwin"  # the one layout with an episode in a file
+        if folder.suffix not in LAYOUT_OF_FILE:
+            wanted = " or ".join(LAYOUT_OF_FILE)
+            raise UserError(f"{folder} is no folder, and no file of one episode ({wanted}); check the path.")
+        return LAYOUT_OF_FILE[folder.suffix]
     found = [layout for layout, reader in READERS.items() if reader.holds_episodes(folder)]
     if not found:
         raise UserError(f"no episodes under {folder}: looked for " + ", ".join(r.HOLDS for r in READERS.values()) + ".")

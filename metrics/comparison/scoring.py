@@ -9,10 +9,10 @@ import numpy as np
 
 from commands.errors import UserError
 from formats.prepared_folder import FramePair
+from formats.tasks import colours_of
 from metrics.comparison.pairs import Grouping, episode_of
 from metrics.comparison.resizing import read_pixels, resize_picture
 from metrics.comparison.rows import Kind
-from metrics.measures.blocks import colours_of
 from metrics.measures.frame import measure_frames
 from metrics.measures.networks import Meter
 from metrics.measures.wrap_around import WRAPPED, looks_wrapped

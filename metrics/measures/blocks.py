@@ -16,15 +16,6 @@ from scipy.ndimage import label
 from metrics.measures.psnr import largest_channel
 
 COLOURS = ("red", "black", "blue", "green")
-COLOURS_OF_TASK = {
-    "block_hammer_beat": ("red",),
-    "block_handover": ("red", "blue"),
-    "blocks_stack_easy": ("red", "black"),
-    "beat_block_hammer": ("red",),  # RoboTwin 2.0's names
-    "handover_block": ("red", "blue"),
-    "stack_blocks_two": ("red", "green"),
-}
-ANY_TASK = ("red", "blue", "green")
 MIN_LEVEL = 100  # grey levels of 256 that a coloured block's own channel reaches in shadow
 MAX_OTHER = 0.5  # share of it that the other two channels stay below
 MAX_BLACK = 20  # the black block: real RoboTwin shows 1 to 10, black parts of the robot 28 and more
@@ -55,11 +46,6 @@ def find_block(pixels: np.ndarray, colour: str) -> tuple[float, float] | None:
         return None
     rows, columns = np.nonzero(regions == 1 + int(areas.argmax()))
     return float(rows.mean()), float(columns.mean())
-
-
-def colours_of(task: str | None) -> tuple[str, ...]:
-    """Colours of the blocks of a task; ANY_TASK for an unknown one."""
-    return COLOURS_OF_TASK.get(task or "", ANY_TASK)
 
 
 def measure_blocks(prediction: np.ndarray, truth: np.ndarray, colours: Sequence[str] = COLOURS) -> dict[str, float]:

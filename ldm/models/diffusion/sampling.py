@@ -1,7 +1,6 @@
 """How a sample is drawn, as one checked value, and the sampler that it names."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from commands.errors import UserError
 from ldm.models.diffusion.ddim import DDIMSampler
@@ -9,9 +8,8 @@ from ldm.models.diffusion.dpm_solver import DPMSolverSampler
 from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
 from ldm.models.diffusion.sampler import Sampler
 from ldm.models.diffusion.schedule import NoiseSchedule
-from ldm.models.diffusion.timesteps import Spacing
+from ldm.models.diffusion.timesteps import SamplerName, Spacing
 
-SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]
 SAMPLERS: dict[SamplerName, type[Sampler]] = {
     "ddim": DDIMSampler,
     "euler_ancestral": EulerAncestralSampler,

@@ -1,4 +1,4 @@
-"""Which noise levels a sampler visits.
+"""Which noise levels a sampler visits; the names of samplers and spacings, which command lines read without torch.
 
 Source: DDIM (arXiv 2010.02502), "leading"; arXiv 2305.08891, section 3.3, "trailing"; k-diffusion, "linspace".
 """
@@ -7,7 +7,9 @@ from typing import Literal, get_args
 
 from commands.errors import UserError
 
+SamplerName = Literal["ddim", "euler_ancestral", "dpm_solver"]  # the keys of sampling.SAMPLERS
 Spacing = Literal["trailing", "leading", "linspace"]
+SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 SPACINGS: tuple[Spacing, ...] = get_args(Spacing)
 
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from metrics.measures.blocks import colours_of, find_block, measure_blocks
+from formats.tasks import colours_of
+from metrics.measures.blocks import find_block, measure_blocks
 from metrics.measures.motion import MOTION_THRESHOLD, measure_copyness, measure_iou, motion_mask
 from metrics.measures.wrap_around import looks_wrapped, speck_share
 from tests.metrics.conftest import moving_square, noisy_picture

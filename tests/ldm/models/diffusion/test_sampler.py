@@ -12,6 +12,7 @@ from ldm.models.diffusion.euler_ancestral import EulerAncestralSampler
 from ldm.models.diffusion.guidance import DualGuidance
 from ldm.models.diffusion.sampler import noise_like_each
 from ldm.models.diffusion.sampling import SAMPLERS, SamplingOptions, make_sampler
+from ldm.models.diffusion.timesteps import SAMPLER_NAMES
 
 MADE = {  # each kind of sampler, with and without noise
     "ddim": DDIMSampler,
@@ -63,6 +64,10 @@ def test_impossible_settings_are_refused(schedule, make, noise):
             make(schedule, 3).sample(lambda x_t, t: x_t, noise)
     with pytest.raises(ValueError, match="outside"):
         EulerAncestralSampler(schedule, 3, eta=2.0)
+
+
+def test_the_names_that_command_lines_offer_are_those_of_the_samplers():
+    assert tuple(SAMPLERS) == SAMPLER_NAMES
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 3, 3), (2, 8, 14), (2, 5)])
