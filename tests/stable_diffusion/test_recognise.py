@@ -75,12 +75,14 @@ def test_heads_are_known_for_stable_diffusion_alone(make_model):
     assert describe_unet(lazy(v2)).startswith("Stable Diffusion v2")
 
 
-def test_an_autoencoder_is_read_back(make_model):
-    model = make_model().first_stage_model
-    params = first_stage_params(lazy(model))
-    assert params["ddconfig"]["ch_mult"] == [1, 2]
-    assert (params["ddconfig"]["double_z"], params["embed_dim"]) == (True, 4)
-    assert describe_first_stage(lazy(model)) == "an AutoencoderKL (ch 32, ch_mult [1, 2], 4 latent channels)"
+def test_a_first_stage_and_a_text_tower_are_read_back(make_model):
+    model = make_model()
+    stage = lazy(model.first_stage_model)
+    params = first_stage_params(stage)
+    assert (params["ddconfig"]["ch_mult"], params["ddconfig"]["double_z"], params["embed_dim"]) == ([1, 2], True, 4)
+    assert describe_first_stage(stage) == "an AutoencoderKL (ch 32, ch_mult [1, 2], 4 latent channels)"
+    params = text_params(lazy(model.cond_stage_model), num_heads=2)
+    assert params == {"max_length": 77, "width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514}
 
 
 def test_a_codebook_makes_it_a_vq_model():
@@ -93,11 +95,6 @@ def test_a_codebook_makes_it_a_vq_model():
         again = VQModel(**params).state_dict()
     assert (params["n_embed"], params["embed_dim"], params["ddconfig"]["attn_resolutions"]) == (7, 3, [128])
     assert {name: tuple(t.shape) for name, t in again.items()} == {name: t.shape for name, t in state.items()}
-
-
-def test_a_text_tower_is_read_back(make_model):
-    params = text_params(lazy(make_model().cond_stage_model), num_heads=2)
-    assert params == {"max_length": 77, "width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514}
 
 
 @pytest.mark.parametrize(
