@@ -16,6 +16,7 @@ from ldm.data.windows import pose_numbers
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose
 from ldm.util import check_targets, describe_misfit, instantiate_from_config
+from stable_diffusion.torch_pickles import read_pickle
 
 
 class RunPolicy:
@@ -51,7 +52,7 @@ class RunPolicy:
         return to_signed(array_to_tensor(resize_square(picture, self.model.cameras[camera])))
 
 
-def load_run_policy(path: Path, *, trusted: bool = False) -> RunPolicy:
+def load_run_policy(path: Path) -> RunPolicy:
     """The policy of a run folder, or of a checkpoint in one; the average predicts where there is one.
 
     Raises:
@@ -59,11 +60,11 @@ def load_run_policy(path: Path, *, trusted: bool = False) -> RunPolicy:
     """
     run, checkpoint = find_run(path)
     config = compose([run.config])
-    check_targets(config["model"], trusted=trusted)
+    check_targets(config["model"], where=str(run.config))
     model = instantiate_from_config(config["model"], "model")
     if not isinstance(model, ChunkPolicy):
         raise UserError(f"{path} holds a {type(model).__name__}, which predicts pictures; wanted a run of a policy.")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_pickle(checkpoint).tensors
     if misfit := describe_misfit(state, model.state_dict()):
         raise UserError(f"{checkpoint} does not fit its config: {misfit}.")
     model.load_state_dict(state)

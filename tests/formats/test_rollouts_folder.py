@@ -3,7 +3,7 @@
 import pytest
 
 from commands.errors import UserError
-from formats.rollouts_folder import ROLLOUTS, Rollout, append_rollout, begin_rollouts, pending, read_rollouts
+from formats.rollouts_folder import POLICY, ROLLOUTS, Rollout, append_rollout, begin_rollouts, pending, read_rollouts
 
 
 def make_rollout(seed: int, success: bool = True, task: str = "push", **more) -> Rollout:
@@ -40,6 +40,9 @@ def test_a_folder_goes_on_with_the_same_policy_only(tmp_path):
     begin_rollouts(tmp_path / "out", {"policy": "a", "execute": 16})
     with pytest.raises(UserError, match="was begun with execute 16, now it is 8"):
         begin_rollouts(tmp_path / "out", {"policy": "a", "execute": 8})
+    (tmp_path / "out" / POLICY).write_text("{")
+    with pytest.raises(UserError, match="is not as it should be"):
+        begin_rollouts(tmp_path / "out", {"policy": "a", "execute": 16})
 
 
 def test_no_rollouts_and_one_that_stands_twice_are_refused(tmp_path):
