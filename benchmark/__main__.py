@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from commands.errors import BAD_INPUT, MissingPackageError
 from commands.run import run_command
 
-NAMES = ("training", "inference", "image_loss", "preparation", "cold_start", "gpu_check")
+NAMES = ("training", "inference", "image_loss", "preparation", "cold_start", "gpu_check")  # modules beside this one
 USAGE = f"usage: python -m benchmark {{{','.join(NAMES)}}} [options]"
 PEER = "diffusers"
 

@@ -12,7 +12,6 @@ Weights are random and nothing is downloaded. Each row is written as it is measu
 same command goes on where the last one stopped. What fails is a row that says why, and is tried again.
 """
 
-import argparse
 import csv
 import json
 import logging
@@ -33,16 +32,18 @@ from torch.multiprocessing import start_processes
 from torch.utils.benchmark import timer
 
 from benchmark import inference, training
-from benchmark.measuring import Row, free_memory, machine_facts, measure_rates, own_device
+from benchmark.measuring import free_memory, machine_facts, measure_rates
+from benchmark.report import Row, page, table, write_report
+from benchmark.request import Request, flag, read_request
 from benchmark.training_steps import GRADIENT, gradient_of_share, save_gradient
+from benchmark.workload import SIZES
 from commands.errors import UserError, sentence_for
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, plan_folder
 from dataset_tools.preparing.splits import SplitRule
 from dataset_tools.readers.robotwin import find_episodes
-from formats.atomic import write_json, write_text
-from prediction.predictor import DTYPES, Runtime
+from prediction.predictor import DTYPES
 
 log = logging.getLogger(__name__)
 
@@ -53,28 +54,25 @@ GRADIENT_LIMIT = 1e-2  # of the largest value; TF32 and the order of sums differ
 SPARE_SECONDS = 5  # for writing what was measured
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How much is measured.
-
-    Args:
-        precisions: of the parity with diffusers; timings take the first.
-        compiled: whether predictions are timed with torch.compile.
-        rounds, steps: of the timed rows.
-        small: flags of main.py that end the small model's training.
-    """
-
-    precisions: tuple[str, ...]
-    compiled: bool
-    rounds: int
-    steps: int
-    small: tuple[str, ...]
-
-
-SCALES = {
-    "full": Scale(("bf16", "fp16"), True, 1, 3, ("--max_time", "{minutes: 3}")),
-    "tiny": Scale(("bf16", "fp16"), False, 1, 1, ("--max_steps", "2", "--limit_val_batches", "0")),
+NAMES = ("card", "tests", "parity", "processes", "small", "training", "inference")  # of the sections, in order
+TIMED = (*inference.NAMES, *training.NAMES)
+PRECISIONS = ("bf16", "fp16")  # of the parity with diffusers; timings take the first
+ROUNDS, STEPS = 1, 3  # of the timed rows
+SMALL_ENDS = {  # flags of main.py that end the small model's training
+    "full": ("--max_time", "{minutes: 3}"),
+    "tiny": ("--max_steps", "2", "--limit_val_batches", "0"),
 }
+
+
+@dataclass(frozen=True)
+class CheckRequest(Request):
+    """What is to be checked."""
+
+    size: str = flag("full", "tiny is the rehearsal", SIZES)
+    only: tuple[str, ...] = flag(NAMES, "sections; default: all", NAMES)
+    rows: tuple[str, ...] = flag(TIMED, "of inference and training; default: all", TIMED)
+    minutes: float = flag(10.0, "after which it stops; the same command goes on")
+    output: Path = flag(Path("metrics/results"), "folder of gpu_check.md and .json")
 
 
 class OutOfTimeError(BaseException):
@@ -83,25 +81,16 @@ class OutOfTimeError(BaseException):
 
 @dataclass
 class Check:
-    """One table: what it is of, its rows so far, and which sections are complete.
+    """One table: what it is of, its rows so far, and which sections are complete."""
 
-    Args:
-        size: of the networks: full or tiny.
-        path: of the table, without suffix.
-        rows_wanted: of the inference and training benchmarks.
-    """
-
-    size: str
-    path: Path
-    device: torch.device
-    rows_wanted: Sequence[str] = (*inference.ROWS, *training.ROWS)
+    request: CheckRequest
     facts: dict[str, Any] = field(default_factory=dict)
     rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)  # section, row, what
     done: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.facts = machine_facts(self.device) | {"size": self.size}
-        stored = self.path.with_suffix(".json")
+        self.facts = machine_facts(self.device) | {"size": self.request.size}
+        stored = self.request.output / "gpu_check.json"
         old = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {"facts": {}}
         if all(old["facts"].get(name) == self.facts[name] for name in SAME):
             rows = [(entry.pop("section"), Row(**entry)) for entry in old["rows"]]
@@ -109,19 +98,14 @@ class Check:
             self.done = old["done"]
 
     @property
-    def scale(self) -> Scale:
-        """How much is measured at this size."""
-        return SCALES[self.size]
-
-    @property
-    def runtime(self) -> Runtime:
-        """How predictions are timed."""
-        return Runtime(self.scale.precisions[0], self.device.type == "cuda", self.scale.compiled)
+    def device(self) -> torch.device:
+        """The device to check."""
+        return self.request.device
 
     def missing(self, section: str, names: Sequence[str]) -> list[str]:
         """Rows of a benchmark that are wanted and not measured; the last measured one may lack parts, so it counts."""
         measured = [row for of, row, _ in self.rows if of == section][:-1]
-        return [name for name in names if name in self.rows_wanted and name not in measured]
+        return [name for name in names if name in self.request.rows and name not in measured]
 
     def add(self, section: str, row: Row) -> None:
         """Keep a row, and write the table."""
@@ -131,8 +115,8 @@ class Check:
     def write(self) -> None:
         """Write <path>.json and <path>.md."""
         rows = [{"section": section, **asdict(row)} for (section, _, _), row in self.rows.items()]
-        write_json(self.path.with_suffix(".json"), {"facts": self.facts, "done": self.done, "rows": rows})
-        write_text(self.path.with_suffix(".md"), format_rows(self))
+        result = {"facts": self.facts, "done": self.done, "rows": rows}
+        write_report(self.request.output / "gpu_check", result, format_rows(self))
 
 
 def check_card(check: Check) -> Iterator[Row]:
@@ -141,7 +125,7 @@ def check_card(check: Check) -> Iterator[Row]:
         properties = torch.cuda.get_device_properties(check.device)
         what = f"{properties.name}, CUDA {torch.version.cuda}, compute capability {properties.major}.{properties.minor}"
         yield Row("card", what, properties.total_memory / 2**30, "GiB")
-    precision = check.scale.precisions[0]
+    precision = PRECISIONS[0]
     product, copy = measure_rates(check.device, DTYPES[precision])
     yield Row("card", f"matrix product, {precision}", product / 1e12, "TFLOP/s")
     yield Row("card", "copy, read and written", copy / 1e9, "GB/s")
@@ -161,43 +145,38 @@ def check_tests(_: Check) -> Iterator[Row]:
 
 def check_parity(check: Check) -> Iterator[Row]:
     """Final latents against diffusers' after ten guided steps, in each precision; both autoencoders."""
-    for precision in check.scale.precisions:
+    for precision in PRECISIONS:
         for tiny_coder, what in ((False, "published autoencoder"), (True, "tiny autoencoder")):
-            runtime = Runtime(precision, channels_last=check.device.type == "cuda")
-            request = inference.InferenceRequest(check.device, check.size, runtime)
-            _, found = inference.checked_systems(request, tiny_coder=tiny_coder)
+            request = inference.InferenceRequest(check.request.size, precision)
+            found = inference.checked_sides(request, tiny_coder=tiny_coder).parity
             free_memory()
             yield Row("parity", f"{what}, {precision}", found, "of the largest value")
 
 
 def check_inference(check: Check) -> Iterator[Row]:
     """Rows I1 to I9."""
-    names = check.missing("inference", inference.ROWS)
-    request = inference.InferenceRequest(check.device, check.size, check.runtime, names, check.scale.rounds)
-    rates = measure_rates(check.device, DTYPES[check.runtime.precision])
-    for row, _ in inference.measure_rows(request, rates):
-        yield row
+    names, size = tuple(check.missing("inference", inference.NAMES)), check.request.size
+    request = inference.InferenceRequest(size, PRECISIONS[0], ROUNDS, names, compile=size == "full")
+    rates = measure_rates(check.device, DTYPES[request.dtype])
+    yield from (row for row in inference.measure_rows(request, rates) if row.row != inference.PARITY)
 
 
 def check_training(check: Check) -> Iterator[Row]:
     """Rows T1 to T8; T5 is computed from T3, so T3 is measured with it."""
-    names = check.missing("training", training.ROWS)
+    names, size = check.missing("training", training.NAMES), check.request.size
     names = ["T3", *names] if "T5" in names and "T3" not in names else names
-    precision, scale = check.scale.precisions[0], check.scale
-    request = training.TrainingRequest(check.device, check.size, precision, names, scale.rounds, scale.steps)
-    with tempfile.TemporaryDirectory() as folder:
-        rates = measure_rates(check.device, DTYPES[precision])
-        for rows in training.measure_rows(request, request.bench(Path(folder)), rates):
-            yield from [Row("training", rows, None)] if isinstance(rows, str) else rows
+    steps = STEPS if size == "full" else 1
+    request = training.TrainingRequest(size, PRECISIONS[0], tuple(names), ROUNDS, steps)
+    yield from training.measure_rows(request, measure_rates(check.device, DTYPES[request.dtype]))
 
 
 def check_processes(check: Check) -> Iterator[Row]:
     """The averaged gradient of two processes against that of one, on the same pairs."""
     with tempfile.TemporaryDirectory() as place:
         folder, pairs = Path(place), 4
-        one, _ = gradient_of_share(0, 1, check.size, folder, pairs)
+        one, _ = gradient_of_share(0, 1, check.request.size, folder, pairs)
         free_memory()
-        arguments = (2, check.size, folder, pairs)
+        arguments = (2, check.request.size, folder, pairs)
         context = start_processes(save_gradient, arguments, nprocs=2, join=False, daemon=True, start_method="spawn")
         until = timer() + PATIENCE
         try:
@@ -230,7 +209,7 @@ def check_small(check: Check) -> Iterator[Row]:
             convert_part(part, data, options)
         finish_folder(plan, data, options)
         argv = ["--base", str(ROOT / "bundled_model" / "config.yaml"), "--folder", str(run), "--no-test"]
-        argv += [*check.scale.small, "--max_epochs", "100000", "--log_every_n_steps", "1"]
+        argv += [*SMALL_ENDS[check.request.size], "--max_epochs", "100000", "--log_every_n_steps", "1"]
         argv += ["--accelerator", "gpu" if check.device.type == "cuda" else "cpu", "--devices", "1"]
         argv += [f"data.params.{of}.params.folder={data}" for of in ("train", "validation")]
         argv += ["data.params.validation.params.split=train", "lightning.checkpoint.monitor=null"]
@@ -258,19 +237,18 @@ SECTIONS: Mapping[str, Callable[[Check], Iterator[Row]]] = {
 
 
 def format_rows(check: Check) -> str:
-    """The table as markdown."""
-    facts = check.facts
-    said = "; ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
-    lines = ["# What a GPU shows", "", f"{said}.", "", f"`{facts['command']}`", ""]
-    lines += ["| section | row | what | value | spread | compared with | times | x floor | note |"]
-    lines += ["|---|---|---|---:|---:|---|---:|---:|---|"]
+    """The page."""
+    heads = ["section", "row", "what", "value:", "spread:", "compared with", "times:", "x floor:", "note"]
+    rows = []
     for (section, _, _), row in check.rows.items():
         floor = f"{row.value / row.floor:.1f}" if row.floor and row.value else "-"
         memory = row.counted.get("memory_mib")
-        note = "; ".join(filter(None, [row.note, f"peak {memory:,.0f} MiB" if memory else ""]))
-        lines.append(f"| {' | '.join([section, *training.cells_of(row), floor, note])} |")
+        *cells, note = row.cells()
+        note = "; ".join(filter(None, [note, f"peak {memory:,.0f} MiB" if memory else ""]))
+        rows.append([section, *cells, floor, note])
     open_ones = [name for name in SECTIONS if name not in check.done]
-    return "\n".join([*lines, "", f"Not complete: {', '.join(open_ones) or 'nothing'}."]) + "\n"
+    left = f"Not complete: {', '.join(open_ones) or 'nothing'}."
+    return page("What a GPU shows", check.facts, table(heads, rows), left)
 
 
 @contextmanager
@@ -289,10 +267,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run(check: Check, sections: Sequence[str], seconds: float) -> bool:
-    """Go through the sections that are not complete; whether all are now."""
+def run(check: Check) -> bool:
+    """Go through the sections that are wanted and not complete; whether all are now."""
+    sections = check.request.only
     try:
-        with time_limit(seconds):
+        with time_limit(60 * check.request.minutes - SPARE_SECONDS):
             for name in (name for name in sections if name not in check.done):
                 log.info("%s ...", name)
                 try:
@@ -313,20 +292,10 @@ def run(check: Check, sections: Sequence[str], seconds: float) -> bool:
 
 def main(argv: Sequence[str]) -> int:
     """Check, and print the table; 1 while something is not complete."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark gpu_check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--size", choices=tuple(SCALES), default="full")
-    add("--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), help="sections; default: all")
-    add("--rows", nargs="+", default=(*inference.ROWS, *training.ROWS), help="of inference and training; default: all")
-    add("--minutes", type=float, default=10.0, help="after which it stops; the same command goes on")
-    add("--output", type=Path, default=Path("metrics/results"), help="folder of gpu_check.md and .json")
-    opt = parser.parse_args(argv)
-    device = own_device()
-    if opt.size == "full" and device.type != "cuda":
+    request = read_request(CheckRequest, argv, "gpu_check", __doc__)
+    if request.size == "full" and request.device.type != "cuda":
         raise UserError("there is no CUDA GPU here; rehearse with --size tiny --output <folder>.")
-    check = Check(opt.size, opt.output / "gpu_check", device, opt.rows)
-    complete = run(check, opt.only, 60 * opt.minutes - SPARE_SECONDS)
+    check = Check(request)
+    complete = run(check)
     sys.stdout.write(format_rows(check))
     return 0 if complete else 1

@@ -3,42 +3,41 @@
     python -m benchmark image_loss --output metrics/results     the small twin, random weights
     python -m benchmark image_loss --ckpt <checkpoint> --data <prepared folder> --tiny-decoder <file>
 
-The modes are those of ldm.modules.losses.frame_loss.
+Agreement is between gradients with respect to the network's output: what reaches the network, whatever its size. Cost
+is counted in multiply-adds on the meta device, so that it needs neither weights nor time, and told in steps of the
+U-Net: a forward and a backward pass over the same pairs. The modes are those of ldm.modules.losses.frame_loss.
 """
 
-import argparse
+import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from benchmark.agreement import (
-    Agreement,
-    count_costs,
-    loss_step,
-    make_modes,
-    make_noise,
-    measure_batches,
-    measure_levels,
-    predict,
-    takes_tiny_decoder,
-    unet_step,
-)
-from benchmark.measuring import machine_facts, median_seconds, own_device, read_size
+from benchmark.measuring import count_flop, machine_facts, median_seconds
+from benchmark.report import page, table, with_range, write_report
+from benchmark.request import Request, flag, read_request
 from benchmark.training_steps import image_loss, tiny_decoder
+from benchmark.workload import read_size
 from commands.errors import UserError
-from formats.atomic import write_json, write_text
+from formats.run_folder import find_config
 from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.util import instantiate_from_config
-from prediction.load import find_config
 from stable_diffusion.checkpoint import load_pretrained
 
+QUARTERS = 4  # of the noise levels
+SEED = 0
+LATE = 10**9  # an optimiser step after every warm-in, so that all terms are counted
+TINY_CHANNELS, TINY_FACTOR = 4, 8  # of the latents that TAESD's layout decodes
+OPTIONS = ("mode", "crop", "share", "tiny_decoder_config")  # of FrameLoss: what tells the modes apart
 SHARE = 0.25  # of the batch that is decoded; FrameLoss's own
 SMALL_SIDE = 64  # pixels of the small twin: 8 x 8 latents have room for a square of half the side
 FULL = "Stable Diffusion v1.5, 256 x 256 pixels"
@@ -58,46 +57,50 @@ READING = (
     "makes something else of a square than of the whole, the more so the smaller the latent; a tiny decoder has "
     "neither."
 )
+COUNTING = (
+    "Operations of a forward and a backward pass over the same pairs, counted on the meta device; a U-Net step is the "
+    "U-Net's own, and the loss comes on top of it. Seconds are of the machine above, median ± half the range. The tiny "
+    "decoder has its published width everywhere."
+)
 
 
 @dataclass(frozen=True)
-class ImageLossRequest:
-    """What is to be measured.
+class ImageLossRequest(Request):
+    """What is to be measured."""
 
-    Args:
-        config: a model of the user's own; None takes the one beside the checkpoint, or the small twin.
-        ckpt: its weights.
-        data, split: prepared folder of frames; None takes noise.
-        tiny_decoder: file of a tiny decoder; None only counts what one costs.
-        crop: side of the square of the latent; None takes the config's, or half.
-        pairs: of a batch.
-        crops: random squares a pair.
-        batches: whole batches.
-        rounds: of timing.
-
-    Raises:
-        UserError: if a number makes no sense.
-    """
-
-    config: Path | None = None
-    ckpt: Path | None = None
-    data: Path | None = None
-    split: str = "val"
-    tiny_decoder: Path | None = None
-    crop: int | None = None
-    pairs: int = 16
-    crops: int = 8
-    batches: int = 4
-    rounds: int = 3
+    config: Path | None = flag(None, "a model of your own; default: the small twin")
+    ckpt: Path | None = flag(None, "its weights; the config beside them is taken if --config is absent")
+    data: Path | None = flag(None, "prepared folder; default: noise")
+    split: str = flag("val", "of the prepared folder")
+    tiny_decoder: Path | None = flag(None, "file of a tiny decoder; without it, that is only counted")
+    crop: int | None = flag(None, "side of the square of the latent; default: the config's, or half")
+    pairs: int = flag(16, "of a batch")
+    crops: int = flag(8, "random squares a pair")
+    batches: int = flag(4, "whole batches")
+    rounds: int = flag(3, "of timing")
+    output: Path | None = flag(None, "folder for <name>.json and <name>.md")
+    name: str = flag("image_loss", "of the two files")
 
     def __post_init__(self) -> None:
-        for name in ("pairs", "crops", "batches", "rounds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: wanted at least 1.")
+        super().__post_init__()
         if self.ckpt is not None and self.config is None and find_config(self.ckpt) is None:
             raise UserError(f"there is no config.yaml beside {self.ckpt}; name one with --config.")
         if self.ckpt is not None and self.data is None:
             raise UserError("a trained model is measured on frames: give --data <prepared folder>.")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much one step takes in.
+
+    Args:
+        side: of a frame, in pixels.
+        context: tokens of a sentence, their width.
+    """
+
+    pairs: int
+    side: int
+    context: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,11 @@ class Subject:
     terms: Mapping[str, Any]  # node of a FrameLoss
     batch: dict[str, Any]
 
-    @property
-    def side(self) -> int:
-        """Side of a frame, in pixels."""
-        return self.batch["target_frame"].shape[-1]
 
-
-def make_subject(request: ImageLossRequest, device: torch.device) -> Subject:
+def make_subject(request: ImageLossRequest) -> Subject:
     """The model that is asked for, in eval mode, with its frames."""
     torch.manual_seed(0)
+    device = request.device
     if request.ckpt is None and request.config is None:
         name, config = "small twin", read_size("tiny") | {"resolution": SMALL_SIDE}
     else:
@@ -144,47 +143,185 @@ def read_batch(request: ImageLossRequest, side: int, device: torch.device) -> di
     return {name: value.to(device) if name.endswith("frame") else value for name, value in batch.items()}
 
 
-def measure(subject: Subject, request: ImageLossRequest) -> dict[str, Any]:
-    """Cosines of the modes that have weights, costs of all."""
-    model, params, pairs = subject.model, subject.terms["params"], request.pairs
-    shape, device = model.latent_shape(subject.batch["target_frame"]), subject.batch["target_frame"].device
-    crop = request.crop or params.get("crop") or max(1, shape[-1] // 2)
-    share = params.get("share", SHARE)
-    weights = str(request.tiny_decoder) if request.tiny_decoder else None
-    tiny = tiny_decoder(float(model.scale_factor), weights) if weights or takes_tiny_decoder(model) else None
-    modes = make_modes(subject.terms, share, crop, tiny)
-    losses = {name: instantiate_from_config(node, "frame_loss_config").to(device) for name, node in modes.items()}
-    compared = {name: loss for name, loss in losses.items() if weights or loss.tiny_decoder is None}
-    for loss in compared.values():
-        loss.load_weights()
-    context = predict(model, subject.batch, range(1), 0).context
-    levels = measure_levels(model, compared, subject.batch, request.crops)
-    batches = measure_batches(model, compared, subject.batch, request.crops, request.batches)
-    costs = count_modes(subject.name, subject.node, modes, pairs, subject.side, context)
-    steps = {"U-Net": unet_step(model, pairs, subject.side, context)}
-    steps |= {name: loss_step(model, loss, pairs, subject.side) for name, loss in losses.items()}
-    for row in costs["rows"]:
-        row["seconds"], row["spread"] = median_seconds(steps[row["mode"]], request.rounds)
-    return {
-        "subject": subject.name,
-        "trained": request.ckpt is not None,
-        "trained_levels": len(model.levels),
-        "timesteps": model.schedule.timesteps,
-        "default_terms": not subject.node["params"].get("frame_loss_config"),
-        "pairs": pairs,
-        "side": subject.side,
-        "latent": list(shape),
-        "parameterization": model.parameterization,
-        "share": share,
-        "crops": request.crops,
-        "batches": request.batches,
-        "levels": [
-            {"from": quarter.start, "to": quarter.stop, "modes": {name: asdict(a) for name, a in found.items()}}
-            for quarter, found in levels
-        ],
-        "whole_batches": {name: asdict(a) for name, a in batches.items()},
-        "costs": [costs, full_size_costs(pairs, share)],
-    }
+@dataclass(frozen=True)
+class Point:
+    """A batch at given noise levels, and what the network says of it."""
+
+    batch: dict[str, Any]
+    t: Tensor  # (B,)
+    x_t: Tensor  # (B, C, h, w)
+    output: Tensor  # (B, C, h, w)
+    context: tuple[int, int]  # tokens of a sentence, their width
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the gradients of a cheap loss agree with those of the exact one."""
+
+    cosine: float  # of one draw: mean over draws and rows
+    spread: float  # its standard deviation
+    cosine_of_mean: float  # of the mean over draws: mean over rows
+    spread_of_mean: float
+    length: float  # of the mean along the exact gradient; 1 where the loss weighs as much as the exact one
+
+
+def make_modes(terms: Mapping, share: float, crop: int, tiny: Mapping | None) -> dict[str, dict]:
+    """Nodes of FrameLoss by name, exact first.
+
+    Args:
+        terms: node of a FrameLoss, whose terms all modes share.
+        share: of the batch that gated modes decode.
+        crop: side of the square of the latent that they decode.
+        tiny: node of a TinyDecoder, or None.
+    """
+    kept = {name: value for name, value in terms["params"].items() if name not in OPTIONS}
+    gated: dict[str, dict] = {"gated, whole frames": {}, f"gated, {crop} x {crop} of the latent": {"crop": crop}}
+    if tiny is not None:
+        tiny_options = {"tiny_decoder_config": tiny}
+        gated["gated, tiny decoder, whole frames"] = tiny_options
+        gated[f"gated, tiny decoder, {crop} x {crop} of the latent"] = tiny_options | {"crop": crop}
+    options = {"exact": {"mode": "exact"}}
+    options |= {name: {"mode": "gated", "share": share, **own} for name, own in gated.items()}
+    return {name: {"target": terms["target"], "params": kept | own} for name, own in options.items()}
+
+
+def takes_tiny_decoder(model: nn.Module) -> bool:
+    """Whether the latents of a model are of the shape that TAESD's layout decodes."""
+    stage = model.first_stage_model
+    return (stage.latent_channels, stage.downsampling_factor) == (TINY_CHANNELS, TINY_FACTOR)
+
+
+def make_noise(pairs: int, side: int, device: torch.device) -> dict[str, Any]:
+    """Pairs of seeded noise, for a model that knows no pictures either."""
+    source, target = torch.rand(2, pairs, 3, side, side, generator=torch.Generator().manual_seed(SEED)) * 2 - 1
+    frames = {"source_frame": source.to(device), "target_frame": target.to(device)}
+    return frames | {"instruction": ["stack blocks"] * pairs, "pair_id": [str(i) for i in range(pairs)]}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batch: Mapping, levels: range, seed: int) -> Point:
+    """The network's output for a batch, each pair at a timestep drawn from `levels`."""
+    seeded = dict(batch) | {"seed": seed + torch.arange(len(batch["instruction"]))}
+    draws = model.draw(seeded)
+    generator = torch.Generator().manual_seed(seed)
+    t = torch.randint(levels.start, levels.stop, draws.t.shape, generator=generator).to(draws.t)
+    x_start, cond = model.get_input(seeded, draws, 0.0)
+    x_t = model.q_sample(x_start, t, draws.eps)
+    return Point(seeded, t, x_t, model.apply_model(x_t, t, cond).float(), tuple(cond.crossattn.shape[1:]))
+
+
+def gradient(model: nn.Module, loss: nn.Module, point: Point, generator: torch.Generator) -> Tensor:
+    """(B, D) gradient of an image loss with respect to the network's output, a row a pair."""
+    output = point.output.detach().requires_grad_(True)
+    start = model.schedule.start_from_output(model.parameterization, output, point.x_t, point.t)
+    model.frame_loss = loss
+    total = model.frame_terms(start, point.t, point.batch, generator).total
+    return rearrange(torch.autograd.grad(total, output)[0], "b c h w -> b (c h w)")
+
+
+def agree(exact: Tensor, cheap: Tensor) -> Agreement:
+    """Agreement of gradients: exact (R, D), cheap (draws, R, D)."""
+    single = F.cosine_similarity(cheap, exact[None], dim=-1)
+    mean = reduce(cheap, "k r d -> r d", "mean")
+    of_mean = F.cosine_similarity(mean, exact, dim=-1)
+    length = (mean * exact).sum(dim=-1) / (exact**2).sum(dim=-1)
+    numbers = (single.mean(), single.std(correction=0), of_mean.mean(), of_mean.std(correction=0), length.mean())
+    return Agreement(*map(float, numbers))
+
+
+def open_gate(loss: nn.Module) -> nn.Module:
+    """The same loss, sharing its networks, with every sample of the batch decoded."""
+    opened = copy.copy(loss)
+    opened.share = 1.0
+    return opened
+
+
+def draw_gradients(model: nn.Module, loss: nn.Module, point: Point, crops: int) -> Tensor:
+    """(draws, B, D) gradients for `crops` random squares; one draw where the loss leaves nothing to chance."""
+    draws = crops if loss.crop is not None else 1
+    return torch.stack([gradient(model, loss, point, torch.Generator().manual_seed(SEED + i)) for i in range(draws)])
+
+
+def measure_levels(
+    model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping, crops: int
+) -> list[tuple[range, dict[str, Agreement]]]:
+    """Pair by pair, the gate open: agreement of each mode in each quarter of the noise levels."""
+    exact, *others = losses
+    width = model.schedule.timesteps // QUARTERS
+    rows = []
+    for levels in (range(i * width, (i + 1) * width) for i in range(QUARTERS)):
+        point = predict(model, batch, levels, SEED)
+        wanted = gradient(model, losses[exact], point, torch.Generator())
+        drawn = {name: draw_gradients(model, open_gate(losses[name]), point, crops) for name in others}
+        rows.append((levels, {name: agree(wanted, gradients) for name, gradients in drawn.items()}))
+    return rows
+
+
+def measure_batches(
+    model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping, crops: int, batches: int
+) -> dict[str, Agreement]:
+    """Batch by batch, the gate as in training, noise levels drawn from all: agreement of each mode."""
+    exact, *others = losses
+    levels = range(model.schedule.timesteps)
+    points = [predict(model, batch, levels, SEED + i * len(batch["instruction"])) for i in range(batches)]
+    wanted = torch.stack([gradient(model, losses[exact], point, torch.Generator()).flatten() for point in points])
+    found = {}
+    for name in others:
+        cheap = [draw_gradients(model, losses[name], point, crops) for point in points]
+        found[name] = agree(wanted, torch.stack([rearrange(draws, "k b d -> k (b d)") for draws in cheap], dim=1))
+    return found
+
+
+def unet_step(model: nn.Module, scale: Scale) -> Callable[[], None]:
+    """A forward and a backward pass of the U-Net, on the model's device."""
+    unet = model.model.diffusion_model
+    device = next(unet.parameters()).device
+    channels, *size = model.latent_shape(torch.empty(3, scale.side, scale.side, device="meta"))
+    given = torch.zeros(scale.pairs, 2 * channels, *size, device=device)
+    text = torch.zeros(scale.pairs, *scale.context, device=device)
+    t = torch.zeros(scale.pairs, device=device).long()
+
+    def step() -> None:
+        unet(given, t, context=text).sum().backward()
+        unet.zero_grad(set_to_none=True)
+
+    return step
+
+
+def loss_step(model: nn.Module, loss: nn.Module, scale: Scale) -> Callable[[], None]:
+    """A forward and a backward pass of an image loss, from the predicted latents and back to them."""
+    device, frame = next(model.parameters()).device, (3, scale.side, scale.side)
+    shape = model.latent_shape(torch.empty(frame, device="meta"))
+    latent = torch.zeros(scale.pairs, *shape, device=device, requires_grad=True)
+    batch: dict[str, Any] = {"instruction": ["stack blocks"] * scale.pairs}
+    batch |= {name: torch.zeros(scale.pairs, *frame, device=device) for name in ("source_frame", "target_frame")}
+
+    def step() -> None:
+        generator, order = torch.Generator().manual_seed(SEED), torch.arange(scale.pairs)
+        loss(latent, model.first_stage_model.decode, order, batch, generator, LATE).total.backward()
+        latent.grad = None
+
+    return step
+
+
+def make_steps(model: nn.Module, losses: Mapping[str, nn.Module], scale: Scale) -> dict[str, Callable[[], None]]:
+    """What a step of the U-Net, and of each mode, does."""
+    steps = {"U-Net": unet_step(model, scale)}
+    return steps | {name: loss_step(model, loss, scale) for name, loss in losses.items()}
+
+
+def make_losses(modes: Mapping[str, Mapping]) -> dict[str, nn.Module]:
+    """The image loss of each mode, without weights."""
+    return {name: instantiate_from_config(node, "frame_loss_config") for name, node in modes.items()}
+
+
+def count_costs(name: str, node: Mapping, modes: Mapping[str, Mapping], scale: Scale) -> dict[str, Any]:
+    """Operations of a step of the U-Net and of each mode, as rows; `node` is the model's, and needs no weights."""
+    with torch.device("meta"):
+        steps = make_steps(build_trained_model(node), make_losses(modes), scale)
+    counts = {mode: count_flop(step) for mode, step in steps.items()}
+    rows = [{"mode": mode, "flop": n, "unet_steps": n / counts["U-Net"]} for mode, n in counts.items()]
+    return {"model": name, "pairs": scale.pairs, "rows": rows}
 
 
 def full_size_costs(pairs: int, share: float) -> dict[str, Any]:
@@ -193,122 +330,102 @@ def full_size_costs(pairs: int, share: float) -> dict[str, Any]:
     params = config["model"]["params"]
     modes = make_modes(image_loss(), share, 16, tiny_decoder(params["scale_factor"]))
     text = params["cond_stage_config"]["params"]
-    context = (text["max_length"], text["width"])
-    return count_modes(FULL, config["model"], modes, pairs, config["resolution"], context)
+    scale = Scale(pairs, config["resolution"], (text["max_length"], text["width"]))
+    return count_costs(FULL, config["model"], modes, scale)
 
 
-def count_modes(
-    name: str, node: Mapping, modes: Mapping, pairs: int, side: int, context: Sequence[int]
-) -> dict[str, Any]:
-    """Operations of the U-Net and of each mode, as rows."""
-    counts = count_costs(node, modes, pairs, side, context)
-    rows = [{"mode": m, "flop": n, "unet_steps": n / counts["U-Net"]} for m, n in counts.items()]
-    return {"model": name, "pairs": pairs, "rows": rows}
+def measure(subject: Subject, request: ImageLossRequest) -> dict[str, Any]:
+    """Cosines of the modes that have weights, costs of all."""
+    model, params, frames = subject.model, subject.terms["params"], subject.batch["target_frame"]
+    shape, share = model.latent_shape(frames), params.get("share", SHARE)
+    weights = str(request.tiny_decoder) if request.tiny_decoder else None
+    tiny = tiny_decoder(float(model.scale_factor), weights) if weights or takes_tiny_decoder(model) else None
+    crop = request.crop or params.get("crop") or max(1, shape[-1] // 2)
+    modes = make_modes(subject.terms, share, crop, tiny)
+    losses = {name: loss.to(frames.device) for name, loss in make_losses(modes).items()}
+    compared = {name: loss for name, loss in losses.items() if weights or loss.tiny_decoder is None}
+    for loss in compared.values():
+        loss.load_weights()
+    levels = measure_levels(model, compared, subject.batch, request.crops)
+    batches = measure_batches(model, compared, subject.batch, request.crops, request.batches)
+    scale = Scale(request.pairs, frames.shape[-1], predict(model, subject.batch, range(1), 0).context)
+    costs, steps = count_costs(subject.name, subject.node, modes, scale), make_steps(model, losses, scale)
+    for row in costs["rows"]:
+        row["seconds"], row["spread"] = median_seconds(steps[row["mode"]], request.rounds)
+    return {
+        "subject": subject.name,
+        "trained": request.ckpt is not None,
+        "trained_levels": len(model.levels),
+        "timesteps": model.schedule.timesteps,
+        "default_terms": not subject.node["params"].get("frame_loss_config"),
+        "pairs": request.pairs,
+        "side": scale.side,
+        "latent": list(shape),
+        "parameterization": model.parameterization,
+        "share": share,
+        "crops": request.crops,
+        "batches": request.batches,
+        "levels": [{"from": of.start, "to": of.stop, "modes": _as_json(found)} for of, found in levels],
+        "whole_batches": _as_json(batches),
+        "costs": [costs, full_size_costs(request.pairs, share)],
+    }
+
+
+def _as_json(found: Mapping[str, Agreement]) -> dict[str, dict[str, float]]:
+    return {mode: asdict(agreement) for mode, agreement in found.items()}
 
 
 def format_report(result: Mapping[str, Any]) -> str:
-    """The tables as markdown."""
-    machine = result["machine"]
-    lines = [
-        "# The gated image loss against the exact one",
-        "",
-        f"`{machine['command']}`",
-        "",
-        f"{machine['device']}, {machine['threads']} thread(s), load {machine['load']}, torch {machine['torch']}, "
-        f"Python {machine['python']}, commit {machine['commit']}. Model: {result['subject']}, predicting "
-        f"{result['parameterization']}; {result['pairs']} pairs of {result['side']} pixels, latents "
-        f"{' x '.join(map(str, result['latent']))}, {result['crops']} squares each.",
-        "",
-        *_notes(result),
+    """The page."""
+    few_levels = f"The model was trained at {result['trained_levels']} of its {result['timesteps']} noise levels."
+    return page(
+        "The gated image loss against the exact one",
+        result["machine"],
+        f"Model: {result['subject']}, predicting {result['parameterization']}; {result['pairs']} pairs of "
+        f"{result['side']} pixels, latents {' x '.join(map(str, result['latent']))}, {result['crops']} squares each.",
+        "" if result["trained"] else RANDOM,
+        OWN_TERMS if result["default_terms"] else "",
+        few_levels if result["trained"] and result["trained_levels"] < result["timesteps"] else "",
         "## Agreement",
-        "",
         READING,
-        "",
         "Pair by pair, every pair decoded; the noise levels in quarters:",
-        "",
-        *_agreement_table("timesteps", {f"{q['from']} to {q['to'] - 1}": q["modes"] for q in result["levels"]}),
-        "",
+        _agreement_table({f"{q['from']} to {q['to'] - 1}": q["modes"] for q in result["levels"]}),
         f"Whole batches of {result['pairs']} pairs, levels drawn from all, the {result['share']:.0%} with the least "
         f"noise decoded, as in training; {result['batches']} batches. The pairs that the gate leaves out have no "
         "gradient here: that is its purpose, and it lowers the cosine.",
-        "",
-        *_agreement_table("timesteps", {"all": result["whole_batches"]}),
-        "",
+        _agreement_table({"all": result["whole_batches"]}),
         "## Cost",
-        "",
-        "Operations of a forward and a backward pass over the same pairs, counted on the meta device; a U-Net step is "
-        "the U-Net's own, and the loss comes on top of it. Seconds are of the machine above, median ± half the range. "
-        "The tiny decoder has its published width everywhere.",
-    ]
-    for cost in result["costs"]:
-        lines += ["", f"{cost['model']}, {cost['pairs']} pairs:", "", *_cost_table(cost["rows"])]
-    return "\n".join(lines) + "\n"
+        COUNTING,
+        *(f"{of['model']}, {of['pairs']} pairs:\n\n{_cost_table(of['rows'])}" for of in result["costs"]),
+    )
 
 
-def _notes(result: Mapping[str, Any]) -> list[str]:
-    """What limits the meaning of the cosines, each followed by an empty line."""
-    said = [] if result["trained"] else [RANDOM]
-    said += [OWN_TERMS] if result["default_terms"] else []
-    if result["trained"] and result["trained_levels"] < result["timesteps"]:
-        said.append(f"The model was trained at {result['trained_levels']} of its {result['timesteps']} noise levels.")
-    return [line for sentence in said for line in (sentence, "")]
-
-
-def _agreement_table(label: str, rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
-    lines = [f"| {label} | mode | cosine, one draw | cosine, mean of draws | length |", "|---|---|---:|---:|---:|"]
+def _agreement_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    cells = []
     for name, modes in rows.items():
         for mode, values in modes.items():
             a = Agreement(**values)
-            cells = [name, mode, f"{a.cosine:.3f} ± {a.spread:.3f}", f"{a.cosine_of_mean:.3f} ± {a.spread_of_mean:.3f}"]
-            lines.append(f"| {' | '.join([*cells, f'{a.length:.2f}'])} |")
-    return lines
+            pairs = (a.cosine, a.spread), (a.cosine_of_mean, a.spread_of_mean)
+            cells.append([name, mode, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in pairs), f"{a.length:.2f}"])
+    return table(["timesteps", "mode", "cosine, one draw:", "cosine, mean of draws:", "length:"], cells)
 
 
-def _cost_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    timed = "seconds" in rows[0]
-    heads = ["", "GFLOP", "U-Net steps", *(["seconds", "in seconds of a U-Net step"] if timed else [])]
-    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
+def _cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    heads, cells = ["", "GFLOP:", "U-Net steps:"], []
+    heads += ["seconds:", "in seconds of a U-Net step:"] if "seconds" in rows[0] else []
     for row in rows:
-        cells = [row["mode"], f"{row['flop'] / 1e9:.1f}", f"{row['unet_steps']:.3f}"]
-        if timed:
+        cells.append([row["mode"], f"{row['flop'] / 1e9:.1f}", f"{row['unet_steps']:.3f}"])
+        if "seconds" in row:
             share = row["seconds"] / rows[0]["seconds"]
-            cells += [f"{row['seconds']:.3f} ± {row['spread'] / 2:.3f}", f"{share:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Flags of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark image_loss", description=__doc__.split("\n\n", maxsplit=1)[0]
-    )
-    add = parser.add_argument
-    add("--config", type=Path, help="a model of your own; default: the small twin")
-    add("--ckpt", type=Path, help="its weights; the config beside them is taken if --config is absent")
-    add("--data", type=Path, help="prepared folder; default: noise")
-    add("--split", default="val", help="of the prepared folder")
-    add("--tiny-decoder", type=Path, help="file of a tiny decoder; without it, that is only counted")
-    add("--crop", type=int, help="side of the square of the latent; default: the config's, or half")
-    for name, number, what in (
-        ("pairs", 16, "of a batch"),
-        ("crops", 8, "random squares a pair"),
-        ("batches", 4, "whole batches"),
-        ("rounds", 3, "of timing"),
-    ):
-        add(f"--{name}", type=int, default=number, help=what)
-    add("--output", type=Path, help="folder for <name>.json and <name>.md")
-    add("--name", default="image_loss", help="of the two files")
-    return parser
+            cells[-1] += [with_range(row["seconds"], row["spread"], 3), f"{share:.3f}"]
+    return table(heads, cells)
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print and write what is asked for."""
-    options = vars(make_parser().parse_args(argv))
-    output, name = options.pop("output"), options.pop("name")
-    request, device = ImageLossRequest(**options), own_device()
-    result = measure(make_subject(request, device), request) | {"machine": machine_facts(device)}
+    request = read_request(ImageLossRequest, argv, "image_loss", __doc__)
+    result = measure(make_subject(request), request) | {"machine": machine_facts(request.device)}
     text = format_report(result)
-    if output:
-        write_json(output / f"{name}.json", result)
-        write_text(output / f"{name}.md", text)
+    if request.output:
+        write_report(request.output / request.name, result, text)
     sys.stdout.write(text)

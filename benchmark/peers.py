@@ -1,18 +1,20 @@
-"""diffusers, which ours is compared with: its prediction pipeline with the same weights, and its training loop.
+"""The sides of a comparison: ours and diffusers', which predict the same frames and make the same training step.
 
 diffusers is imported only where its side is made.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.measuring import Bench, read_size
+from benchmark.measuring import count_calls
+from benchmark.training_steps import Recipe
+from benchmark.workload import Bench, read_size
 from ldm.util import instantiate_from_config
 from prediction.predictor import DTYPES, FramePredictor, Runtime, SamplingOptions, tune_for_inference
 from stable_diffusion import diffusers_configs
@@ -20,20 +22,47 @@ from stable_diffusion.diffusers_layout import first_stage_to_diffusers, unet_to_
 from stable_diffusion.tensor_files import LazyTensor
 
 SENTENCE = "stack blocks"
-PARITY_STEPS = 10
-PARITY_LIMITS = {"fp32": 1e-3, "bf16": 0.5, "fp16": 0.1}  # of final latents, largest difference over largest value
-MICRO_BATCH, MICRO_BATCHES = 2, 8  # afp and morpheus, and diffusers' loop here
+PARITY = SamplingOptions(steps=10, text_scale=7.5, image_scale=1.5)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What both sides predict for a row: how many frames, drawn how."""
+    """What both sides do for a row: predict so many frames, drawn so, or decode their latents.
+
+    Args:
+        options: of the prediction; None decodes only.
+        batched: all frames at once, or one after another.
+        tiny_coder: with a first stage of TAESD's layout.
+    """
 
     row: str
     what: str
     frames: int
-    batched: bool
-    options: SamplingOptions
+    options: SamplingOptions | None
+    batched: bool = True
+    tiny_coder: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Calls of the sampler's network for a frame; 1 where only latents are decoded."""
+        return self.options.steps if self.options else 1
+
+    def with_steps(self, steps: int) -> "Work":
+        """The same work in another number of steps."""
+        return replace(self, options=self.options and replace(self.options, steps=steps))
+
+
+class Side(Protocol):
+    """One of two systems with the same weights, which start from the same noise."""
+
+    def predict(self, work: Work, frames: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) of source frames, the same."""
+
+    def latents(self, work: Work, frames: Tensor) -> Tensor:
+        """(B, C, h, w) that `predict` decodes at last."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] of latents that the autoencoder itself takes."""
 
 
 class FixedText(nn.Module):
@@ -111,116 +140,121 @@ def make_pipeline(model: Any, config: Mapping[str, Any]) -> Any:
     return pipe
 
 
-@dataclass(frozen=True)
-class Systems:
-    """Both sides, ready to predict the same frames from the same noise."""
+class OurSide:
+    """This project's predictor."""
 
-    predictor: FramePredictor
-    peer: Any
-    tuned: bool
+    def __init__(self, model: Any, resolution: int) -> None:
+        self.model = model
+        one = SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)
+        self.predictor = FramePredictor(model, resolution, one)
 
-    @property
-    def precision(self) -> str:
-        """Precision of both sides, as the flag has it."""
-        return next(name for name, dtype in DTYPES.items() if dtype == self.peer.unet.dtype)
+    def predict(self, work: Work, frames: Tensor) -> Tensor:
+        """See `Side`."""
+        chunks = [frames] if work.batched else frames.split(1)
+        given = [(c, [SENTENCE] * len(c), range(len(c))) for c in chunks]
+        return torch.cat([self.predictor.predict(*of, options=work.options) for of in given])
 
-    def ours(self, work: Work, frames: Tensor) -> Tensor:
-        """uint8 (B, 3, S, S) on the device."""
-        return torch.cat(
-            [
-                self.predictor.predict(c, [SENTENCE] * len(c), range(len(c)), options=work.options)
-                for c in ([frames] if work.batched else frames.split(1))
-            ]
-        )
+    def latents(self, work: Work, frames: Tensor) -> Tensor:
+        """See `Side`."""
+        kept, decode = [], self.model.decode_first_stage
+        self.model.decode_first_stage = lambda z, context: kept.append(z.clone()) or decode(z, context)
+        try:
+            self.predict(work, frames)
+        finally:
+            del self.model.decode_first_stage
+        return torch.cat(kept)
 
-    def theirs(self, work: Work, frames: Tensor, output: str = "pt") -> Tensor:
-        """The same of diffusers, by its documented call with tensors in and out."""
+    @torch.inference_mode()
+    def decode(self, z: Tensor) -> Tensor:
+        """See `Side`."""
+        return self.model.first_stage_model.decode(z)
+
+
+class DiffusersSide:
+    """diffusers' pipeline by its documented call, with tensors in and out; `model` is ours, for words and noise."""
+
+    def __init__(self, pipe: Any, model: Any) -> None:
+        self.pipe, self.model = pipe, model
+        self.dtype = pipe.unet.dtype
+
+    def predict(self, work: Work, frames: Tensor) -> Tensor:
+        """See `Side`."""
+        return (self._call(work, frames, "pt") * 255).round().to(torch.uint8)
+
+    def latents(self, work: Work, frames: Tensor) -> Tensor:
+        """See `Side`."""
+        return self._call(work, frames, "latent")
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor) -> Tensor:
+        """See `Side`."""
+        return self.pipe.vae.decode(z).sample
+
+    @torch.inference_mode()
+    def _call(self, work: Work, frames: Tensor, output: str) -> Tensor:
         import diffusers
 
         is_dpm = work.options.sampler == "dpm_solver"
         kind = diffusers.DPMSolverMultistepScheduler if is_dpm else diffusers.DDIMScheduler
-        self.peer.scheduler = kind.from_config(self.peer.scheduler.config, timestep_spacing="trailing")
-        chunks = [frames] if work.batched else frames.split(1)
-        return torch.cat([self._call_peer(work, chunk, output) for chunk in chunks])
-
-    @torch.inference_mode()
-    def _call_peer(self, work: Work, frames: Tensor, output: str) -> Tensor:
-        model, dtype = self.predictor.model, self.peer.unet.dtype
-        generators = [torch.Generator().manual_seed(seed) for seed in range(len(frames))]
-        noise = torch.stack([torch.randn(model.latent_shape(frames), generator=g) for g in generators])
-        words = model.encode_instruction([SENTENCE]).to(dtype)
-        result = self.peer(
-            image=frames.to(dtype) / 255.0,
-            prompt_embeds=words.repeat(len(frames), 1, 1),
-            negative_prompt_embeds=model.encode_instruction([""]).to(dtype).repeat(len(frames), 1, 1),
-            num_inference_steps=work.options.steps,
-            guidance_scale=work.options.text_scale,
-            image_guidance_scale=work.options.image_scale,
-            latents=noise.to(words),
-            output_type=output,
-        ).images
-        return result if output == "latent" else (result * 255).round().to(torch.uint8)
+        self.pipe.scheduler = kind.from_config(self.pipe.scheduler.config, timestep_spacing="trailing")
+        made = []
+        for chunk in [frames] if work.batched else frames.split(1):
+            generators = [torch.Generator().manual_seed(seed) for seed in range(len(chunk))]
+            noise = torch.stack([torch.randn(self.model.latent_shape(chunk), generator=g) for g in generators])
+            words, null = (self.model.encode_instruction([said]).to(self.dtype) for said in (SENTENCE, ""))
+            result = self.pipe(
+                image=chunk.to(self.dtype) / 255.0,
+                prompt_embeds=words.repeat(len(chunk), 1, 1),
+                negative_prompt_embeds=null.repeat(len(chunk), 1, 1),
+                num_inference_steps=work.options.steps,
+                guidance_scale=work.options.text_scale,
+                image_guidance_scale=work.options.image_scale,
+                latents=noise.to(words),
+                output_type=output,
+            )
+            made.append(result.images)
+        return torch.cat(made)
 
 
-def make_systems(
+def make_sides(
     size: str, runtime: Runtime, device: torch.device, *, tuned: bool = False, tiny_coder: bool = False
-) -> Systems:
+) -> tuple[OurSide, DiffusersSide]:
     """Both sides on a device, ours tuned as `runtime` says, diffusers' as documented or tuned by us."""
     config = prediction_config(size, tiny_coder=tiny_coder)
     model = make_model(config)
-    peer = make_pipeline(model, config).to(device, DTYPES[runtime.precision])
+    pipe = make_pipeline(model, config).to(device, DTYPES[runtime.precision])
     if tuned:
-        peer.unet.to(memory_format=torch.channels_last).fuse_qkv_projections()
-        peer.unet.compile(mode="reduce-overhead" if device.type == "cuda" else "default")
+        pipe.unet.to(memory_format=torch.channels_last).fuse_qkv_projections()
+        pipe.unet.compile(mode="reduce-overhead" if device.type == "cuda" else "default")
     model = tune_for_inference(model.to(device), runtime)
-    options = SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)
-    return Systems(FramePredictor(model, config["resolution"], options), peer, tuned)
+    return OurSide(model, config["resolution"]), DiffusersSide(pipe, model)
 
 
-def measure_parity(systems: Systems, frames: Tensor) -> float:
-    """Largest difference of the final latents over their largest value, after ten guided DDIM steps."""
-    options = SamplingOptions(steps=PARITY_STEPS, text_scale=7.5, image_scale=1.5)
-    work = Work("parity", "", 1, True, options)
-    kept = []
-    model = systems.predictor.model
-    decode = model.decode_first_stage
-    model.decode_first_stage = lambda z, context: kept.append(z.clone()) or decode(z, context)
-    try:
-        systems.ours(work, frames[:1])
-    finally:
-        del model.decode_first_stage
-    theirs = systems.theirs(work, frames[:1], output="latent").float()
-    return float((kept[0].float() - theirs).abs().max() / theirs.abs().max())
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference over the largest value of the peer's."""
+    return float((ours.float() - theirs.float()).abs().max() / theirs.float().abs().max())
 
 
-def count_calls(networks: Mapping[str, nn.Module], calls: Counter) -> list[Any]:
-    """Count the forward passes of networks by name; returns the hooks, whose removal ends the count."""
-    return [
-        network.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
-        for name, network in networks.items()
-    ]
+def measure_parity(ours: Side, theirs: Side, frames: Tensor) -> float:
+    """Difference of the final latents of one frame after ten guided DDIM steps."""
+    work = Work("parity", "", 1, PARITY)
+    return difference(*(side.latents(work, frames[:1]) for side in (ours, theirs)))
 
 
 class DiffusersStep:
-    """A step as diffusers' train_instruct_pix2pix.py makes it, on diffusers' own U-Net and VAE: online, 2 x 8.
+    """A step as diffusers' train_instruct_pix2pix.py makes it, on diffusers' own U-Net and VAE, from pictures.
 
     Frozen networks are cast, the U-Net runs under autocast, as there.
-
-    Args:
-        bench: device, precision, model and data.
-        name: of the case in tables.
 
     Raises:
         ImportError: if diffusers is not installed.
     """
 
-    pairs = MICRO_BATCH * MICRO_BATCHES
-
-    def __init__(self, bench: Bench, name: str = "diffusers' loop, online, 2 x 8") -> None:
+    def __init__(self, bench: Bench, recipe: Recipe) -> None:
         from diffusers import DDPMScheduler
 
         torch.manual_seed(0)
-        self.bench, self.name = bench, name
+        self.bench, self.recipe = bench, recipe
         params = bench.config["model"]["params"]
         self.scale_factor = params["scale_factor"]
         self.unet, vae = (network.to(bench.device) for network in make_networks(params))
@@ -238,8 +272,7 @@ class DiffusersStep:
 
     def data(self) -> list[dict[str, Any]]:
         """All micro-batches, read and on the device."""
-        starts = range(0, self.pairs, MICRO_BATCH)
-        return [self.bench.read(self.dataset, range(i, min(i + MICRO_BATCH, self.pairs))) for i in starts]
+        return [self.bench.read(self.dataset, rows) for rows in self.recipe.micro_batches]
 
     def parts(self) -> dict[str, Callable[[], object]]:
         """Pieces of the step that can be timed alone."""
@@ -266,7 +299,7 @@ class DiffusersStep:
         self.calls.clear()
         total = 0.0
         for batch in self.data():
-            loss = self._micro_step(batch) * len(batch["instruction"]) / self.pairs
+            loss = self._micro_step(batch) * len(batch["instruction"]) / self.recipe.pairs
             self.scaler.scale(loss).backward()
             total += float(loss.detach())
         self.scaler.unscale_(self.optimizer)

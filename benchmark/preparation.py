@@ -15,12 +15,9 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmark.measuring import time_in_turns
+from benchmark.report import table
 from commands.processes import make_pool
-from commands.run import run_command
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
 from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
@@ -60,13 +57,12 @@ def recode_jpegs(contents: list[bytes]) -> int:
     return sum(len(encode_picture(read_picture(content).pixels)) for content in contents)
 
 
-def make_table(rates: dict[str, list[float]], workers: int) -> Table:
-    """Medians of the rounds, and the one as a share of the other."""
+def format_rates(rates: dict[str, list[float]], workers: int) -> str:
+    """Medians of the rounds, and each as a share of the bare one."""
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    table = Table("way", "frames/s", "of bare", title=f"{workers} workers, median of {len(rates[BARE])} rounds")
-    for name, rate in medians.items():
-        table.add_row(name, f"{rate:.0f}", f"{rate / medians[BARE]:.0%}")
-    return table
+    cells = ([name, f"{rate:.0f}", f"{rate / medians[BARE]:.0%}"] for name, rate in medians.items())
+    rows = table(["way", "frames/s:", "of bare:"], cells)
+    return f"{workers} workers, median of {len(rates[BARE])} rounds\n\n{rows}\n"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -77,8 +73,4 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(argv)
     plan = plan_folder(read_episodes(reading_request(args)), OPTIONS, args.episodes)
-    Console().print(make_table(measure(plan, args.workers, args.rounds), args.workers))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command("python -m benchmark preparation", lambda: main(sys.argv[1:])))
+    sys.stdout.write(format_rates(measure(plan, args.workers, args.rounds), args.workers))

@@ -5,18 +5,18 @@ Each makes one optimiser step over the same pairs, reading them included, and co
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from benchmark.measuring import Bench, read_size, seconds_of
-from benchmark.peers import count_calls
+from benchmark.measuring import count_calls, seconds_of
+from benchmark.workload import Bench, read_size
 from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
-PAIRS = 16  # of one optimiser step, where a case does not say otherwise
 GRADIENT = "gradient.pt"  # what two processes leave
 
 
@@ -32,38 +32,49 @@ def tiny_decoder(scale_factor: float, weights: str | None = None) -> dict:
     return {"target": "ldm.models.tiny_autoencoder.TinyDecoder", "params": params}
 
 
-class OurStep:
-    """A step of this project's model.
+@dataclass(frozen=True)
+class Recipe:
+    """How one optimiser step is made.
 
     Args:
-        bench: device, precision, model and data.
-        name: of the case in tables.
+        row: of the table that it stands in, such as T2.
+        what: its name there.
         micro_batch: pairs of a forward pass.
-        cached: train from latents and embedded sentences that were made before; else from pictures.
-        loss: node of the image loss, or None for the loss on the noise alone.
         pairs: of a step.
-        **model: further parameters of the model, such as trainable_config.
+        cached: train from latents and embedded sentences that were made before; else from pictures.
+        loss: parameters of FrameLoss for the image loss, or None for the loss on the noise alone.
+        model: further parameters of the model, such as trainable_config.
+        by_peer: by diffusers' loop.
     """
 
-    def __init__(
-        self,
-        bench: Bench,
-        name: str,
-        micro_batch: int,
-        cached: bool,
-        loss: Mapping | None = None,
-        pairs: int | None = None,
-        **model: object,
-    ) -> None:
+    row: str
+    what: str
+    micro_batch: int = 16
+    pairs: int = 16
+    cached: bool = True
+    loss: Mapping[str, Any] | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    by_peer: bool = False
+
+    @property
+    def micro_batches(self) -> list[range]:
+        """Rows of the pairs of each forward pass."""
+        return [range(i, min(i + self.micro_batch, self.pairs)) for i in range(0, self.pairs, self.micro_batch)]
+
+
+class OurStep:
+    """A step of this project's model by a recipe, on the device, in the precision and over the pairs of a bench."""
+
+    def __init__(self, bench: Bench, recipe: Recipe) -> None:
         torch.manual_seed(0)
-        self.bench, self.name, self.pairs = bench, name, pairs or PAIRS
+        self.bench, self.recipe = bench, recipe
+        loss = image_loss(**recipe.loss) if recipe.loss is not None else None
         node = bench.config["model"]
-        node = node | {"params": {**node["params"], "frame_loss_config": loss, **model}}
+        node = node | {"params": {**node["params"], "frame_loss_config": loss, **recipe.model}}
         self.model = build_trained_model(node).to(bench.device).train()
         fill_losses(self.model)
-        data = bench.cached_node(self.model, frames=loss is not None) if cached else bench.node
+        data = bench.cached_node(self.model, frames=loss is not None) if recipe.cached else bench.node
         self.dataset = instantiate_from_config(data, "data")
-        self.rows = [range(i, min(i + micro_batch, self.pairs)) for i in range(0, self.pairs, micro_batch)]
         self.model.configure_model()
         self.optimizer = self.model.configure_optimizers()["optimizer"]
         self.scaler = bench.scaler()
@@ -75,7 +86,7 @@ class OurStep:
 
     def data(self) -> list[dict[str, Any]]:
         """All micro-batches, read and on the device."""
-        return [self.bench.read(self.dataset, rows) for rows in self.rows]
+        return [self.bench.read(self.dataset, rows) for rows in self.recipe.micro_batches]
 
     def encode(self, batches: list[dict[str, Any]]) -> list[tuple]:
         """Draws, latents and conditions of all micro-batches."""
@@ -113,11 +124,16 @@ class OurStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def step(self) -> float:
-        """One optimiser step; the mean loss."""
-        self.calls.clear()
+    def advance(self) -> float:
+        """Read, encode, learn and move the weights; the gradients stay. The mean loss."""
         loss = self.learn(self.encode(self.data()))
         self.optimise()
+        return loss
+
+    def step(self) -> float:
+        """One optimiser step, its calls counted; the mean loss."""
+        self.calls.clear()
+        loss = self.advance()
         self.optimizer.zero_grad()
         return loss
 

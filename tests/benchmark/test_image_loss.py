@@ -1,6 +1,7 @@
-"""Laws of the command that compares the gated image loss with the exact one."""
+"""Laws of the agreement and the cost of the gated image loss."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,21 +9,131 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from benchmark import __main__ as benchmark
-from benchmark import image_loss as command
+from benchmark import image_loss as cases
+from benchmark.__main__ import main
+from benchmark.image_loss import ImageLossRequest, Scale
+from benchmark.training_steps import tiny_decoder
 from ldm.models.tiny_autoencoder import TinyDecoder
+from ldm.training.build import build_trained_model
 from ldm.util import instantiate_from_config
 
-L1 = {"target": "ldm.modules.losses.frame_loss.FrameLoss", "params": {"mode": "exact", "lambda_l1": 1.0}}
 CPU = torch.device("cpu")
+L1 = {"target": "ldm.modules.losses.frame_loss.FrameLoss", "params": {"mode": "exact", "lambda_l1": 1.0}}
+STABLE = {  # a first stage of Stable Diffusion's shape
+    "target": "ldm.models.autoencoder.AutoencoderKL",
+    "params": {"embed_dim": 4, "ddconfig": {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4}},
+}
+
+
+@pytest.fixture
+def model(tiny_model_config):
+    torch.manual_seed(0)
+    return build_trained_model(tiny_model_config).eval()
+
+
+def stable_shape(config):
+    config["params"]["unet_config"]["params"] |= {"in_channels": 8, "out_channels": 4}
+    config["params"]["first_stage_config"] = STABLE
+
+
+def losses(share=0.5, crop=2):
+    nodes = cases.make_modes(L1, share, crop, None)
+    return {name: instantiate_from_config(node) for name, node in nodes.items()}
+
+
+def test_gated_with_every_sample_whole_is_exact(model):
+    """Cosine 1 and length 1 at every noise level, and in a batch whose share is everything."""
+    batch = cases.make_noise(4, 8, CPU)
+    rows = cases.measure_levels(model, losses(), batch, crops=2)
+    whole = [found["gated, whole frames"] for _, found in rows]
+    whole.append(cases.measure_batches(model, losses(share=1.0), batch, 2, 2)["gated, whole frames"])
+    for a in whole:
+        assert (a.cosine, a.cosine_of_mean, a.length) == pytest.approx((1.0, 1.0, 1.0), abs=1e-5)
+        assert a.spread == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_quarters_cover_all_levels(model):
+    rows = cases.measure_levels(model, losses(), cases.make_noise(2, 8, CPU), crops=1)
+    assert [level for levels, _ in rows for level in levels] == list(range(1000))
+    points = [cases.predict(model, cases.make_noise(16, 8, CPU), levels, 3) for levels, _ in rows]
+    assert all(int(t) in levels for (levels, _), point in zip(rows, points, strict=True) for t in point.t)
+
+
+def test_a_square_in_closed_form(model):
+    """L1 of a lossless first stage has a gradient of one size: a square of 2 of 4 keeps 1/4 of it: cosine 1/2."""
+    for _, found in cases.measure_levels(model, losses(crop=2), cases.make_noise(3, 8, CPU), crops=3):
+        a = found["gated, 2 x 2 of the latent"]
+        assert (a.cosine, a.spread, a.length) == pytest.approx((0.5, 0.0, 1.0), abs=1e-5)
+        assert 0.5 < a.cosine_of_mean < 1.0
+
+
+def test_the_gate_in_closed_form(model):
+    """What the gate keeps of a batch is the length of the kept rows over that of all."""
+    batch = cases.make_noise(4, 8, CPU)
+    found = cases.measure_batches(model, losses(share=0.5), batch, crops=1, batches=1)["gated, whole frames"]
+    point = cases.predict(model, batch, range(1000), cases.SEED)
+    rows = cases.gradient(model, losses()["exact"], point, torch.Generator())
+    kept = rows[point.t.argsort()[:2]].norm() / rows.norm()
+    assert found.cosine == pytest.approx(float(kept), abs=1e-5)
+
+
+def test_the_gradient_is_that_of_the_output(model):
+    """Where the network predicts the clean latent, L1 pulls each value by 1 / their number."""
+    point = cases.predict(model, cases.make_noise(2, 8, CPU), range(10), 0)
+    found = cases.gradient(model, losses()["exact"], point, torch.Generator())
+    assert found.shape == (2, 12 * 4 * 4)
+    assert torch.allclose(found.abs(), torch.full_like(found, 1 / found.numel()))
+
+
+def test_agreement_of_known_vectors():
+    exact = torch.tensor([[1.0, 0.0]])
+    a = cases.agree(exact, torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]]))
+    assert a.cosine == pytest.approx(math.sqrt(0.5)) and a.spread == pytest.approx(0.0, abs=1e-6)
+    assert (a.cosine_of_mean, a.length) == pytest.approx((1.0, 1.0))
+
+
+def test_costs_follow_what_is_decoded(tiny_model_config):
+    """A quarter of the samples costs a quarter; a tiny decoder costs what its size says, whatever the first stage."""
+    stable_shape(tiny_model_config)
+    modes = cases.make_modes(L1, 0.25, 2, tiny_decoder(1.0))
+
+    def count(modes, pairs):
+        rows = cases.count_costs("x", tiny_model_config, modes, Scale(pairs, 32, (5, 16)))["rows"]
+        return {row["mode"]: row["flop"] for row in rows}
+
+    costs = count(modes, 4)
+    assert costs["exact"] == 4 * costs["gated, whole frames"] > 0
+    # L1 counts nothing: 17.7 GMAC forward at 256 pixels, twice that with the way back to the latent.
+    assert costs["gated, tiny decoder, whole frames"] == pytest.approx(2 * 2 * 17.7e9 / 64, rel=0.01)
+    square = "gated, tiny decoder, 2 x 2 of the latent"
+    assert costs["gated, tiny decoder, whole frames"] == 4 * costs[square]
+    assert costs["U-Net"] == 2 * count({}, 2)["U-Net"] > 0
+
+
+def test_modes_share_the_terms_and_differ_in_what_they_decode():
+    terms = {"target": "x", "params": {"mode": "gated", "lambda_l1": 2.0, "share": 0.1, "crop": 9}}
+    modes = cases.make_modes(terms, 0.3, 4, {"target": "tiny"})
+    loss = losses(share=0.5)["gated, whole frames"]
+    assert cases.open_gate(loss).share == 1.0 and loss.share == 0.5
+    assert {node["params"].pop("lambda_l1") for node in modes.values()} == {2.0}
+    assert modes["exact"]["params"] == {"mode": "exact"}
+    gated = {"mode": "gated", "share": 0.3}
+    assert [node["params"] for node in list(modes.values())[1:]] == [
+        gated,
+        gated | {"crop": 4},
+        gated | {"tiny_decoder_config": {"target": "tiny"}},
+        gated | {"crop": 4, "tiny_decoder_config": {"target": "tiny"}},
+    ]
+
+
 FEW = ["--pairs", "2", "--crops", "2", "--batches", "1", "--rounds", "1"]
 
 
 @pytest.fixture(autouse=True)
 def no_full_size(monkeypatch):
     """The count at full size takes some ten seconds."""
-    made = {"model": command.FULL, "pairs": 2, "rows": [{"mode": "U-Net", "flop": 10, "unet_steps": 1.0}]}
-    monkeypatch.setattr(command, "full_size_costs", lambda *_: made)
+    made = {"model": cases.FULL, "pairs": 2, "rows": [{"mode": "U-Net", "flop": 10, "unet_steps": 1.0}]}
+    monkeypatch.setattr(cases, "full_size_costs", lambda *_: made)
 
 
 @pytest.fixture
@@ -37,7 +148,7 @@ def run_folder(tiny_model_config, tmp_path):
 
 def test_the_tables_and_their_files(run_folder, tmp_path, capsys):
     flags = ["--config", str(run_folder / "config.yaml"), *FEW, "--output", str(tmp_path / "out"), "--name", "mine"]
-    command.main(flags)
+    cases.main(flags)
     text = capsys.readouterr().out
     assert (tmp_path / "out/mine.md").read_text() == text
     result = json.loads((tmp_path / "out/mine.json").read_text())
@@ -50,33 +161,30 @@ def test_the_tables_and_their_files(run_folder, tmp_path, capsys):
         "gated, 4 x 4 of the latent",
     ]
     assert all(row["seconds"] > 0 for row in result["costs"][0]["rows"])
-    assert command.RANDOM in text and result["machine"]["commit"] in text and command.FULL in text
+    assert cases.RANDOM in text and result["machine"]["commit"] in text and cases.FULL in text
 
 
 def test_a_checkpoint_is_measured_on_frames(run_folder, pair_folder, capsys):
     folder = pair_folder()
     flags = ["--ckpt", str(run_folder / "model.safetensors"), "--data", str(folder), "--split", "test", *FEW]
-    command.main(flags)
+    cases.main(flags)
     text = capsys.readouterr().out
-    assert command.RANDOM not in text and command.OWN_TERMS not in text and "pairs of 16 pixels" in text
+    assert cases.RANDOM not in text and cases.OWN_TERMS not in text and "pairs of 16 pixels" in text
 
 
 def test_a_tiny_decoder_is_compared_where_it_has_weights(tiny_model_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "count_costs", lambda _, modes, *__: dict.fromkeys(["U-Net", *modes], 1))
-    monkeypatch.setattr(command, "median_seconds", lambda *_: (1.0, 0.0))
-    unet = tiny_model_config["params"]["unet_config"]["params"]
-    unet |= {"in_channels": 8, "out_channels": 4}
-    coder = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4}
-    stage = {"target": "ldm.models.autoencoder.AutoencoderKL", "params": {"embed_dim": 4, "ddconfig": coder}}
-    tiny_model_config["params"] |= {"frame_loss_config": L1, "first_stage_config": stage}
+    monkeypatch.setattr(cases, "count_flop", lambda _: 1)
+    monkeypatch.setattr(cases, "median_seconds", lambda *_: (1.0, 0.0))
+    stable_shape(tiny_model_config)
+    tiny_model_config["params"] |= {"frame_loss_config": L1}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"model": tiny_model_config, "resolution": 16}))
     save_file({f"decoder.{n}": v for n, v in TinyDecoder(1.0).state_dict().items()}, tmp_path / "tiny.safetensors")
-    few = command.ImageLossRequest(config, crop=2, pairs=2, crops=1, batches=1, rounds=1)
-    subject = command.make_subject(few, CPU)
+    few = ImageLossRequest(config, crop=2, pairs=2, crops=1, batches=1, rounds=1)
+    subject = cases.make_subject(few)
     name = "gated, tiny decoder, whole frames"
     for weights in (None, tmp_path / "tiny.safetensors"):
-        found = command.measure(subject, replace(few, tiny_decoder=weights))
+        found = cases.measure(subject, replace(few, tiny_decoder=weights))
         assert (name in found["whole_batches"]) == (weights is not None)
         assert name in [row["mode"] for row in found["costs"][0]["rows"]]
     assert abs(found["whole_batches"][name]["cosine"]) < 0.99
@@ -84,8 +192,8 @@ def test_a_tiny_decoder_is_compared_where_it_has_weights(tiny_model_config, tmp_
 
 def test_frames_that_are_not_there_are_said(run_folder, pair_folder, capsys):
     checkpoint = ["--ckpt", str(run_folder / "model.safetensors")]
-    assert benchmark.main(["image_loss", *checkpoint]) == 2
+    assert main(["image_loss", *checkpoint]) == 2
     assert "give --data" in capsys.readouterr().err
     frames = ["--data", str(pair_folder()), "--split", "test"]
-    assert benchmark.main(["image_loss", *checkpoint, *frames, "--pairs", "99"]) == 2
+    assert main(["image_loss", *checkpoint, *frames, "--pairs", "99"]) == 2
     assert "lower --pairs" in capsys.readouterr().err

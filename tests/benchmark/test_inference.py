@@ -1,6 +1,7 @@
 """Laws of the prediction benchmark: parity before speed, turns, rows that an interruption keeps."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,52 +18,52 @@ NO_CALLS = dict.fromkeys(benchmark.PARTS)
 
 
 def request(**options):
-    return InferenceRequest(CPU, "tiny", Runtime(), **{"rounds": 1} | options)
+    return InferenceRequest(**{"rounds": 1} | options)
 
 
-class Sides:
-    """Both sides that note how many steps they are asked for."""
+class Side:
+    """A side that notes how many steps it is asked for."""
 
-    tuned = False
-    predictor = SimpleNamespace(resolution=8, model=SimpleNamespace(model=torch.nn.Linear(1, 1)))
+    predictor = SimpleNamespace(resolution=8)
+    model = SimpleNamespace(model=torch.nn.Linear(1, 1))
+    pipe = SimpleNamespace(device=CPU)
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, asked):
+        self.asked = asked
 
-    def ours(self, work, frames):
-        self.asked.append(work.options.steps)
-
-    theirs = ours
+    def predict(self, work, frames):
+        self.asked.append(work.steps)
 
 
 @pytest.fixture
 def sides(monkeypatch):
-    made = Sides()
+    asked = []
+    made = benchmark.Sides(Side(asked), Side(asked), 1e-6)
     monkeypatch.setattr(benchmark, "calls_of", lambda *_: dict.fromkeys(benchmark.PARTS, 1))
     monkeypatch.setattr(benchmark, "measure_flop", lambda *_: 1.0)
     monkeypatch.setattr(benchmark, "measure_rates", lambda *_: (1e12, 1e9))
-    monkeypatch.setattr(benchmark, "checked_systems", lambda *_, **__: (made, 1e-6))
+    monkeypatch.setattr(benchmark, "checked_sides", lambda *_, **__: made)
     return made
 
 
 def test_a_hundred_steps_are_warmed_up_by_ten(sides):
     """So that the first rows take seconds on a CPU: four timed runs a round, and one that is counted."""
     row = benchmark.measure_work(sides, WORKS["I1"], request(), (1.0, 1.0))
-    assert sides.asked == [1, 10, 10, 100, 100, 100, 100]
+    assert sides.ours.asked == [1, 10, 10, 100, 100, 100, 100]
     assert row.counted["network_calls"] == 1 and row.floor == 8.0  # two weights of four bytes at a byte a second
 
 
 def test_an_interrupted_run_keeps_its_rows(sides, tmp_path, monkeypatch):
     measured = benchmark.measure_work
 
-    def stop(systems, work, *options):
+    def stop(sides, work, *options):
         if work.row == "I6b":
             raise KeyboardInterrupt
-        return measured(systems, work, *options)
+        return measured(sides, work, *options)
 
     monkeypatch.setattr(benchmark, "measure_work", stop)
     with pytest.raises(KeyboardInterrupt):
-        benchmark.run(request(rows=("I6", "I6b")), tmp_path)
+        benchmark.run(request(rows=("I6", "I6b"), output=tmp_path))
     written = json.loads((tmp_path / "benchmark_inference_tiny_cpu.json").read_text())
     assert [row["row"] for row in written["rows"]] == ["I6"] and written["facts"]["parity"] == 1e-6
     assert {"ours", "theirs", "floor", "flop", "memory_mib", "network_calls"} <= written["rows"][0].keys()
@@ -81,8 +82,7 @@ def test_a_cold_start_is_measured_in_turns(monkeypatch):
 
 
 def test_nothing_is_timed_without_parity(tmp_path, monkeypatch, capsys):
-    made = SimpleNamespace(predictor=SimpleNamespace(resolution=8))
-    monkeypatch.setattr(benchmark, "make_systems", lambda *_, **__: made)
+    monkeypatch.setattr(benchmark, "make_sides", lambda *_, **__: (Side([]), Side([])))
     monkeypatch.setattr(benchmark, "measure_parity", lambda *_: float("nan"))
     assert command.main(["inference", "--rows", "I6", "--output", str(tmp_path)]) == 1
     assert "no row is measured" in capsys.readouterr().err and not list(tmp_path.iterdir())
@@ -96,7 +96,7 @@ def test_a_ratio_within_the_spread_is_marked_and_memory_is_said_where_it_was_mea
     clear, unclear = (make_row("I1", "x", [[1.0, 1.1], [peer, peer + 0.2]], NO_CALLS) for peer in (3.0, 1.05))
     lines = [line for line in table(clear, unclear).splitlines() if line.startswith("| I1")]
     assert "within the spread" not in lines[0] and "within the spread" in lines[1]
-    floored = benchmark._with_floor(clear, 1.0, 512.0, 0.105)
+    floored = replace(clear, floor=0.105, counted=clear.counted | {"memory_mib": 512.0})
     assert "| 10.0 |" in table(floored) and "Peak memory: I1 512 MiB" in table(floored)
     assert "Peak memory" not in table(clear)
 

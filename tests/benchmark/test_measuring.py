@@ -1,25 +1,26 @@
 """Laws of measuring: one clock whose turns alternate, rates of this machine, pairs by row, shares of medians."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from PIL import Image
 
-from benchmark import measuring
+from benchmark import measuring, preparation
 from benchmark.__main__ import main
 from benchmark.measuring import (
-    Row,
     count_flop,
     machine_facts,
     measure_rates,
     median_rate,
     median_seconds,
     peak_mib,
-    read_size,
     seconds_of,
     time_in_turns,
-    write_pairs,
 )
-from benchmark.preparation import BARE, PREPARATION, make_table
+from benchmark.preparation import BARE, PREPARATION, format_rates
+from benchmark.report import Row, page, table
+from benchmark.workload import read_size, write_pairs
 from formats.prepared_folder import read_manifest
 from ldm.util import instantiate_from_config
 
@@ -35,6 +36,11 @@ def ticks(monkeypatch):
 def test_a_row_is_clear_where_it_exceeds_the_spread():
     clear, unclear = (Row("I1", "x", 1.0, peer=peer, spread=0.1, peer_spread=0.2) for peer in (3.0, 1.05))
     assert clear.ratio == 3.0 and clear.is_clear and not unclear.is_clear
+
+
+def test_a_page_aligns_numbers_and_leaves_empty_parts_out():
+    text = page("T", {"command": "x", "threads": 1, "rate": 1.23456}, "", table(["a", "b:"], [["c", "1"]]))
+    assert text == "# T\n\n`x`\n\nthreads 1; rate 1.235.\n\n| a | b |\n| --- | ---: |\n| c | 1 |\n"
 
 
 def test_turns_alternate_and_show_what_is_measured_so_far():
@@ -95,13 +101,10 @@ def test_a_batch_is_read_by_its_rows_and_only_half_precision_scales_its_loss(mak
     assert enabled == [False, True]
 
 
-def test_both_rates_are_printed_in_one_run(episodes_folder, capsys):
-    arguments = ["preparation", "--episodes", str(episodes_folder(count=1)), "--workers", "1", "--rounds", "1"]
-    assert main(arguments) == 0
+def test_both_rates_of_preparation_are_printed_in_one_run(episodes_folder, capsys, monkeypatch):
+    monkeypatch.setattr(preparation, "make_pool", ThreadPoolExecutor)  # fresh processes import torch, for seconds
+    assert main(["preparation", "--episodes", str(episodes_folder(count=1)), "--workers", "1", "--rounds", "1"]) == 0
     printed = capsys.readouterr().out
     assert BARE in printed and PREPARATION in printed and "100%" in printed
-
-
-def test_the_share_is_that_of_the_medians():
-    table = make_table({BARE: [100.0, 900.0, 200.0], PREPARATION: [50.0, 100.0, 120.0]}, workers=2)
-    assert list(table.columns[2].cells) == ["100%", "50%"]
+    printed = format_rates({BARE: [100.0, 900.0, 200.0], PREPARATION: [50.0, 100.0, 120.0]}, workers=2)
+    assert f"| {BARE} | 200 | 100% |\n| {PREPARATION} | 100 | 50% |" in printed  # of the medians
