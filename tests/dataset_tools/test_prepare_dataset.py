@@ -82,6 +82,8 @@ def test_the_chosen_split_reaches_the_manifest(prepared):
     held_out = prepared("--horizon", "5", "--holdout", "4-5", count=6)
     assert {pair.episode for pair in read_manifest(held_out, "test")} == {4, 5}
     assert {pair.episode for pair in read_manifest(held_out, "val")} == {2}
+    all_test = prepared("--horizon", "5", "--all-test", name="all_test", count=0)
+    assert {pair.split for pair in read_manifest(all_test)} == {"test"}
     leaky = prepared("--horizon", "2", "--split", "leaky", name="leaky", count=0)
     assert json.loads((leaky / "dataset.json").read_text())["split"] == "leaky"
     assert {p.episode for p in read_manifest(leaky, "train")} & {p.episode for p in read_manifest(leaky, "test")}
