@@ -7,7 +7,8 @@ What a policy sees is a dictionary, as Gymnasium environments for robots have it
     command      (14,) the target in force, the origin of relative actions
     instruction  the sentence
     seconds      since the episode began
-    object_poses (objects, 7) x, y, z and quaternion w, x, y, z; only for a policy that says `privileged`
+    object_poses (objects, 7) x, y, z and quaternion w, x, y, z, by the alphabet of the objects' names, as recorded
+                 episodes have them; only for a policy that says `privileged`
 """
 
 import time
@@ -71,7 +72,8 @@ def observe(world: World, policy: Policy, instruction: str) -> dict[str, Any]:
         "instruction": instruction,
         "seconds": world.seconds,
     }
-    return seen | ({"object_poses": world.object_poses()} if policy.privileged else {})
+    by_name = np.argsort(world.task.objects)
+    return seen | ({"object_poses": world.object_poses()[by_name]} if policy.privileged else {})
 
 
 def ask(policy: Policy, observation: Observation) -> np.ndarray:

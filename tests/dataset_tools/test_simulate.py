@@ -4,13 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataset_tools import inspect_dataset, prepare_dataset, prepare_episodes, simulator
 from dataset_tools import simulate as command
 from dataset_tools import simulation as generate
 from formats.prepared_episodes import EpisodeFolder
+from simulator.baselines import StandStill
 from simulator.graphics import RendererUnavailable
+from simulator.rollout import observe
+from simulator.world import World
 
 
 def test_names_of_tasks_and_cameras_cost_no_mujoco():
@@ -84,6 +88,14 @@ def test_without_cameras_motion_is_prepared_and_pictures_are_refused(tmp_path, c
     opened = EpisodeFolder(output)
     window = opened.window(0, 3, chunk=2)
     assert opened.cameras == () and window.frames == {} and window.objects.shape == (2, 7)
+    told = StandStill()
+    told.privileged = True
+    world = World()
+    world.reset("block_hammer_beat", 0)
+    shown = observe(world, told, "")["object_poses"]
+    assert np.allclose(opened.window(0, 0, chunk=1).objects, shown, atol=1e-6), (
+        "objects are told in the order of training"
+    )
     assert inspect_dataset.main([str(output)]) == 0
     assert prepare_dataset.main(["--episodes", str(made), "--output", str(tmp_path / "pairs"), "--horizon", "5"]) == 2
     assert "holds motion and no pictures" in capsys.readouterr().err.splitlines()[-1]
