@@ -1,7 +1,7 @@
 """Photographs the web page with a prediction in it, for README.
 
     make demo
-    python scripts/screenshot.py bundled_model/page.png
+    python -m scripts.screenshot bundled_model/page.png
 
 Needs playwright (pip install playwright) and a Chromium of the system's. Starts edit_app.py with the bundled model on
 the demo's unseen episodes, picks an example, asks for three horizons, and ends it again.
@@ -15,9 +15,15 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+
+from commands.errors import MissingPackageError
+from commands.run import run_command
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 1280, 840  # pixels of the browser's window
@@ -42,7 +48,7 @@ def wait_for_page(address: str, server: subprocess.Popen) -> None:
     raise RuntimeError("edit_app.py does not serve its page; start it by hand to see why.")
 
 
-def ask(page: Page, example: int, horizon: int) -> None:
+def ask(page: "Page", example: int, horizon: int) -> None:
     """Pick an example by its number in the list, ask for a horizon in frames, wait for the whole answer."""
     page.set_default_timeout(1000 * PATIENCE)
     page.wait_for_selector("#predict")
@@ -59,14 +65,22 @@ def ask(page: Page, example: int, horizon: int) -> None:
     page.wait_for_timeout(1500)  # the page fades its pictures in
 
 
-def main() -> int:
-    """Serve, ask, photograph."""
+def take_picture() -> None:
+    """Serve, ask, photograph.
+
+    Raises:
+        MissingPackageError: without playwright.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--data", type=Path, default=ROOT / "demo" / "prepared")
     parser.add_argument("--example", type=int, default=20, help="number in the page's list of examples")
     parser.add_argument("--horizon", type=int, default=20, help="of the model, in frames")
     opt = parser.parse_args()
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("playwright is missing; pip install playwright, and have a Chromium.") from error
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,7 +101,11 @@ def main() -> int:
         server.terminate()
         server.wait()
     Image.open(opt.output).convert("RGB").quantize(COLOURS).save(opt.output, optimize=True)
-    return 0
+
+
+def main() -> int:
+    """Photograph the page; see commands.run for how it ends."""
+    return run_command("screenshot.py", take_picture)
 
 
 if __name__ == "__main__":

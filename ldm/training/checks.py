@@ -176,5 +176,7 @@ def how_to_prepare(error: Exception, config: Mapping) -> str:
 
 
 def data_command(prepare: str, folder: str) -> str:
-    """The command that prepares a recipe's data: the recipe's options with the folders around them."""
+    """The command that prepares a recipe's data: its options of prepare_dataset, or the whole commands it names."""
+    if prepare.startswith("python "):
+        return "".join(f"\n  {command}" for command in prepare.split("\n"))
     return f"python -m dataset_tools.prepare_dataset --episodes <folder> --output {folder} {prepare}"

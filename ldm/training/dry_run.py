@@ -20,6 +20,7 @@ from ldm.training.launcher import count_processes, follow_launcher
 from ldm.training.memory import estimate_memory
 from ldm.util import check_config, get_obj_from_str, instantiate_from_config
 
+SMALL_RUN = "try\n  python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
 SHARDED = ("fsdp", "deepspeed")  # strategies that want GPUs to be named at all
 
 
@@ -60,9 +61,10 @@ def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: l
         said.insert(0, f"Its data are made by: {data_command(config['prepare'], folder)}")
     found = torch.cuda.device_count()
     if gpus and max(gpus) >= found:
+        on_cpu = trainer.get("accelerator") == "cpu"
+        mend = "leave --gpus out: this config trains on the CPU" if on_cpu else SMALL_RUN
         missing.append(
-            f"GPUs {', '.join(map(str, gpus))}: this machine has {found or 'none'}. Run on one that has them, or try\n"
-            "  python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
+            f"GPUs {', '.join(map(str, gpus))}: this machine has {found or 'none'}. Use one with GPUs, or {mend}"
         )
     verdict = "Missing to train:\n" + "\n".join(f"- {text}" for text in missing) if missing else "Ready to train."
     return Group(*tables, *said, verdict)

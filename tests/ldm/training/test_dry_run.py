@@ -48,6 +48,15 @@ def test_each_missing_thing_comes_with_its_command():
     assert "GPUs 0, 1" in text and "configs/cpu_tiny.yaml" in text
 
 
+@pytest.mark.parametrize(("name", "cameras"), [("policy", "--size 128 64 64"), ("policy_privileged", "--cameras none")])
+def test_a_policy_is_told_both_its_data_commands_and_to_train_without_gpus(name, cameras):
+    text = said(compose([CONFIGS / f"{name}.yaml"]), [0, 1])
+    assert "GPUs 0, 1" in text and "leave --gpus out" in text and "cpu_tiny" not in text
+    for command in ("simulate --task all", "prepare_episodes --episodes"):
+        assert len(re.findall(rf"^ *python -m dataset_tools.{command}", text, re.MULTILINE)) == 2, "and as the mend"
+    assert cameras in text and "<folder>" not in text
+
+
 def test_a_model_without_a_network_or_a_text_encoder_is_described_too():
     """The first stage's own recipe."""
     text = said(compose([CONFIGS / "recipes" / "first_stage_decoder.yaml"]))
