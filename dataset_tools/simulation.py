@@ -1,6 +1,6 @@
 """Plans episodes, plays them in several processes, and can stop and go on.
 
-Episode i of a task tries the seeds first_seed + 1000 i, + 1, + 2, ... until the script succeeds in one. So an episode
+Episode i of a task tries the seeds first_seed + 1000 i, + 1, + 2, ... until the expert succeeds in one. So an episode
 depends on its number alone, not on the number of workers, nor on what was done before an interruption. Where it is the
 operator's noise that fails, the scene is kept and the noise drawn again, or hard scenes would be missing.
 """
@@ -65,7 +65,7 @@ class EpisodeReport:
     job: Job
     seed: int
     num_frames: int
-    failed_attempts: int  # scenes that the script could not solve
+    failed_attempts: int  # scenes that the expert could not solve
     redrawn: int  # times that the operator's noise had to be drawn again in the scene that was taken
     seconds: float
 
@@ -155,7 +155,7 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
 
 
 def _play(task: str, seed: int, settings: Settings) -> tuple[Trajectory, int]:
-    """A success in the scene of a seed, or a failure where the script cannot solve it; and how often noise failed."""
+    """A success in the scene of a seed, or a failure where the expert cannot solve it; and how often noise failed."""
     for draw in range(MOST_DRAWS if settings.operator_noise else 1):
         trajectory = simulate(task, seed, settings.save_freq, noise=settings.operator_noise, draw=draw)
         if trajectory.success:

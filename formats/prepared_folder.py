@@ -1,4 +1,4 @@
-"""The prepared folder: the one contract between dataset_tools, training, prediction and metrics.
+"""Prepared pairs on disk: what dataset_tools write, and training, prediction and metrics read.
 
     <folder>/0000000/000000_0.jpg   the current frame          InstructPix2Pix layout (arXiv 2211.09800)
     <folder>/0000000/000000_1.jpg   the frame `horizon` later

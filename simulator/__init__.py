@@ -1,1 +1,1 @@
-"""The world: two arms at a table, three tasks, the script that plays them, and a place for anybody's policy."""
+"""The world: two arms at a table, three tasks, the expert that plays them, and a place for anybody's policy."""

@@ -25,10 +25,10 @@ class StandStill:
 
 
 class ExpertReplay(StandStill):
-    """The targets that the script gave on the same scene, recorded at 16.7 Hz: the highest row, a test of the world."""
+    """The expert's targets on the same scene, recorded at 16.7 Hz: the upper bound, and a test of the world."""
 
     def reset(self, instruction: str, task: str, seed: int) -> None:
-        """Play the script, keep its targets.
+        """Record the expert on the scene, keep its targets.
 
         Raises:
             UserError: if it does not succeed.

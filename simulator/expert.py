@@ -71,7 +71,7 @@ class Tremor:
 class Operator:
     """Moves arms and grippers of a world that was reset, one target every 20 ms.
 
-    `labels` are the targets as the script has them, on the same straight lines as the command; without a tremor the two
+    `labels` are the targets as the expert planned them, on the same straight lines as the command; without a tremor the two
     are equal to the last bit.
     """
 

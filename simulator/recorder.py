@@ -36,8 +36,8 @@ class Trajectory:
     scene: str  # MJCF
     success: bool  # done at some moment, and still a second later
     qpos: np.ndarray  # (T, nq): everything's position at frame t, `save_freq` / 250 seconds apart
-    states: np.ndarray  # (T, 14) targets of the script: left 6 + gripper, right 6 + gripper
-    executed: np.ndarray  # (T, 14) targets in force: those of the script and the operator's noise
+    states: np.ndarray  # (T, 14) targets of the expert: left 6 + gripper, right 6 + gripper
+    executed: np.ndarray  # (T, 14) targets in force: those of the expert with the operator's noise
     measured: np.ndarray  # (T, 14) joint angles and finger openings
     objects: dict[str, np.ndarray]  # (T, 7) by name: x, y, z, quaternion w, x, y, z
     endposes: np.ndarray  # (T, 2, 7) left and right tool: x, y, z, quaternion w, x, y, z

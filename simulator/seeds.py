@@ -1,4 +1,4 @@
-"""The scenes that policies are judged in: seeds that the script solves, and that no training episode has.
+"""The scenes that policies are judged in: seeds that the expert solves, and that no training episode has.
 
 Training episode i starts at seed 1000 i, and dataset_tools.simulate stops before seed 100,000,000; from there on seeds
 are for judging. `val` chooses between checkpoints, `test` is for the table.

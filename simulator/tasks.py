@@ -2,7 +2,7 @@
 
 Objects, ranges and goals after RoboTwin 1.0 (MIT); the rule of success after RoboTwin 2.0's `check_success`, with our
 thresholds: the geometry of the goal holds *and* the hands have let go; the hammer must have touched the block, since
-by geometry alone a strike that stops 2 mm above it passes. The scripts that play the tasks are in expert.py.
+by geometry alone a strike that stops 2 mm above it passes. The expert that solves the tasks is in expert.py.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class Scene(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A task by its RoboTwin 1.0 name. The rules look at the scene alone: a script and a policy are judged alike."""
+    """A task by its RoboTwin 1.0 name. The rules look at the scene alone: the expert and a policy are judged alike."""
 
     name: str
     place_objects: Callable[[np.random.Generator], str]  # MJCF text of the objects
