@@ -1,6 +1,6 @@
-"""The scripts that play the three tasks, and the operator that drives both arms through their waypoints.
+"""The expert: a script for each task, and the operator that drives both arms through its waypoints.
 
-A script acts on the world as a policy does, by targets; whether it succeeded, the world alone decides. After RoboTwin
+The expert acts on the world as a policy does, by targets; whether it succeeded, the world alone decides. After RoboTwin
 1.0's tasks (MIT); the waypoints are ours.
 """
 
@@ -71,8 +71,8 @@ class Tremor:
 class Operator:
     """Moves arms and grippers of a world that was reset, one target every 20 ms.
 
-    `labels` are the targets as the expert planned them, on the same straight lines as the command; without a tremor the two
-    are equal to the last bit.
+    `labels` are the targets as the expert planned them, on the same straight lines as the command; without a tremor the
+    two are equal to the last bit.
     """
 
     def __init__(self, world: World, tremor: Tremor | None = None) -> None:
