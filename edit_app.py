@@ -1,4 +1,4 @@
-"""A web page that predicts the future frame: drop a frame, type what the robot does, look.
+"""A web page that predicts the future frame: upload a frame and type what the robot does.
 
     python edit_app.py
     python edit_app.py --data data/prepared --split test
@@ -94,7 +94,7 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
 
 
 def sentence_of(error: Exception) -> str:
-    """What a user of the page reads; faults of ours go to the log."""
+    """The message that a user of the page reads; our own errors go to the log."""
     sentence = sentence_for(error, OUT_OF_MEMORY)
     if sentence is None:
         log.error("a request failed", exc_info=error)
@@ -103,7 +103,7 @@ def sentence_of(error: Exception) -> str:
 
 
 def _make_page_class(gr: ModuleType, service: "PredictionService") -> type:
-    """Gradio's page, but a call of its API may name uploads alone, whatever widget the call fills."""
+    """Gradio's page, restricted: a call of its API may name only uploaded files, for every widget."""
 
     class Page(gr.Blocks):
         """Refuses every other file and every address before gradio copies, downloads or opens it.
@@ -126,7 +126,7 @@ def _make_page_class(gr: ModuleType, service: "PredictionService") -> type:
 
 
 def named_files(value: Any) -> Iterator[str]:
-    """All that a call of the page's API names as a file, at any depth: the `path` of its mappings."""
+    """Everything that a call of the page's API names as a file, at any depth: the `path` of its mappings."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -139,7 +139,7 @@ def named_files(value: Any) -> Iterator[str]:
 
 
 def _make_picture_class(gr: ModuleType) -> type:
-    """Gradio's picture, but for how files come in and go out."""
+    """Gradio's picture with our own reading and writing of files."""
     from gradio.data_classes import ImageData
     from PIL import Image
 
@@ -229,7 +229,7 @@ def _answer_widgets(gr: ModuleType) -> dict:
 
 
 class PolicyMiddleware:
-    """Tells browsers, with every answer, to ask nothing of other machines."""
+    """Tells browsers, with every response, to request nothing from other machines."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

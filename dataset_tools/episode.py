@@ -21,7 +21,7 @@ LARGEST_NUMBER = 2**62  # of an episode: data sets store it in 64 bits
 
 @dataclass(frozen=True)
 class Joints:
-    """What the robot measured and what it was told, a row per frame; None where the source does not say.
+    """Measured states and commanded actions, a row per frame; None where the source has none.
 
     Columns without names are joints of the arm (and its gripper).
     """

@@ -1,4 +1,4 @@
-"""What is in folders of prepared episodes: counts, lengths, scales, as a report and as strips of pictures."""
+"""Summary of folders of prepared episodes: counts, lengths and scales as a report, and strips of pictures."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class EpisodeInspection:
 
     @property
     def pairs(self) -> tuple[FramePair, ...]:
-        """An entry an episode: the leak check asks for task, episode and split alone."""
+        """One entry per episode; the leak check needs only task, episode and split."""
         return tuple(
             FramePair(e.episode_id, "", "", "", split=e.split, task=e.task, episode=e.number)
             for e in self.opened.episodes
@@ -42,7 +42,7 @@ class EpisodeInspection:
         return [*lines, *self._scale_lines(), ""]
 
     def write_strips(self, output: Path) -> list[Path]:
-        """A picture a task: the first episode's cameras one below the other, six moments from left to right."""
+        """One picture per task: the first episode's cameras one below the other, six moments from left to right."""
         written: list[Path] = []
         if not self.opened.cameras:
             return written

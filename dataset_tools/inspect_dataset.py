@@ -1,4 +1,4 @@
-"""Command line: look at prepared folders of pairs or of episodes, and check that none trains on what another tests on.
+"""Command line: inspect prepared folders of pairs or of episodes, and check for test episodes among training data.
 
     python -m dataset_tools.inspect_dataset data/prepared [other/prepared ...] --output data/inspection
 
@@ -16,7 +16,7 @@ LEAK = 1  # exit code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write report.txt, contact sheets and the motion histogram; say the report on stdout."""
+    """Write report.txt, contact sheets and the motion histogram; print the report."""
     return run_command("python -m dataset_tools.inspect_dataset", lambda: _inspect(argv))
 
 

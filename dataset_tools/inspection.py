@@ -1,7 +1,7 @@
 """Inspection of prepared folders: counts, horizons, motion, duplicates, leaks, as a report and as pictures.
 
-A leak is an episode, told by task and number, that is trained on and tested on. It is looked for across all the
-folders given, because RoboTwin episode numbers are seeds: the same task and number in two people's data sets is the
+A leak is an episode (a task and a number) that is used for both training and testing. All the given folders are
+searched together, because RoboTwin episode numbers are seeds: the same task and number in two people's data sets is the
 same scene (measured on 300 of 300 episodes of two sets).
 """
 

@@ -1,10 +1,10 @@
-"""Command line: robot episodes => prepared episodes, to train what acts.
+"""Command line: robot episodes => prepared episodes, to train policies.
 
     python -m dataset_tools.prepare_episodes --episodes data/sim --output data/episodes \\
         --camera head_camera left_camera right_camera --size 128 64 64
 
-A command of its own beside prepare_dataset: of pairing, horizons and templates nothing applies here, and the folder
-grows. Interrupted at any moment, the same command goes on; with more --episodes it adds those that are new.
+Separate from prepare_dataset because pairing, horizons and templates do not apply to whole episodes, and the folder
+may grow. Interrupted at any moment, the same command goes on; with more --episodes it adds those that are new.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Plans episodes, plays them in several processes, and can stop and go on.
+"""Plans episodes and simulates them in several processes; can be stopped and resumed.
 
 Episode i of a task tries the seeds first_seed + 1000 i, + 1, + 2, ... until the expert succeeds in one. So an episode
-depends on its number alone, not on the number of workers, nor on what was done before an interruption. Where it is the
-operator's noise that fails, the scene is kept and the noise drawn again, or hard scenes would be missing.
+depends on its number alone, not on the number of workers or on interruptions. Where only the operator's noise makes the
+attempt fail, the scene is kept and the noise drawn again; otherwise hard scenes would be missing.
 """
 
 import logging
@@ -166,7 +166,7 @@ def _play(task: str, seed: int, settings: Settings) -> tuple[Trajectory, int]:
 
 
 def record_episode(report: EpisodeReport, settings: Settings) -> None:
-    """Enter a finished episode into scene_info.json and, for hdf5, seed.txt. Only one process may do so."""
+    """Add a finished episode to scene_info.json and, for hdf5, seed.txt. Only one process may do so."""
     path = record_path(settings, report.job.task)
     records = _read_records(path)
     records[_record_name(report.job.episode)] = {

@@ -1,4 +1,4 @@
-"""The old name of `python -m dataset_tools.simulate`, for one release: it says the new one."""
+"""The old name of `python -m dataset_tools.simulate`, kept for one release: it prints the new one."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Files and folders that are whole or absent, and a guard for reading what others wrote. Standard library, msgspec.
+"""Atomic writing of files and folders, and safe reading of untrusted files. Standard library, msgspec.
 
-Writing goes to a temporary name, which is renamed at the end. Reading takes regular files only, JSON only of the
-wanted types, and names only if they stay inside their folder.
+Writing goes to a temporary name, which is renamed at the end. Reading accepts only regular files,
+JSON of the expected types, and names that stay inside their folder.
 """
 
 import json
@@ -91,7 +91,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_regular(path: Path) -> os.stat_result:
-    """Status of a regular file, before a library opens it that would wait for a pipe.
+    """Status of a regular file; call it before a library that would block on a pipe opens the file.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -109,7 +109,7 @@ def check_regular(path: Path) -> os.stat_result:
 
 
 def read_file(path: Path, largest: int | None = None, *, seconds: float | None = None) -> bytes:
-    """Bytes of a regular file; a pipe or a device, which might never end, is refused and not waited for.
+    """Bytes of a regular file; a pipe or a device, which might never end, is refused without waiting.
 
     Args:
         path: the file.
@@ -208,7 +208,7 @@ def parse_json(text: str, kind: type[T] = dict, *, where: str, mend: str) -> T:
 
 
 def check_value(value: Any, kind: type[T], *, where: str, mend: str) -> T:
-    """A value out of somebody's file, made into a type that msgspec knows.
+    """A value from an untrusted file, converted to a type that msgspec knows.
 
     Raises:
         UserError: if it is of other types or outside their limits; the message says where in the value.

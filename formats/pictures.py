@@ -1,8 +1,8 @@
 """Pictures between files and arrays: open, check, resize, encode, and what was done to them. PIL and numpy.
 
-Two readers share one door: `read_picture` takes a file as it is stored (data sets, predictions that are measured),
-`open_picture` as a person sees it (turned upright, without transparency). Whatever is hostile or damaged ends in one
-sentence; nothing is decoded before the size that the file declares is known.
+There are two readers: `read_picture` reads a file as stored (data sets, predictions to be measured), `open_picture` as
+a person sees it (turned upright, without transparency). A hostile or damaged file ends in one sentence; nothing is
+decoded before the size that the file declares has been checked.
 """
 
 import io

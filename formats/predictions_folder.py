@@ -4,9 +4,9 @@
    <folder>/predictions.jsonl    one record a pair: pair_id, file, instruction, seed, hashes of picture and weights,
                                  steps, scales, seconds, peak_memory_mib (of the GPU where there is one, else of the
                                  process, until then), and on what it was predicted
-   <folder>/benchmark.json       what a prediction took
+   <folder>/benchmark.json       time and memory of a prediction
 
-One writer and one parser: whoever writes or reads such a folder does it here. PIL and the standard library.
+All reading and writing of such folders is done here. PIL and the standard library.
 """
 
 import json
@@ -38,7 +38,7 @@ def picture_path(folder: Path, pair_id: str) -> Path:
 
 
 def save_picture(path: Path, picture: Image.Image, record: Mapping[str, Any]) -> None:
-    """Write a picture; a PNG carries its record as text, so that it can be told how it was made."""
+    """Write a picture; a PNG also stores its record as text, to show how it was made."""
     with atomic_path(path) as draft:
         if path.suffix.lower() == ".png":
             info = PngInfo()

@@ -1,10 +1,10 @@
-"""Prepared episodes: whole runs of a task with cameras, states and actions, for models that act.
+"""Prepared episodes: whole runs of a task with cameras, states and actions, for policies.
 
     <folder>/episodes.jsonl               one PreparedEpisode a line; a folder that has it is whole
     <folder>/statistics.json              scales of states and actions, measured on the training split, with a hash
     <folder>/dataset.json                 sources and options of the preparation
     <folder>/<episode_id>/<camera>.npy    uint8 (T, S, S, 3) RGB, memory-mapped on reading
-    <folder>/<episode_id>/motion.npz      float32: states, actions, measured, objects, what of them there is
+    <folder>/<episode_id>/motion.npz      float32: those of states, actions, measured, objects that exist
 
 Prepared pairs (prepared_folder.py) hold two frames and a sentence; here are all frames, so that any window can be cut.
 """
@@ -51,7 +51,7 @@ class PreparedEpisode:
 
 @dataclass(frozen=True)
 class Motion:
-    """Numbers of an episode, a row a frame, float32; None where the source does not say."""
+    """Numbers of an episode, a row per frame, float32; None where the source has none."""
 
     states: np.ndarray | None = None  # (T, D) the command in force, or what the robot measured where that is all
     actions: np.ndarray | None = None  # (T, A) what leads from frame t to frame t + 1; the last row is the last but one
@@ -89,7 +89,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Window:
-    """What a policy sees at frame t, and what came of it. Past the end rows repeat the last and are not valid."""
+    """What a policy sees at frame t, and the actions that follow. Rows past the end repeat the last; not valid."""
 
     frames: dict[str, np.ndarray]  # camera => uint8 (S, S, 3) at t
     future: dict[str, np.ndarray]  # camera => uint8 (F, S, S, 3)
@@ -201,7 +201,7 @@ def measure_statistics(motions: Iterable[Motion], chunk: int, *, relative: bool)
     Args:
         motions: of the training split.
         chunk: steps of a chunk of actions.
-        relative: tell a chunk's actions relative to the state at its start.
+        relative: express a chunk's actions relative to the state at its start.
 
     Raises:
         UserError: if the motions differ in size: one folder is for one robot.
@@ -271,7 +271,7 @@ class EpisodeFolder:
         self._frames: dict[tuple[int, str], np.ndarray] = {}
 
     def __getstate__(self) -> dict:
-        """Open files stay behind when a loader's process is started."""
+        """Open files are dropped when a data loader's process is started."""
         return {**self.__dict__, "_frames": {}}
 
     @cached_property

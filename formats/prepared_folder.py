@@ -4,7 +4,7 @@
     <folder>/0000000/000000_1.jpg   the frame `horizon` later
     <folder>/0000000/prompt.json    {"edit": instruction}
     <folder>/seeds.json             [["0000000", ["000000"]], ...]
-    <folder>/index.jsonl            one FramePair a line: what InstructPix2Pix's layout cannot say
+    <folder>/index.jsonl            one FramePair a line: what InstructPix2Pix's layout has no place for
     <folder>/dataset.json           sources, counts, options of the preparation
 
 A folder without index.jsonl (somebody's InstructPix2Pix data set) is read as well; then task, episode and
@@ -131,7 +131,7 @@ def _how_to_make(folder: Path) -> str:
 
 
 def _check_ids(pairs: list[FramePair], folder: Path) -> None:
-    """Ids and samples name files, here and in the folders of predictions: they stay inside, and each is its own."""
+    """Refuse ids and samples that leave the folder or occur twice, since files are named by them."""
     seen = set()
     for pair in pairs:
         check_name(pair.pair_id, f"in {folder}, the pair_id")
@@ -142,7 +142,7 @@ def _check_ids(pairs: list[FramePair], folder: Path) -> None:
 
 
 def _read_instruct_pix2pix(folder: Path) -> list[FramePair]:
-    """Pairs of a folder that knows no episodes; split by position, as InstructPix2Pix does."""
+    """Pairs of a folder without episode information; split by position, as InstructPix2Pix does."""
     seeds_file = folder / "seeds.json"
     if seeds_file.is_file():
         samples = _read_seeds(seeds_file)

@@ -1,4 +1,4 @@
-"""A prepared data set through a model: predictions or reconstructions in batches, resumable, with what they took.
+"""A prepared data set through a model: predictions or reconstructions in batches, resumable, with time and memory.
 
 Reconstructions are what the first stage alone makes of the true future frames (the posterior's mode, decoded again):
 the upper bound of any prediction in its latents.
@@ -179,7 +179,7 @@ def _check_same_call(job: Job, record: dict[str, Any] | None, folder: Path) -> N
 
 
 def _is_done(job: Job, record: dict[str, Any] | None) -> bool:
-    """Whether it was predicted, and from the same picture; older records do not know the picture."""
+    """Whether it was predicted from the same picture; older records do not name the picture."""
     if record is None or not job.target.is_file():
         return False
     if record.get(SOURCE_DIGEST) in (None, _digest(job.source)):
@@ -194,7 +194,7 @@ def _digest(picture: Path) -> str | None:
 
 
 def reconstruction_settings(loaded: LoadedPredictor) -> dict[str, Any]:
-    """What a reconstruction depends on beside the truth; `reconstruction` tells metrics what the folder holds."""
+    """What a reconstruction depends on besides the truth; `reconstruction` tells metrics what the folder holds."""
     settings = loaded.settings()
     return {"reconstruction": True} | {name: settings[name] for name in OF_FIRST_STAGE if name in settings}
 

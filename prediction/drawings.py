@@ -1,4 +1,4 @@
-"""What is made of predictions for people: pictures, rollout strips, sheets of guidance scales, videos."""
+"""Predictions drawn for people: pictures, rollout strips, sheets of guidance scales, videos."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ MIN_PANEL = 96  # pixels; smaller frames are enlarged so that their labels fit
 
 
 def write_pictures(batches: Iterable[list[PredictedJob]], settings: dict[str, Any]) -> Iterator[str]:
-    """Write each prediction in the size of its input, and say in a sentence what its owner should know."""
+    """Write each prediction in the size of its input, and yield a sentence about anything unusual."""
     for batch in batches:
         for item in batch:
             record = {"source": str(item.job.source), "instruction": item.job.instruction, "seed": item.job.seed}

@@ -1,8 +1,8 @@
-"""LeRobot's policies in our world, `--policy lerobot:<path or Hub id>`, and ours in theirs; the one door to lerobot.
+"""LeRobot's policies in our simulator (`--policy lerobot:<path or Hub id>`), and ours in LeRobot.
 
 Convention (lerobot 0.4 to 0.6): a policy has reset() and predict_action_chunk(batch) -> (B, K, D) or
 select_action(batch) -> (B, D); a batch holds observation.images.<camera> (B, 3, H, W) in [0, 1], observation.state
-(B, D) and task, a list of sentences. Scales are the work of its pre- and postprocessor.
+(B, D) and task, a list of sentences. Its pre- and postprocessor scale the numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,7 +86,7 @@ class PolicyForLeRobot:
         self.reset()
 
     def reset(self) -> None:
-        """All episodes begin anew."""
+        """Start all episodes."""
         self._policies: list[Any] = []
         self._queue: list[torch.Tensor] = []
 

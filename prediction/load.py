@@ -1,7 +1,7 @@
-"""From a checkpoint on disk to a trained model at work, with the defaults of the checkpoint's own run.
+"""Loads a checkpoint as a predictor, with the defaults of the checkpoint's own run.
 
-What a model predicts is its kind's: one table says how each kind is loaded. A config that lies beside weights comes
-from wherever those come, so it names this project's classes only, unless the user vouches for it.
+One table says how each kind of model is loaded. A config found beside weights is as untrusted as they are, so it may
+name only this project's classes, unless the user trusts it.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ def digest_of_weights(path: Path) -> str:
 
 
 class TinyDecodedStage(nn.Module):
-    """A first stage that encodes as ever and decodes with another's decoder.
+    """A first stage with another decoder.
 
     Args:
         first_stage: encodes.

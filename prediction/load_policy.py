@@ -1,4 +1,4 @@
-"""A policy out of a run folder that main.py left: its config, its weights, their average at work."""
+"""Loads a policy from a run folder of main.py, with its averaged weights where there are any."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The copy-input of control: the actions of the training episode whose first frames look most like those seen now.
+"""A baseline for policies: the actions of the training episode whose first frames are nearest to those seen now.
 
-A policy that sees has to beat it, as a predictor of frames has to beat the copy of its input.
+A policy with cameras has to beat it, as a predictor of frames has to beat copying its input.
 """
 
 from collections.abc import Mapping

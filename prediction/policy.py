@@ -32,7 +32,7 @@ ACT, RESET = "/act", "/reset"
 
 
 class FunctionPolicy:
-    """Somebody's function (observation) -> (K, 14), or an object with `act` and, if it likes, `reset`."""
+    """Somebody's function (observation) -> (K, 14), or an object with `act` and, optionally, `reset`."""
 
     def __init__(self, target: Any) -> None:
         self._target = target() if isinstance(target, type) else target
@@ -42,12 +42,12 @@ class FunctionPolicy:
         self._act: Callable = getattr(self._target, "act", self._target)
 
     def reset(self, instruction: str, task: str, seed: int) -> None:
-        """Hand it on to an object that wants to know."""
+        """Pass the instruction on, where the object has a `reset`."""
         if hasattr(self._target, "reset"):
             self._target.reset(instruction)
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
-        """Whatever the function answers; the player checks it."""
+        """The function's answer, unchecked; simulator.rollout checks it."""
         return self._act(observation)
 
 

@@ -1,4 +1,4 @@
-"""Serves a policy over HTTP, for a world in another process, environment or machine.
+"""Serves a policy over HTTP, for a simulator in another process, environment or machine.
 
     python -m prediction.policy_server --policy logs/<run> --port 8700
 

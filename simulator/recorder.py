@@ -1,4 +1,4 @@
-"""One episode in two passes: play it and keep the state of every frame, then draw the frames of what succeeded.
+"""One episode in two passes: simulate and keep the state of every frame, then draw the frames if it succeeded.
 
 A rejected attempt costs no rendering.
 """

@@ -1,4 +1,4 @@
-"""Playing a policy in the world until it succeeds or its time is over.
+"""Plays a policy in the world until it succeeds or reaches its limit of commands.
 
 What a policy sees is a dictionary, as Gymnasium environments for robots have it:
 
@@ -30,7 +30,7 @@ Observation = Mapping[str, Any]
 
 
 class Policy(Protocol):
-    """What can be played: anybody's, as long as it answers `act`."""
+    """What a policy has to offer: these attributes and methods."""
 
     cameras: tuple[str, ...]  # what it wants to see
     size: int  # pixels a side

@@ -36,7 +36,7 @@ LIFT = 0.03  # metres above where an object lay: then it has been lifted
 
 
 class Scene(Protocol):
-    """What a rule of success may ask; the world answers from the physics, a test from a table."""
+    """What a rule of success can read; implemented by the world, and by tests."""
 
     touched: bool  # whether the task's two watched geoms have been in contact
 

@@ -1,4 +1,4 @@
-"""The world that scripts and policies act in: reset, step, observe, state, succeeded.
+"""The world that the expert and policies act in: reset, step, observe, state, succeeded.
 
     world = World()
     world.reset("block_hammer_beat", seed=100_000_000)
@@ -33,7 +33,7 @@ PARTS_EVERY = 10  # physics steps, 20 ms, between two looks at what is grasped a
 
 @dataclass(frozen=True)
 class RobotState:
-    """Two things that differ by the servos' lag, by friction, and where a hand is blocked."""
+    """Command and measurement; they differ by the servos' lag, by friction, and where a hand is blocked."""
 
     measured: np.ndarray  # (14,) joint angles in radians and mean finger openings in metres: left, then right
     target: np.ndarray  # (14,) the command in force
@@ -137,7 +137,7 @@ class World:
             self._studio.close()
 
     def __getstate__(self) -> dict:
-        """Only an unused world travels to another process: reset it there."""
+        """Only a world that was not reset can be pickled; reset it in the other process."""
         if self.task is not None:
             raise TypeError("a world that was reset cannot be pickled: make a new one in the other process")
         return {"task": None, "after_physics": None}

@@ -4,8 +4,8 @@
     convert_part(plan.parts[k], folder, options)       stateless per episode: pictures, then .parts/<k>.json
     finish_folder(plan, folder, options)               all parts there => seeds.json, dataset.json, index.jsonl
 
-A part file is written last: an episode that has one is whole, any other is begun anew. That is all that resuming
-needs, after a kill at any moment, with any number of workers, on one machine or on many.
+A part file is written last: an episode that has one is complete, any other is converted again. Resuming needs nothing
+else, after a kill at any moment, with any number of workers, on one machine or on many.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is re
 
 @dataclass(frozen=True)
 class _PartRecord:
-    """A part file: of each pair its fields and the digests of its pictures."""
+    """A part file: for each pair its fields and the digests of its pictures."""
 
     pairs: list[dict]
     dropped: int
@@ -239,12 +239,12 @@ def _describe_sources(plan: Plan) -> dict[str, dict]:
 
 
 def stamp_sources(sources: Iterable[Path]) -> str:
-    """SHA-256 over the files of the sources (files or folders), each once; what is absent counts as empty.
+    """SHA-256 over the files of the sources (files or folders), each once; a missing one counts as empty.
 
-    A cheap way to tell whether recorded files are still the same. No times of change enter: a copy on another machine
+    A cheap way to tell whether recorded files are still the same. Modification times are ignored: a copy on another machine
     is the same recording.
 
-    Of a folder every file enters with name and size, and the first, the middle and the last with sampled bytes.
+    For a folder: names and sizes of all files, and sampled bytes of the first, the middle and the last.
     """
     stamp = hashlib.sha256()
     for source in dict.fromkeys(sources):

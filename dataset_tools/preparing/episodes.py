@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """All that decides an episode's bytes, beside the recording."""
+    """Everything besides the recording that determines an episode's bytes."""
 
     sizes: dict[str, int]  # camera => side of its square pictures
     val: float = 0.1
@@ -126,7 +126,7 @@ def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> O
 
 
 def group_views(episodes: Sequence[Episode]) -> list[Recording]:
-    """One recording, with a name of its own, of each run that the episodes show, in order."""
+    """One recording with a unique name for each run, in order; a run may have several cameras."""
     views = group_cameras(episodes)
     names = name_episodes([next(iter(cameras.values())) for cameras in views])
     return [Recording(name, cameras) for name, cameras in zip(names, views, strict=True)]
@@ -169,7 +169,7 @@ def _open(folder: Path, description: dict) -> None:
 
 
 def _convert(recordings: Sequence[Recording], folder: Path, options: Options, workers: int) -> Iterator[str]:
-    """Names of the episodes as they get done, in this process or in several."""
+    """Convert in this process or in several; yields the name of each episode when it is done."""
     stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
     jobs = [(recording, folder, options, stamps[recording.main.source]) for recording in recordings]
     if workers <= 1:

@@ -77,7 +77,7 @@ class Hdf5Frames:
 
 @dataclass(frozen=True)
 class NoFrames:
-    """Stands for the pictures of an episode that was simulated without cameras."""
+    """Replaces the pictures of an episode that was simulated without cameras."""
 
     path: Path
 
@@ -100,7 +100,7 @@ class Hdf5Joints:
     def __call__(self) -> Joints:
         """Float64 (length, D) each; all joints of both arms side by side, however many there are.
 
-        Our simulator's files tell the targets executed, which are then the states, from those of the script.
+        In our simulator's files states are the executed targets, actions those of the expert (without noise).
         """
         with open_hdf5(self.path) as file:
             states, actions = (self._table(file, names[self.layout]) for names in (STATES, ACTIONS))
@@ -258,7 +258,7 @@ def _read_table(table: h5py.Dataset) -> np.ndarray:
 
 
 def _check_size(stored: h5py.Dataset, largest: int) -> None:
-    """Refuses what a file declares to be larger than any recording, before it is read."""
+    """Refuse a declared size larger than any recording, before anything is read."""
     if stored.shape is None or stored.size * stored.dtype.itemsize > largest:
         raise UserError(
             f"{stored.name} of {stored.file.filename} declares {stored.shape} values of {stored.dtype.itemsize} bytes, "

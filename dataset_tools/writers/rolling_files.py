@@ -1,4 +1,4 @@
-"""Parquet and video files that a new one follows when they grow large, as LeRobot 3.0 keeps its data."""
+"""Series of parquet and video files: a new file begins when the last one is large, as in LeRobot 3.0."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ LARGEST_DENOMINATOR = 1000  # of a frame rate; 250/15 becomes 50/3
 
 
 class _Rolling(ABC):
-    """Names of the files, one after the other, and closing the last."""
+    """Names the files of a series and closes the last one."""
 
     def __init__(self, root: Path, template: str, limit_mb: float):
         self.root, self.template, self.limit = root, template, limit_mb * MEGABYTE
@@ -42,7 +42,7 @@ class _Rolling(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Let go of the open file after an error; what it holds does not count."""
+        """Close the open file after an error; its content is discarded."""
 
     def place(self) -> dict[str, int]:
         """Chunk and file number of the open file."""
@@ -82,7 +82,7 @@ class RollingTable(_Rolling):
             self._writer = None
 
     def abandon(self) -> None:
-        """Let go of the open file after an error."""
+        """Close the open file after an error."""
         with suppress(OSError, pa.ArrowException):
             self.close()
 
@@ -118,7 +118,7 @@ class RollingVideo(_Rolling):
             self._container = None
 
     def abandon(self) -> None:
-        """Let go of the open file after an error; nothing more is encoded: on a full disk FFmpeg would crash."""
+        """Close the open file after an error; nothing more is encoded: on a full disk FFmpeg would crash."""
         if self._container is not None:
             with suppress(OSError, av.error.FFmpegError):
                 self._container.close()

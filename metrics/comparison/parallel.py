@@ -112,7 +112,7 @@ def score_all(
     Args:
         scorer: what to measure.
         pairs: on what.
-        cache: entered; gets every new score.
+        cache: an opened context; gets every new score.
         workers: processes; None takes one for each core that this process may use.
     """
     known: dict[str, list[PairScore]] = {}
@@ -150,7 +150,7 @@ def _score_fresh(
 
 
 def _keep_freed_memory() -> None:
-    """Free one large array, once: from then on the C library keeps what smaller arrays free, and hands it out again.
+    """Free one large array once: afterwards the C library keeps freed memory of smaller arrays for reuse.
 
     Without this it returns every half megabyte to the system, and a fifth of the time goes to getting it back.
     """

@@ -89,7 +89,7 @@ def match_all(
 
 
 def _named(system: Predictions, given: str | None) -> Predictions:
-    """The system under its row's name; reconstructions of the truth, by edit_cli or called so, are upper bounds."""
+    """The system under its row's name; reconstructions of the truth (by edit_cli, or so named) are upper bounds."""
     reconstructs = bool(system.records) and all(entry.get("reconstruction") for entry in system.records.values())
     if not reconstructs and given != RECONSTRUCTION:
         return replace(system, name=check_row_name(given if given is not None else system.folder.resolve().name))
@@ -109,8 +109,8 @@ def match_predictions(
         folder: pictures in any depth of folders.
         pairs: what is to be scored.
         name: of the system; the folder's by default.
-        match_csv: says which picture is whose; columns pair_id (or sample) and file.
-        others: further pairs of the data whose pictures are no surprise (another split, say).
+        match_csv: assigns pictures to pairs; columns pair_id (or sample) and file.
+        others: further pairs of the data, whose pictures are not reported as unmatched (another split, say).
 
     Raises:
         MissingFileError: if the folder or the csv is absent, or the folder has no pictures.

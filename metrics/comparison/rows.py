@@ -1,7 +1,7 @@
 """Names and kinds of the rows of a table.
 
-What a row may be asked follows from its kind, never from its name: an upper bound is made from the truth, so nobody has
-to beat it; a copy and a baseline come from no model.
+How a row is treated depends on its kind, never on its name: an upper bound is made from the truth, so it does not
+compete; a copy and a baseline come from no model.
 """
 
 from typing import Literal

@@ -30,7 +30,7 @@ class Row:
 
     @property
     def competes(self) -> bool:
-        """Whether it may be marked as the best: an upper bound is nobody's rival, other pairs are another question."""
+        """Whether the row may be marked as the best: not an upper bound, nor a row that was scored on other pairs."""
         return self.kind != UPPER_BOUND and self.num_pairs == self.num_wanted
 
     @property
