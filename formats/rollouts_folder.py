@@ -1,7 +1,7 @@
 """The rollouts folder: what run_policy.py leaves, and metrics.success reads.
 
-    <folder>/rollouts.jsonl     one Rollout a line, in the order in which the episodes ended
-    <folder>/policy.json        what played: policy, digest of its weights, seeds, settings; a resume wants the same
+    <folder>/rollouts.jsonl     one Rollout per line, in the order in which the episodes ended
+    <folder>/policy.json        what was played: policy, digest of its weights, seeds, settings; a resume wants the same
     <folder>/videos/            films of the first seeds of each task
 
 A line that a kill cut short is left out when the folder is read, and its episode is played again.
@@ -28,7 +28,7 @@ class Rollout:
         seed: of the scene.
         success: the goal was reached at some moment after release, the first of which ended the episode.
         success_at_end: the goal was reached at the last moment, after a second of standing still.
-        held: what has to last lasted through that second; False without success.
+        held: what must last after a success was still true a second later; False without success.
         steps: commands that were executed.
         limit: commands after which an episode is given up.
         parts: greatest share, 0 to 1, that was reached of each part of the goal: grasped, lifted, touched, placed.
@@ -98,7 +98,7 @@ def begin_rollouts(folder: Path, description: Mapping[str, object]) -> None:
 
     Args:
         folder: rollouts folder.
-        description: what plays and how; every value has to be the same when an earlier run goes on.
+        description: the policy and its settings; when an earlier run is continued, every value must be the same.
 
     Raises:
         UserError: if the folder was begun with something else.

@@ -29,7 +29,7 @@ RUN_VARIABLE = "FRAME_PREDICTION_RUN"  # tells the name to processes that Lightn
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where one run keeps what it makes."""
+    """Paths of one run."""
 
     path: Path
 
@@ -72,7 +72,7 @@ def find_run(resume: Path) -> tuple[RunFolder, Path]:
     """Run folder and checkpoint that `--resume` means: a run folder, or a file in its checkpoints/.
 
     In a folder the newest of last.ckpt, last-v1.ckpt, ... is taken; in place of one that is half-written or damaged,
-    the newest whole one beside it, which is said.
+    the newest complete one beside it, with a warning.
 
     Raises:
         UserError: if there is nothing to resume.

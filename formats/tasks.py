@@ -1,6 +1,6 @@
-"""What is known of a task by its name: the sentence that the papers give it, and the colours of its blocks.
+"""Tasks by name: the sentence that the papers use, and the colours of the blocks.
 
-Several robots' names for one task are several rows. A task that is not in the table works too: its sentence is then
+RoboTwin 1.0 and 2.0 name the same task differently, so it has two rows. A task that is not in the table works too: its sentence is then
 the words of its name, and blocks of ANY_COLOURS are looked for.
 """
 

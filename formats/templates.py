@@ -1,8 +1,8 @@
-"""Templates that users, data sets and runs bring: {name} and {name:03d} filled, and nothing else.
+"""Templates from users, data sets and runs: only {name} and {name:03d} are filled.
 
 str.format alone would also take {name.__class__} and a width of ten billion letters. A run's config keeps the form of
 the sentences that its model was trained on, such as "Scene after executing '{instruction}'.", under
-`instruction_template`; {horizon} stands for frames.
+`instruction_template`; {horizon} is in frames.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""What is asked of a model, as frozen requests: parsed and checked once, before anything is loaded.
+"""Requests to a model as frozen dataclasses: parsed and checked once, before anything is loaded.
 
-A flag that would be ignored is refused too: its user would take the result for something that it is not. Imports no
+A flag that would be ignored is refused too, since its user would misread the result. Imports no
 torch, so that a command's --help and its refusals come at once.
 """
 
@@ -54,7 +54,7 @@ class ModelRequest:
 
     @classmethod
     def of(cls, flags: Mapping[str, Any]) -> Self:
-        """From a command's flags by name; flags that say nothing of the model are left alone."""
+        """From a command's flags by name; flags of other requests are ignored."""
         words = {"cfg_text": "text_scale", "cfg_image": "image_scale", "guide_between": "interval"}
         given = {words.get(name, name): flags.get(name) for name in SAMPLING_FLAGS}
         own = {one.name: flags[one.name] for one in fields(cls) if one.name in flags}
@@ -143,7 +143,7 @@ class PictureRequest(Request):
     """Predictions of one picture, or of the pictures of a folder.
 
     Raises:
-        UserError: if flags exclude each other, or what somebody brought would be overwritten.
+        UserError: if flags exclude each other, or a picture of the user's would be overwritten.
         MissingFileError: if there is nothing to predict from.
     """
 
@@ -350,10 +350,10 @@ def check_writable(path: Path) -> Path:
 
 
 def check_overwrites(brought: Sequence[Path], targets: Sequence[Path], rollout: bool, video: Path | None) -> None:
-    """Refuse outputs that would replace a picture that somebody brought.
+    """Refuse outputs that would replace a picture of the user's.
 
     Args:
-        brought: all that lie in the input, predicted from or not.
+        brought: all pictures in the input, predicted from or not.
         targets: files that will be written.
         rollout: whether a folder of frames is written beside each target.
         video: that will be written.

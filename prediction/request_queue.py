@@ -22,7 +22,7 @@ class Abandoned(Exception):
 
 @dataclass(eq=False)
 class Ticket:
-    """One request: what is asked, how far it is, what came of it."""
+    """One request with its progress and its result."""
 
     frame: Tensor  # (3, H, W) uint8
     instruction: str
@@ -35,7 +35,7 @@ class Ticket:
     _error: BaseException | None = None
 
     def cancel(self) -> None:
-        """Say that nobody waits any more."""
+        """Cancel the request: nobody waits for it any more."""
         self.cancelled = True
 
     def wait(self, seconds: float | None = None) -> bool:

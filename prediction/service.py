@@ -1,7 +1,7 @@
-"""What the web page does for one user, without any widget: reads a request, predicts, says what is to be shown.
+"""The web page's work without its widgets: reads a request, predicts, returns what is to be shown.
 
 Every refusal is a UserError of one sentence; a closed iterator stops its work. A picture is opened only if it lies in
-the folder of uploads, and its file is checked as a stranger's.
+the folder of uploads, and its file is checked as untrusted.
 """
 
 import shutil
@@ -100,7 +100,7 @@ class PageRequest:
     example: str | None  # pair id that the picture is of, for its truth
 
     def __post_init__(self) -> None:
-        """Refuse what no widget sends; callers of the page's API send what they like."""
+        """Refuse values that no widget sends, since callers of the page's API can send any."""
         for name in ("picture", "sentence", "sampler", "example"):
             if not isinstance(getattr(self, name), str | None):
                 raise UserError(f"{name}: wanted text, got {type(getattr(self, name)).__name__}.")

@@ -10,7 +10,7 @@ RECORDED_SAVE_FREQ = 15  # physics steps of 1/250 s: 16.7 Hz
 
 
 class StandStill:
-    """Keeps the target in force: the lowest row of every table."""
+    """Keeps the target in force: the lower bound of every table."""
 
     cameras: tuple[str, ...] = ()
     size = 128

@@ -1,4 +1,4 @@
-"""The one door to MuJoCo; every module of this package that needs it takes it from here.
+"""Imports MuJoCo; every module of this package that needs it takes it from here.
 
 Importing this module sets MUJOCO_GL, unless the user has, since MuJoCo reads it while it is imported.
 """

@@ -86,7 +86,7 @@ class Operator:
         self._before = self._after = world.state().target
 
     def label(self, share: float) -> np.ndarray:
-        """The script's own target (14,) when `share` of the present tick has passed."""
+        """The expert's own target (14,) when `share` of the present tick has passed."""
         return self._before + (self._after - self._before) * share
 
     def move(self, goals: Mapping[str, Pose], speed: float = SPEED) -> None:

@@ -1,4 +1,4 @@
-"""The three tasks as Gymnasium environments: the one door to gymnasium, `pip install -e .[gym]`.
+"""The three tasks as Gymnasium environments: the only module that imports gymnasium (`pip install -e .[gym]`).
 
     import gymnasium
     env = gymnasium.make("simulator.gymnasium_env:robot_tasks/BlockHammerBeat-v0", cameras=("head", "left", "right"))

@@ -241,8 +241,8 @@ def _describe_sources(plan: Plan) -> dict[str, dict]:
 def stamp_sources(sources: Iterable[Path]) -> str:
     """SHA-256 over the files of the sources (files or folders), each once; a missing one counts as empty.
 
-    A cheap way to tell whether recorded files are still the same. Modification times are ignored: a copy on another machine
-    is the same recording.
+    A cheap way to tell whether recorded files are still the same. Modification times are ignored: a copy on another
+    machine is the same recording.
 
     For a folder: names and sizes of all files, and sampled bytes of the first, the middle and the last.
     """

@@ -29,7 +29,7 @@ LAYOUT_VERSION = 1  # raise it when the same options would give other bytes
 
 @dataclass(frozen=True)
 class Options:
-    """All that decides the bytes of a prepared folder, beside the episodes."""
+    """Everything besides the episodes that determines the bytes of a prepared folder."""
 
     pairing: PairingRule
     split: SplitRule = field(default_factory=SplitRule)

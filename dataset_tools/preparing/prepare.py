@@ -1,4 +1,4 @@
-"""A request => a prepared folder: plan, convert in one process or several, finish, and say what is there."""
+"""A request => a prepared folder: plan, convert in one process or several, finish, and report the counts."""
 
 import json
 import logging
@@ -56,7 +56,7 @@ def prepare(request: PrepareRequest) -> None:
 
 
 def write_jsonl(folder: Path) -> None:
-    """A line a pair: both pictures and the sentence."""
+    """One line per pair: both pictures and the sentence."""
     lines = []
     for pair in read_manifest(folder):
         source, target = (path.relative_to(folder).as_posix() for path in pair.paths(folder))
@@ -74,7 +74,7 @@ def _convert(parts: list[Part], folder: Path, options: Options, workers: int, co
 
 
 def _converted(parts: list[Part], folder: Path, options: Options, workers: int) -> Iterator[Part]:
-    """Parts as they get done, in this process or in several."""
+    """Convert in this process or in several; yields each part when it is done."""
     if workers <= 1:
         for part in parts:
             convert_part(part, folder, options)

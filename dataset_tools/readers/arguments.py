@@ -1,4 +1,4 @@
-"""The arguments by which every command says which episodes to read."""
+"""Command-line arguments for the episodes to read, shared by all commands."""
 
 import argparse
 from pathlib import Path
@@ -16,5 +16,5 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reading_request(args: argparse.Namespace) -> ReadingRequest:
-    """The request that those arguments make."""
+    """The request made from those arguments."""
     return ReadingRequest(tuple(args.episodes), args.format, tuple(args.camera), args.save_freq)

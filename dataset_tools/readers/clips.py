@@ -60,7 +60,7 @@ class ClipJoints:
     def __call__(self) -> Joints:
         """Float64 (length, D) each; only a table called joints is one of joints.
 
-        Where T frames have T - 1 actions (Bridge, RT-1: the last frame has none), the last action is said twice.
+        Where T frames have T - 1 actions (Bridge, RT-1: the last frame has none), the last action is repeated.
         """
         content = read_annotation(self.path)
         states = self._table("states", content.states or content.state)

@@ -1,4 +1,4 @@
-"""Any folder of episodes => episodes: finds out the layout, or says why it cannot.
+"""Any folder of episodes => episodes: detects the layout, or reports why it cannot.
 
 A reader is a module with HOLDS (what such a folder holds, in words), `holds_episodes(folder)` and
 `find_episodes(folder, camera=, save_freq=)`; a new one is a file here and a line in READERS, and a line in

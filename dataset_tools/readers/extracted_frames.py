@@ -1,7 +1,7 @@
 """Episodes that somebody extracted to picture files.
 
     <task>/episode12_frame36.jpg                   light_future, acp
-    <task>/episode12/36.jpg                        seen in the wild
+    <task>/episode12/36.jpg                        also common
     <task>/episode12/camera/color/head/36.png      RoboTwin 1.0 with save_type raw_data
 
 Frames are numbered from 0 without a gap; a gap would shift every later pair.

@@ -1,7 +1,6 @@
 """Copy the input, mean of training targets, target of the nearest training input.
 
-What they learn is read from the training folder when the first prediction is asked for, so that a table whose results
-are cached reads nothing.
+The training folder is read when the first prediction is needed, so a table from cached results reads nothing.
 """
 
 import hashlib
