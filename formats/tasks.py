@@ -1,7 +1,7 @@
 """Tasks by name: the sentence that the papers use, and the colours of the blocks.
 
-RoboTwin 1.0 and 2.0 name the same task differently, so it has two rows. A task that is not in the table works too: its sentence is then
-the words of its name, and blocks of ANY_COLOURS are looked for.
+RoboTwin 1.0 and 2.0 name the same task differently, so it has two rows. A task that is not in the table works too: its
+sentence is then the words of its name, and blocks of ANY_COLOURS are looked for.
 """
 
 from dataclasses import dataclass
