@@ -72,7 +72,7 @@ class CheckRequest(Request):
     only: tuple[str, ...] = flag(NAMES, "sections; default: all", NAMES)
     rows: tuple[str, ...] = flag(TIMED, "of inference and training; default: all", TIMED)
     minutes: float = flag(10.0, "after which it stops; the same command goes on")
-    output: Path = flag(Path("metrics/results"), "folder of gpu_check.md and .json")
+    output: Path = flag(Path("metrics/results/speed"), "folder of gpu_check.md and .json")
 
 
 class OutOfTimeError(BaseException):

@@ -1,6 +1,6 @@
 """The gated image loss against the exact one: agreement of gradients over noise levels, and cost in U-Net steps.
 
-    python -m benchmark image_loss --output metrics/results     the small twin, random weights
+    python -m benchmark image_loss --output metrics/results/losses     the small twin, random weights
     python -m benchmark image_loss --ckpt <checkpoint> --data <prepared folder> --tiny-decoder <file>
 
 Agreement is between gradients with respect to the network's output: what reaches the network, whatever its size. Cost

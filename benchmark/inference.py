@@ -74,7 +74,7 @@ class InferenceRequest(Request):
     rows: tuple[str, ...] = flag(NAMES, "default: all", NAMES)
     compile: bool = flag(False, "ours with torch.compile and CUDA graphs")
     tuned: bool = flag(False, "compare with diffusers compiled and channels last")
-    output: Path = flag(Path("metrics/results"), "folder for the table")
+    output: Path = flag(Path("metrics/results/speed"), "folder for the table")
 
     @property
     def runtime(self) -> Runtime:

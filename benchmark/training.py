@@ -2,7 +2,7 @@
 
     python -m benchmark training                              the small twin of every row, on this machine's CPU
     python -m benchmark training --rows T2 T3 --rounds 1      some of them, once
-    python -m benchmark training --dtype bf16 --output metrics/results        on a GPU: full size, rows T1 to T8
+    python -m benchmark training --dtype bf16 --output metrics/results/speed        on a GPU: full size, rows T1 to T8
 
 T1  a step from cached latents, micro-batch 64              T5  an epoch of 10,491 pairs, at the rate of T3
 T2  16 pairs a step: ours, the plain recipe, diffusers      T6  memory of a step: AdamW, 8 bits, LoRA
