@@ -1,6 +1,6 @@
 """Time to the first frame on disk, in processes of their own: python -m benchmark cold_start
 
-    python -m benchmark cold_start --output metrics/results/speed     edit_cli.py with the bundled model against bare imports
+    python -m benchmark cold_start --output metrics/results/speed   edit_cli.py, bundled model, against bare imports
 
 Row I9 of the inference benchmark is here too: edit_cli.py with a checkpoint and its config against diffusers.
 """
