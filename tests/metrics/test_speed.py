@@ -18,9 +18,10 @@ from skimage.measure import label, regionprops
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from formats.prepared_folder import FramePair, read_manifest, write_manifest
+from formats.tasks import ANY_COLOURS
 from metrics.comparison.bootstrap import NUM_DRAWS
 from metrics.compute_metrics import main
-from metrics.measures.blocks import ANY_TASK, MAX_OTHER, MIN_AREA, MIN_LEVEL
+from metrics.measures.blocks import MAX_OTHER, MIN_AREA, MIN_LEVEL
 from metrics.measures.motion import MOTION_THRESHOLD
 
 SIZE = 256
@@ -80,7 +81,7 @@ def _plain_blocks(prediction, truth):
     """Distance of the centroids of the largest regions of each colour."""
     errors, lost = [], []
     for channel, colour in enumerate(("red", "green", "blue")):
-        assert colour in ANY_TASK
+        assert colour in ANY_COLOURS
         found = []
         for frame in (truth, prediction):
             own, others = frame[..., channel], np.delete(frame, channel, axis=-1)
