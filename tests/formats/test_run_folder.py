@@ -124,7 +124,9 @@ def test_a_run_folder_has_one_writer_and_a_killed_one_blocks_nobody(tmp_path):
     )
     assert process.stdout.readline() == "held\n"
     with (
-        pytest.raises(UserError, match=rf"being written by another run, process {process.pid} on .*--folder"),
+        pytest.raises(
+            UserError, match=rf"being written by another run, process {process.pid} on .* a folder of its own"
+        ),
         locked(run),
     ):
         pass
