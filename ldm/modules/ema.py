@@ -6,6 +6,8 @@ stable_diffusion.published_names.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +65,15 @@ class LitEma(nn.Module):
         """Exchange the parameters of `model` and the average in place, without copies; a second call undoes it."""
         for mean, shown in zip(self.average.parameters(), model.parameters(), strict=True):
             mean.data, shown.data = shown.data, mean.data
+
+    @contextmanager
+    def shown_by(self, model: nn.Module) -> Iterator[None]:
+        """Inside the block `model` has the averaged weights; no copy is made and none is kept."""
+        self.swap(model)
+        try:
+            yield
+        finally:
+            self.swap(model)
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -8,8 +8,8 @@ trains to the same classes. One config serves both, so what only training reads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,17 +106,9 @@ class DDPM(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    @contextmanager
-    def ema_scope(self) -> Iterator[None]:
+    def ema_scope(self) -> AbstractContextManager[None]:
         """Inside, the network has the averaged weights; no copy is made and none is kept."""
-        if self.model_ema is None:
-            yield
-            return
-        self.model_ema.swap(self.model)
-        try:
-            yield
-        finally:
-            self.model_ema.swap(self.model)
+        return nullcontext() if self.model_ema is None else self.model_ema.shown_by(self.model)
 
     def q_sample(self, x_start: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """See NoiseSchedule.q_sample."""

@@ -9,8 +9,8 @@ L1, as of ACT (arXiv 2304.13705), section IV. Scales come from the training data
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -100,17 +100,9 @@ class ChunkPolicy(nn.Module):
         """Whether it has to be told where the objects are."""
         return self.model["network"].privileged
 
-    @contextmanager
-    def ema_scope(self) -> Iterator[None]:
+    def ema_scope(self) -> AbstractContextManager[None]:
         """Inside the block the average predicts."""
-        if self.model_ema is None:
-            yield
-            return
-        self.model_ema.swap(self.model)
-        try:
-            yield
-        finally:
-            self.model_ema.swap(self.model)
+        return nullcontext() if self.model_ema is None else self.model_ema.shown_by(self.model)
 
     def describe_parts(self) -> dict[str, int]:
         """Parameters by part."""
