@@ -91,7 +91,9 @@ class EpisodeInspection:
         strip = Image.new("RGB", size, "white")
         for row, camera in enumerate(self.opened.cameras):
             for column, t in enumerate(moments):
-                picture = Image.fromarray(np.asarray(self.opened.frames(index, camera)[t])).resize((CELL, CELL))
+                picture = Image.fromarray(
+                    np.asarray(self.opened.frames(index, camera)[t // self.opened.episodes[index].draw_every])
+                ).resize((CELL, CELL))
                 strip.paste(picture, (column * (CELL + GAP), row * (CELL + GAP)))
         return strip
 

@@ -67,6 +67,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="standard deviation of noise on the executed joint targets; the recorded actions stay clean, so that a"
         " policy learns to come back (default: 0; 0.01 for policies)",
     )
+    add(
+        "--draw-every",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="draw frames 0, N, 2N, ... only, those between repeat the last picture: more scenes in the same time for"
+        " a policy, which begins its windows at drawn frames (default: 1)",
+    )
     add("--first-seed", type=_not_negative, default=0, metavar="N", help="0 to 950: other seeds, other scenes")
     add("--first-episode", type=_not_negative, default=0, metavar="N", help="number of the first one: more scenes")
     return parser
@@ -141,7 +149,15 @@ def make_settings(arguments: argparse.Namespace) -> "Settings":
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {arguments.output} cannot be a folder ({error.strerror}): choose another") from error
-    return Settings(arguments.output, arguments.layout, arguments.save_freq, cameras, arguments.first_seed, noise)
+    return Settings(
+        arguments.output,
+        arguments.layout,
+        arguments.save_freq,
+        cameras,
+        arguments.first_seed,
+        noise,
+        arguments.draw_every,
+    )
 
 
 def _log_summary(reports: "Sequence[EpisodeReport]") -> None:

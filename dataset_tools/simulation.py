@@ -33,6 +33,7 @@ MOST_DRAWS = 20  # of the operator's noise in one scene; measured: one or two do
 LARGEST_NOISE = 0.05  # radians; of 40 hammer episodes none in two is left at 0.03
 LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
 LARGEST_SAVE_FREQ = 500  # 2 seconds between frames
+OLDER = {"operator_noise": 0.0, "draw_every": 1}  # settings of records that do not tell them
 RecordName = Annotated[str, Meta(pattern=r"^episode_\d+$")]
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Settings:
     cameras: tuple[str, ...]  # none: motion alone
     first_seed: int
     operator_noise: float = 0.0  # radians, standard deviation of every joint's executed target
+    draw_every: int = 1  # frames between repeat the last picture
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def unfinished_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
     wanted = _shared_settings(settings)
     for task, entries in records.items():
         for name, entry in entries.items():
-            found = {key: entry.get(key, 0.0 if key == "operator_noise" else None) for key in wanted}
+            found = {key: entry.get(key, OLDER.get(key)) for key in wanted}
             if found != wanted:
                 raise UserError(
                     f"{record_path(settings, task)} holds {name} made with {found}, but {wanted} was asked for:"
@@ -137,7 +139,7 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
             " was wanted; choose another --first-seed, or less --operator-noise"
         )
 
-    footage = render(trajectory, settings.cameras) if settings.cameras else Footage({}, {})
+    footage = render(trajectory, settings.cameras, settings.draw_every) if settings.cameras else Footage({}, {})
     path = episode_path(settings, job)
     motion = {"endposes": trajectory.endposes, "views": footage.views}
     if settings.layout == "pkl":
@@ -147,7 +149,7 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
         sentences = path.parent.parent / "instructions" / f"{path.stem}.json"
         write_instructions(sentences, list(task.instructions), list(task.unseen_instructions))
         attributes = {"save_freq": settings.save_freq, "task": job.task, "seed": seed, "source": "simulator"}
-        attributes["operator_noise"] = settings.operator_noise
+        attributes |= {"operator_noise": settings.operator_noise, "draw_every": settings.draw_every}
         write_hdf5_episode(
             path, footage.frames, trajectory.states, **motion, attributes=attributes, simulation=trajectory
         )
@@ -209,6 +211,7 @@ def _shared_settings(settings: Settings) -> dict[str, object]:
         "first_seed": settings.first_seed,
         "source": "simulator",
         "operator_noise": settings.operator_noise,
+        "draw_every": settings.draw_every,
     }
 
 

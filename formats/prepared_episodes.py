@@ -3,7 +3,7 @@
     <folder>/episodes.jsonl               one PreparedEpisode a line; a folder that has it is whole
     <folder>/statistics.json              scales of states and actions, measured on the training split, with a hash
     <folder>/dataset.json                 sources and options of the preparation
-    <folder>/<episode_id>/<camera>.npy    uint8 (T, S, S, 3) RGB, memory-mapped on reading
+    <folder>/<episode_id>/<camera>.npy    uint8 (P, S, S, 3) RGB, memory-mapped on reading; P is T, or the frames drawn
     <folder>/<episode_id>/motion.npz      float32: those of states, actions, measured, objects that exist
 
 Prepared pairs (prepared_folder.py) hold two frames and a sentence; here are all frames, so that any window can be cut.
@@ -46,7 +46,13 @@ class PreparedEpisode:
     frames_per_second: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     objects: tuple[str, ...] = ()  # names of the rows of Motion.objects
     operator_noise: float = 0.0  # radians: executed targets were disturbed, actions are clean
+    draw_every: Annotated[int, Meta(ge=1)] = 1  # frames 0, k, 2 k, ... have pictures
     origin: str = ""
+
+    @property
+    def num_pictures(self) -> int:
+        """P, pictures of each camera."""
+        return -(-self.length // self.draw_every)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def write_episode(
     Args:
         folder: is made; a draft of the caller's.
         episode: what it is.
-        frames: camera => uint8 (S, S, 3) pictures, `length` of each.
+        frames: camera => uint8 (S, S, 3) pictures, `num_pictures` of each.
         motion: rows of `length`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +125,7 @@ def write_episode(
         table = None
         for t, frame in enumerate(frames[camera]):
             if table is None:
-                shape = (episode.length, *frame.shape)
+                shape = (episode.num_pictures, *frame.shape)
                 table = np.lib.format.open_memmap(folder / f"{camera}.npy", "w+", np.uint8, shape)
             table[t] = frame
         table.flush()
@@ -292,7 +298,7 @@ class EpisodeFolder:
         return len(self.statistics.state_mean), len(self.statistics.action_min)
 
     def frames(self, index: int, camera: str) -> np.ndarray:
-        """Memory-mapped uint8 (T, S, S, 3) of an episode."""
+        """Memory-mapped uint8 (P, S, S, 3) of an episode: the picture of frame t is t // draw_every."""
         if (index, camera) not in self._frames:
             episode = self.episodes[index]
             path = inside(self.folder, f"{episode.episode_id}/{camera}.npy")
@@ -300,13 +306,18 @@ class EpisodeFolder:
                 frames = np.load(path, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
                 raise UserError(f"{path} is not as it should be ({error}); {MEND}.") from error
-            if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != episode.length:
-                raise UserError(f"{path} holds {frames.dtype} {frames.shape}, not {episode.length} pictures; {MEND}.")
+            if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != episode.num_pictures:
+                raise UserError(
+                    f"{path} holds {frames.dtype} {frames.shape}, not {episode.num_pictures} pictures; {MEND}."
+                )
             self._frames[index, camera] = frames
         return self._frames[index, camera]
 
     def window(self, index: int, t: int, *, chunk: int, ahead: Sequence[int] = ()) -> Window:
-        """What episode `index` shows at frame t in [0, length), the `chunk` actions from there, frames t + `ahead`."""
+        """What episode `index` shows at frame t in [0, length), the `chunk` actions from there, frames t + `ahead`.
+
+        Where not every frame was drawn, t is one of those that were, and so is a frame ahead: the last one drawn.
+        """
         episode, motion = self.episodes[index], self.motions[index]
         last = episode.length - 1
         later = t + np.asarray(ahead, np.int64)
@@ -316,8 +327,11 @@ class EpisodeFolder:
         views = {camera: self.frames(index, camera) for camera in self.cameras}
         rate = episode.frames_per_second
         return Window(
-            frames={camera: np.asarray(view[t]) for camera, view in views.items()},
-            future={camera: np.asarray(view[np.minimum(later, last)]) for camera, view in views.items()},
+            frames={camera: np.asarray(view[t // episode.draw_every]) for camera, view in views.items()},
+            future={
+                camera: np.asarray(view[np.minimum(later, last) // episode.draw_every])
+                for camera, view in views.items()
+            },
             future_valid=later <= last,
             seconds=np.asarray(ahead, np.float32) / rate if rate else np.full(len(later), np.nan, np.float32),
             state=state,

@@ -104,8 +104,15 @@ def finish(world: World) -> bool:
     return bool(world.succeeded().held)
 
 
-def render(trajectory: Trajectory, cameras: Sequence[str]) -> Footage:
-    """Draw every frame of the cameras, named as in scene.CAMERAS."""
+def render(trajectory: Trajectory, cameras: Sequence[str], draw_every: int = 1) -> Footage:
+    """Draw the frames of the cameras, named as in scene.CAMERAS.
+
+    Args:
+        trajectory: what happened.
+        cameras: who sees it.
+        draw_every: frames 0, k, 2 k, ... are drawn, those between repeat the last one: a policy learns from more
+            scenes in the same time, since drawing is nearly all the work.
+    """
     check_cameras(tuple(cameras))
     num_frames = len(trajectory.qpos)
     frames = {camera: np.empty((num_frames, FRAME_HEIGHT, FRAME_WIDTH, 3), np.uint8) for camera in cameras}
@@ -115,7 +122,7 @@ def render(trajectory: Trajectory, cameras: Sequence[str]) -> Footage:
         for t, qpos in enumerate(trajectory.qpos):
             studio.arrange(qpos)
             for camera in cameras:
-                frames[camera][t] = studio.draw(camera)
+                frames[camera][t] = frames[camera][t - t % draw_every] if t % draw_every else studio.draw(camera)
                 poses[camera][t] = studio.camera_pose(camera)
     return Footage(
         {CAMERAS[camera]: frames[camera] for camera in cameras},

@@ -198,7 +198,8 @@ def convert(recording: Recording, folder: Path, options: Options, source: str) -
     for old in (draft, place):
         shutil.rmtree(old, ignore_errors=True)
     episode = describe(recording, options)
-    frames = {camera: _shrunk(recording.views[camera], size, episode.length) for camera, size in options.sizes.items()}
+    drawn = range(0, episode.length, episode.draw_every)
+    frames = {camera: _shrunk(recording.views[camera], size, drawn) for camera, size in options.sizes.items()}
     rows = vars(make_motion(recording.main.joints)).items()
     motion = Motion(**{name: None if table is None else table[: episode.length] for name, table in rows})
     write_episode(draft, episode, frames, motion)
@@ -207,8 +208,8 @@ def convert(recording: Recording, folder: Path, options: Options, source: str) -
     return recording.name
 
 
-def _shrunk(view: Episode, size: int, length: int) -> Iterator[np.ndarray]:
-    return (resize_square(view.read_frame(t), size) for t in range(length))
+def _shrunk(view: Episode, size: int, moments: Sequence[int]) -> Iterator[np.ndarray]:
+    return (resize_square(view.read_frame(t), size) for t in moments)
 
 
 def describe(recording: Recording, options: Options) -> PreparedEpisode:
@@ -227,6 +228,7 @@ def describe(recording: Recording, options: Options) -> PreparedEpisode:
         frames_per_second=episode.frames_per_second,
         objects=tuple(episode.joints.objects),
         operator_noise=float(episode.notes.get("operator_noise", 0.0)),
+        draw_every=int(episode.notes.get("draw_every", 1)),
         origin=episode.source.name,
     )
 

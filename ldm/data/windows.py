@@ -59,7 +59,7 @@ class EpisodeWindows(Dataset):
         cameras: what is seen; none for a policy that is told where the objects are.
         chunk: K, actions of a window.
         objects: N; episodes with fewer have zeros.
-        every: a window begins at every so many-th frame.
+        every: a window begins at every so many-th frame that was drawn.
         shift: greatest random shift in pixels of a 128-pixel picture, edges repeated; 0 for none.
         brightness: pictures are multiplied by 1 +- this.
         max_episodes: of each task, the first so many; None takes all.
@@ -79,10 +79,11 @@ class EpisodeWindows(Dataset):
     ) -> None:
         self.source = EpisodeFolder(Path(folder), split, cameras)
         self.chunk, self.objects, self.every = chunk, objects, every
+        self.strides = [every * (episode.draw_every if self.source.cameras else 1) for episode in self.source.episodes]
         self.shift, self.brightness = shift, brightness
         self._check()
         self._episodes = _first_of_each_task([episode.task for episode in self.source.episodes], max_episodes)
-        counts = [-(-(self.source.episodes[index].length - 1) // every) for index in self._episodes]
+        counts = [-(-(self.source.episodes[index].length - 1) // self.strides[index]) for index in self._episodes]
         self._ends = list(accumulate(counts))
 
     def _check(self) -> None:
@@ -130,7 +131,7 @@ class EpisodeWindows(Dataset):
         number, seed, *_ = key if isinstance(key, tuple) else (key, key)
         place = bisect.bisect_right(self._ends, number)
         index = self._episodes[place]
-        t = (number - (self._ends[place - 1] if place else 0)) * self.every
+        t = (number - (self._ends[place - 1] if place else 0)) * self.strides[index]
         episode = self.source.episodes[index]
         window = self.source.window(index, t, chunk=self.chunk)
         rng = np.random.default_rng(sample_seed(seed, 1))

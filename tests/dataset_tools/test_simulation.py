@@ -32,7 +32,7 @@ def played(monkeypatch) -> list[int]:
         motion = {"states": joints, "executed": joints, "measured": joints, "objects": {}}
         return Trajectory("", seed % 2 == 1, joints[:, :1], **motion, endposes=np.zeros((2, 2, 7)))
 
-    def render(trajectory: Trajectory, cameras: tuple[str, ...]) -> Footage:
+    def render(trajectory: Trajectory, cameras: tuple[str, ...], draw_every: int = 1) -> Footage:
         return Footage({"head_camera": np.full((2, 8, 8, 3), int(trajectory.qpos[0, 0]) % 256, np.uint8)}, {})
 
     monkeypatch.setattr(generate, "simulate", simulate)

@@ -73,3 +73,16 @@ def test_a_wrist_camera_moves_with_its_arm(hammer, can_draw):
     used = "right_camera" if block_positions(hammer)[0, 0] > 0 else "left_camera"
     assert moved["head_camera"] == 0
     assert moved[used] > 0.05
+
+
+def test_frames_between_repeat_the_last_that_was_drawn(hammer, can_draw):
+    """Every third is drawn: those are the pictures that drawing all of them gives."""
+    short = replace(hammer, qpos=hammer.qpos[::5][:5])
+    every, third = (render(short, ("head",), draw_every).frames["head_camera"] for draw_every in (1, 3))
+    assert [int(np.flatnonzero([np.array_equal(frame, other) for other in every])[0]) for frame in third] == [
+        0,
+        0,
+        0,
+        3,
+        3,
+    ]
