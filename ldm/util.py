@@ -9,7 +9,7 @@ import difflib
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, get_args
 
@@ -29,6 +29,7 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.data.base": "DataModuleFromConfig",
     "ldm.data.frame_pairs": "FramePairDataset",
     "ldm.data.latent_cache": "CachedPairDataset",
+    "ldm.data.mixture": "Mixture",
     "ldm.data.transforms": "PairedAugmentation",
     "ldm.data.windows": "EpisodeWindows",
     "ldm.lr_scheduler": "LambdaLinearScheduler",
@@ -201,8 +202,19 @@ def check_config(config: Mapping, where: str = "config", given: tuple[str, ...] 
     params = config.get("params") or {}
     _check_params(get_obj_from_str(config["target"], where), params, f"{where}.params", given)
     for name, value in params.items():
-        if isinstance(value, Mapping) and "target" in value:
-            check_config(value, f"{where}.params.{name}")
+        if isinstance(value, Mapping):
+            for place, node in _nodes_in(value, f"{where}.params.{name}"):
+                check_config(node, place)
+
+
+def _nodes_in(value: Mapping, where: str) -> Iterator[tuple[str, Mapping]]:
+    """A node itself, or the nodes that a mapping holds by name, without what is said beside them (a weight)."""
+    if "target" in value:
+        yield where, value
+        return
+    for name, node in value.items():
+        if isinstance(node, Mapping) and "target" in node:
+            yield f"{where}.{name}", {key: node[key] for key in ("target", "params") if key in node}
 
 
 def instantiate_from_config(config: Mapping, where: str = "config", **given: Any) -> Any:

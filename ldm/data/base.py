@@ -60,7 +60,8 @@ class DataModuleFromConfig(pl.LightningDataModule):
         dataset = self.datasets["train"]
         micro_batches = self.trainer.accumulate_grad_batches if self.trainer else 1
         resolutions = [(step * micro_batches, side) for step, side in self.resolutions]
-        sampler = StreamSampler(len(dataset), self.batch_size, self.seed, rank, world_size, resolutions)
+        order = dataset.make_order(self.seed) if hasattr(dataset, "make_order") else None
+        sampler = StreamSampler(len(dataset), self.batch_size, self.seed, rank, world_size, resolutions, order)
         self._stream = TrainingStream(dataset, sampler, **self._loader_options(dataset))
         if self._resumed is not None:
             self._stream.load_state_dict(self._resumed)

@@ -1,11 +1,11 @@
 """The training stream: which sample comes when, as a pure function of (seed, position).
 
-Sample n of the stream is element n mod N of the permutation of epoch n div N, with a seed made of (run seed, n). So a
-run can be cut anywhere and taken up again, and the samples are the same for any number of devices and any way of
-splitting a batch into micro-batches.
+Sample n of the stream is element n mod N of the permutation of epoch n div N, or what a mixture of data sets has there
+(ldm.data.mixture), with a seed made of (run seed, n). So a run can be cut anywhere and taken up again, and the samples
+are the same for any number of devices and any way of splitting a batch into micro-batches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -21,6 +21,24 @@ def sample_seed(run_seed: int, number: int) -> int:
     return ((run_seed + 1) * 0xD1B54A32D192ED03 + number * SEED_STRIDE) % SEED_RANGE
 
 
+class Shuffled:
+    """Which of N samples is number n of an endless stream: place n mod N of the permutation of pass n div N."""
+
+    def __init__(self, num_samples: int, seed: int) -> None:
+        self.num_samples = num_samples
+        self.seed = seed
+        self._epoch = -1
+        self._order: list[int] = []
+
+    def __call__(self, number: int) -> int:
+        """Index of sample `number`; rising numbers cost one permutation a pass."""
+        epoch, place = divmod(number, self.num_samples)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(sample_seed(self.seed, -1 - epoch))
+            self._epoch, self._order = epoch, torch.randperm(self.num_samples, generator=generator).tolist()
+        return self._order[place]
+
+
 class StreamSampler(Sampler):
     """Endless batches of (index, seed) for one of `world_size` processes, from a batch position on.
 
@@ -33,6 +51,7 @@ class StreamSampler(Sampler):
         seed: of the run.
         rank, world_size: r and W.
         resolutions: (first batch, resolution) in rising order, from batch 0 on: progressive training.
+        order: number in the stream => index; None shuffles all samples in each pass.
     """
 
     def __init__(
@@ -43,6 +62,7 @@ class StreamSampler(Sampler):
         rank: int,
         world_size: int,
         resolutions: Sequence[tuple[int, int]] = (),
+        order: Callable[[int], int] | None = None,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -50,12 +70,8 @@ class StreamSampler(Sampler):
         self.rank = rank
         self.world_size = world_size
         self.resolutions = check_schedule(resolutions)
+        self.order = order or Shuffled(num_samples, seed)
         self.position = 0  # batches to skip at the next iteration
-
-    def permutation(self, epoch: int) -> list[int]:
-        """Order of the samples in one pass over the data."""
-        generator = torch.Generator().manual_seed(sample_seed(self.seed, -1 - epoch))
-        return torch.randperm(self.num_samples, generator=generator).tolist()
 
     def resolution(self, position: int) -> tuple[int, ...]:
         """(resolution,) of the batch at `position`, or nothing without a schedule."""
@@ -63,18 +79,12 @@ class StreamSampler(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         """Batches from `position` on, without end."""
-        epoch, order = -1, []
         position = self.position
         while True:
-            batch = []
             side = self.resolution(position)
             first = (position * self.world_size + self.rank) * self.batch_size
-            for number in range(first, first + self.batch_size):
-                if number // self.num_samples != epoch:
-                    epoch = number // self.num_samples
-                    order = self.permutation(epoch)
-                batch.append((order[number % self.num_samples], sample_seed(self.seed, number), *side))
-            yield batch
+            numbers = range(first, first + self.batch_size)
+            yield [(self.order(number), sample_seed(self.seed, number), *side) for number in numbers]
             position += 1
 
 

@@ -169,8 +169,11 @@ def how_to_prepare(error: Exception, config: Mapping) -> str:
     """The message of missing data, with the recipe's own data command in place of the general one."""
     (what, *_), prepare = str(error).splitlines(), config.get("prepare")
     params = config["data"]["params"]
-    folder = ((params.get("train") or params.get("test") or {}).get("params") or {}).get("folder")
-    if not prepare or not folder or str(folder) not in what:
+    node = params.get("train") or params.get("test") or {}
+    nodes = (node, *((node.get("params") or {}).get("parts") or {}).values())  # of a mixture: its parts'
+    folders = [(node.get("params") or {}).get("folder") for node in nodes if node]
+    folder = next((folder for folder in folders if folder and str(folder) in what), None)
+    if not prepare or folder is None:
         return str(error)
     return f"{what}\nMake it with: {data_command(prepare, folder)}"
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from formats.prepared_folder import FramePair, read_manifest
 from formats.run_folder import RunFolder
 from ldm.data.latent_cache import CachedPairDataset
+from ldm.data.mixture import Mixture
 from ldm.data.windows import EpisodeWindows
 from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
@@ -175,15 +176,26 @@ def _data_table(config: Mapping, pairs: dict[str, list[FramePair]], missing: lis
         node = config["data"]["params"].get(split)
         if node is None:
             continue
-        folder = node["params"].get("folder", "?")
+        folder = node["params"].get("folder", "?")  # a mixture has none of its own
         try:
-            table.add_row(split, _count_pairs(split, node, folder, pairs))
+            if get_obj_from_str(node["target"]) is Mixture:
+                _add_parts(table, split, instantiate_from_config(node, f"data.params.{split}"), pairs)
+            else:
+                table.add_row(split, _count_pairs(split, node, folder, pairs))
         except (FileNotFoundError, ValueError) as error:
             table.add_row(split, "missing")
             text = how_to_prepare(error, config)
             if text not in missing:
                 missing.append(text)
     return table
+
+
+def _add_parts(table: Table, split: str, mixture: Mixture, pairs: dict[str, list[FramePair]]) -> None:
+    """A row for the mixture, and one for each part with its share of what trains."""
+    pairs[split] = mixture.pairs
+    table.add_row(split, f"{len(mixture):,} of {len(mixture.parts)} parts")
+    for name, part in mixture.parts.items():
+        table.add_row(f"  {name}", f"{mixture.shares[name]:.1%} of each batch, from {len(part):,}")
 
 
 def _count_pairs(split: str, node: Mapping, folder: str, pairs: dict[str, list[FramePair]]) -> str:

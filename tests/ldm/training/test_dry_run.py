@@ -37,6 +37,17 @@ def test_everything_there_is_ready(pair_folder):
     assert "10 in" in text, "the training pairs are counted"
 
 
+def test_a_mixture_tells_the_share_of_each_part(pair_folder):
+    config = compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"])
+    data = config["data"]["params"]
+    pairs = data["train"] | {"params": data["train"]["params"] | {"folder": str(pair_folder())}}
+    parts = {"robot": {"weight": 4, **pairs}, "bridge": {"weight": 1, **pairs}}
+    config["data"]["params"] = data | {"train": {"target": "ldm.data.mixture.Mixture", "params": {"parts": parts}}}
+    assert re.search(r"robot +│ +80.0% of each batch, from 10", text := said(config)) and "20 of 2 parts" in text
+    parts["bridge"]["params"] = pairs["params"] | {"folder": "nowhere"}
+    assert "--output nowhere --pairing" in said(config | {"prepare": "--pairing all"}), "the part's own command"
+
+
 def test_each_missing_thing_comes_with_its_command():
     text = said(compose([CONFIGS / "train.yaml"]), [0, 1], ["weights: fetch them so"])
     assert "- weights: fetch them so" in text
