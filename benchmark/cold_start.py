@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from PIL import Image
@@ -22,7 +21,7 @@ from torch.utils.benchmark import timer
 
 from benchmark.measuring import machine_facts, summarise
 from benchmark.peers import make_model, make_pipeline, prediction_config
-from benchmark.report import page, table, with_range, write_report
+from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,8 +99,8 @@ def seconds_of_theirs(folder: Path, precision: str) -> float:
     return time_process(["-m", "benchmark.peer_process", folder, precision]).seconds
 
 
-def measure_imports(rounds: int) -> dict[str, Any]:
-    """CPU seconds of edit_cli.py on one picture with the bundled model, and of the bare imports, in turns."""
+def measure_imports(rounds: int) -> Row:
+    """CPU seconds of edit_cli.py on one picture with the bundled model against the bare imports, in turns."""
     ours, bare = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -112,22 +111,15 @@ def measure_imports(rounds: int) -> dict[str, Any]:
             bare.append(time_process(["-c", IMPORTS]).cpu_seconds)
             ours.append(time_process(argv).cpu_seconds)
     (median, spread), (least, spread_of_least) = summarise(ours), summarise(bare)
-    seconds = {"cpu_seconds": median, "bare_cpu_seconds": least, "spread": spread, "bare_spread": spread_of_least}
-    return {"rounds": rounds, **seconds, "ratio": median / least, "goal": GOAL, "heavy_modules": heavy}
+    what, note = "edit_cli.py, one picture, bundled model", f"heavy modules: {', '.join(heavy) or 'none'}"
+    return Row("cold start", what, median, "CPU s", least, f"`{IMPORTS}`", spread, spread_of_least, note=note)
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print and write cold_start.{md,json}."""
     request = read_request(ColdStartRequest, argv, "cold_start", __doc__)
-    facts, found = machine_facts(request.device), measure_imports(request.rounds)
-    what = (
-        f"`edit_cli.py` on one picture with the bundled model, against `{IMPORTS}` in the same run: CPU seconds, "
-        f"median of {found['rounds']} ± half the range. Goal: at most {GOAL} times. Heavy are {', '.join(HEAVY)}."
-    )
-    cells = [with_range(found[of + "cpu_seconds"], found[of + "spread"], 2) for of in ("", "bare_")]
-    cells += [f"{found['ratio']:.2f}", ", ".join(found["heavy_modules"]) or "none"]
-    heads = ["edit_cli.py, CPU s:", "bare imports, CPU s:", "times:", "heavy modules imported"]
-    text = page("Cold start of a prediction", facts, what, table(heads, [cells]))
-    if request.output:
-        write_report(request.output / "cold_start", {"facts": facts, **found}, text)
-    sys.stdout.write(text)
+    said = f"Medians of {request.rounds} rounds. Goal: at most {GOAL} times, no heavy module ({', '.join(HEAVY)})."
+    path = request.output and request.output / "cold_start"
+    table = Table("Cold start of a prediction", machine_facts(request.device), path, said)
+    table.add(measure_imports(request.rounds))
+    sys.stdout.write(table.text)

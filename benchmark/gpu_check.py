@@ -23,9 +23,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.multiprocessing import start_processes
@@ -33,7 +32,7 @@ from torch.utils.benchmark import timer
 
 from benchmark import inference, training
 from benchmark.measuring import free_memory, machine_facts, measure_rates
-from benchmark.report import Row, page, table, write_report
+from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 from benchmark.training_steps import GRADIENT, gradient_of_share, save_gradient
 from benchmark.workload import SIZES
@@ -79,44 +78,18 @@ class OutOfTimeError(BaseException):
     """The minutes are over; no `except Exception` on the way may keep it."""
 
 
-@dataclass
 class Check:
-    """One table: what it is of, its rows so far, and which sections are complete."""
+    """A request, and the table of what is measured so far; rows of the same card, version, commit and size are kept."""
 
-    request: CheckRequest
-    facts: dict[str, Any] = field(default_factory=dict)
-    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)  # section, row, what
-    done: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.facts = machine_facts(self.device) | {"size": self.request.size}
-        stored = self.request.output / "gpu_check.json"
-        old = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {"facts": {}}
-        if all(old["facts"].get(name) == self.facts[name] for name in SAME):
-            rows = [(entry.pop("section"), Row(**entry)) for entry in old["rows"]]
-            self.rows = {(section, row.row, row.what): row for section, row in rows if row.value is not None}
-            self.done = old["done"]
-
-    @property
-    def device(self) -> torch.device:
-        """The device to check."""
-        return self.request.device
+    def __init__(self, request: CheckRequest) -> None:
+        self.request, self.device = request, request.device
+        facts = machine_facts(self.device) | {"size": request.size}
+        self.table = Table("What a GPU shows", facts, request.output / "gpu_check", same=SAME)
 
     def missing(self, section: str, names: Sequence[str]) -> list[str]:
         """Rows of a benchmark that are wanted and not measured; the last measured one may lack parts, so it counts."""
-        measured = [row for of, row, _ in self.rows if of == section][:-1]
+        measured = [row for of, row, _ in self.table.rows if of == section][:-1]
         return [name for name in names if name in self.request.rows and name not in measured]
-
-    def add(self, section: str, row: Row) -> None:
-        """Keep a row, and write the table."""
-        self.rows[section, row.row, row.what] = row
-        self.write()
-
-    def write(self) -> None:
-        """Write <path>.json and <path>.md."""
-        rows = [{"section": section, **asdict(row)} for (section, _, _), row in self.rows.items()]
-        result = {"facts": self.facts, "done": self.done, "rows": rows}
-        write_report(self.request.output / "gpu_check", result, format_rows(self))
 
 
 def check_card(check: Check) -> Iterator[Row]:
@@ -236,21 +209,6 @@ SECTIONS: Mapping[str, Callable[[Check], Iterator[Row]]] = {
 }
 
 
-def format_rows(check: Check) -> str:
-    """The page."""
-    heads = ["section", "row", "what", "value:", "spread:", "compared with", "times:", "x floor:", "note"]
-    rows = []
-    for (section, _, _), row in check.rows.items():
-        floor = f"{row.value / row.floor:.1f}" if row.floor and row.value else "-"
-        memory = row.counted.get("memory_mib")
-        *cells, note = row.cells()
-        note = "; ".join(filter(None, [note, f"peak {memory:,.0f} MiB" if memory else ""]))
-        rows.append([section, *cells, floor, note])
-    open_ones = [name for name in SECTIONS if name not in check.done]
-    left = f"Not complete: {', '.join(open_ones) or 'nothing'}."
-    return page("What a GPU shows", check.facts, table(heads, rows), left)
-
-
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise OutOfTimeError when the seconds are over."""
@@ -269,25 +227,26 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def run(check: Check) -> bool:
     """Go through the sections that are wanted and not complete; whether all are now."""
-    sections = check.request.only
+    table, sections = check.table, check.request.only
     try:
         with time_limit(60 * check.request.minutes - SPARE_SECONDS):
-            for name in (name for name in sections if name not in check.done):
+            for name in (name for name in sections if name not in table.done):
                 log.info("%s ...", name)
                 try:
                     for row in SECTIONS[name](check):
-                        check.add(name, row)
-                    check.done.append(name)
+                        table.add(row, name)
+                    table.done.append(name)
                 except Exception as error:  # a row of its own, and the next section
                     log.exception("%s fails", name)
                     said = sentence_for(error) or f"{type(error).__name__}: {error}"
-                    check.add(name, Row(name, "failed", None, note=" ".join(said.split())[:300]))
+                    table.add(Row(name, "failed", None, note=" ".join(said.split())[:300]), name)
                 free_memory()
-                check.write()
     except OutOfTimeError:
         log.info("the time is over; the same command goes on")
-        check.write()
-    return set(sections) <= set(check.done)
+    left = ", ".join(name for name in SECTIONS if name not in table.done)
+    table.said = (f"Not complete: {left or 'nothing'}.",)
+    table.write()
+    return set(sections) <= set(table.done)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -297,5 +256,5 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("there is no CUDA GPU here; rehearse with --size tiny --output <folder>.")
     check = Check(request)
     complete = run(check)
-    sys.stdout.write(format_rows(check))
+    sys.stdout.write(check.table.text)
     return 0 if complete else 1

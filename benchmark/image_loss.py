@@ -10,9 +10,10 @@ U-Net: a forward and a backward pass over the same pairs. The modes are those of
 
 import copy
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.measuring import count_flop, machine_facts, median_seconds
-from benchmark.report import page, table, with_range, write_report
+from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 from benchmark.training_steps import image_loss, tiny_decoder
 from benchmark.workload import read_size
@@ -49,18 +50,20 @@ OWN_TERMS = (
     "The config names no image loss: the terms are LPIPS + L1, 0.1 each, LPIPS in the features of a trunk with seeded "
     "random weights."
 )
+MEAN, LENGTH = "cosine, mean of draws", "length"
+PAIRWISE = "Agreement, pair by pair, every pair decoded"
+WHOLE = "Agreement of whole batches, the share with the least noise decoded, as in training"
 READING = (
-    "Cosines are between gradients with respect to the network's output. *One draw*: a random square as training takes "
-    "it, mean ± standard deviation over pairs and squares. *Mean of draws*: the squares of a pair averaged, mean ± "
-    "standard deviation over pairs; what is short of 1 there is bias, not chance. *Length*: of that mean along the "
-    "exact gradient; 1 where the term weighs as much as the exact one. A decoder with group normalisation or attention "
-    "makes something else of a square than of the whole, the more so the smaller the latent; a tiny decoder has "
-    "neither."
+    "Agreement is the cosine between gradients with respect to the network's output: of one draw, a random square as "
+    "training takes it, with its standard deviation over pairs and squares; and of the mean over a pair's squares, "
+    "where what is short of 1 is bias, not chance. *Length*: of that mean along the exact gradient; 1 where the term "
+    "weighs as much as the exact one. A decoder with group normalisation or attention makes something else of a "
+    "square than of the whole, the more so the smaller the latent; a tiny decoder has neither. In whole batches the "
+    "pairs that the gate leaves out have no gradient: that is its purpose, and it lowers the cosine."
 )
 COUNTING = (
-    "Operations of a forward and a backward pass over the same pairs, counted on the meta device; a U-Net step is the "
-    "U-Net's own, and the loss comes on top of it. Seconds are of the machine above, median ± half the range. The tiny "
-    "decoder has its published width everywhere."
+    "Cost is of a forward and a backward pass over the same pairs, operations counted on the meta device; a U-Net step "
+    "is the U-Net's own, and the loss comes on top of it. The tiny decoder has its published width everywhere."
 )
 
 
@@ -154,17 +157,6 @@ class Point:
     context: tuple[int, int]  # tokens of a sentence, their width
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far the gradients of a cheap loss agree with those of the exact one."""
-
-    cosine: float  # of one draw: mean over draws and rows
-    spread: float  # its standard deviation
-    cosine_of_mean: float  # of the mean over draws: mean over rows
-    spread_of_mean: float
-    length: float  # of the mean along the exact gradient; 1 where the loss weighs as much as the exact one
-
-
 def make_modes(terms: Mapping, share: float, crop: int, tiny: Mapping | None) -> dict[str, dict]:
     """Nodes of FrameLoss by name, exact first.
 
@@ -219,14 +211,16 @@ def gradient(model: nn.Module, loss: nn.Module, point: Point, generator: torch.G
     return rearrange(torch.autograd.grad(total, output)[0], "b c h w -> b (c h w)")
 
 
-def agree(exact: Tensor, cheap: Tensor) -> Agreement:
-    """Agreement of gradients: exact (R, D), cheap (draws, R, D)."""
+def agree(exact: Tensor, cheap: Tensor, row: str, what: str) -> Row:
+    """Agreement of gradients, exact (R, D) and cheap (draws, R, D), as a row of the table."""
     single = F.cosine_similarity(cheap, exact[None], dim=-1)
     mean = reduce(cheap, "k r d -> r d", "mean")
     of_mean = F.cosine_similarity(mean, exact, dim=-1)
     length = (mean * exact).sum(dim=-1) / (exact**2).sum(dim=-1)
-    numbers = (single.mean(), single.std(correction=0), of_mean.mean(), of_mean.std(correction=0), length.mean())
-    return Agreement(*map(float, numbers))
+    found = {MEAN: of_mean.mean(), f"{MEAN}, ±": of_mean.std(correction=0), LENGTH: length.mean()}
+    counted = {name: round(float(value), 3) for name, value in found.items()}
+    cosine, deviation = round(float(single.mean()), 3), round(float(single.std(correction=0)), 3)
+    return Row(row, what, cosine, "", spread=deviation, counted=counted)
 
 
 def open_gate(loss: nn.Module) -> nn.Module:
@@ -242,34 +236,31 @@ def draw_gradients(model: nn.Module, loss: nn.Module, point: Point, crops: int) 
     return torch.stack([gradient(model, loss, point, torch.Generator().manual_seed(SEED + i)) for i in range(draws)])
 
 
-def measure_levels(
-    model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping, crops: int
-) -> list[tuple[range, dict[str, Agreement]]]:
+def measure_levels(model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping, crops: int) -> Iterator[Row]:
     """Pair by pair, the gate open: agreement of each mode in each quarter of the noise levels."""
     exact, *others = losses
     width = model.schedule.timesteps // QUARTERS
-    rows = []
     for levels in (range(i * width, (i + 1) * width) for i in range(QUARTERS)):
         point = predict(model, batch, levels, SEED)
         wanted = gradient(model, losses[exact], point, torch.Generator())
-        drawn = {name: draw_gradients(model, open_gate(losses[name]), point, crops) for name in others}
-        rows.append((levels, {name: agree(wanted, gradients) for name, gradients in drawn.items()}))
-    return rows
+        for name in others:
+            found = draw_gradients(model, open_gate(losses[name]), point, crops)
+            yield agree(wanted, found, f"t {levels.start:3} to {levels.stop - 1:3}", name)
 
 
 def measure_batches(
     model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping, crops: int, batches: int
-) -> dict[str, Agreement]:
+) -> Iterator[Row]:
     """Batch by batch, the gate as in training, noise levels drawn from all: agreement of each mode."""
     exact, *others = losses
     levels = range(model.schedule.timesteps)
     points = [predict(model, batch, levels, SEED + i * len(batch["instruction"])) for i in range(batches)]
     wanted = torch.stack([gradient(model, losses[exact], point, torch.Generator()).flatten() for point in points])
-    found = {}
     for name in others:
         cheap = [draw_gradients(model, losses[name], point, crops) for point in points]
-        found[name] = agree(wanted, torch.stack([rearrange(draws, "k b d -> k (b d)") for draws in cheap], dim=1))
-    return found
+        yield agree(
+            wanted, torch.stack([rearrange(draws, "k b d -> k (b d)") for draws in cheap], dim=1), "all t", name
+        )
 
 
 def unet_step(model: nn.Module, scale: Scale) -> Callable[[], None]:
@@ -315,117 +306,76 @@ def make_losses(modes: Mapping[str, Mapping]) -> dict[str, nn.Module]:
     return {name: instantiate_from_config(node, "frame_loss_config") for name, node in modes.items()}
 
 
-def count_costs(name: str, node: Mapping, modes: Mapping[str, Mapping], scale: Scale) -> dict[str, Any]:
-    """Operations of a step of the U-Net and of each mode, as rows; `node` is the model's, and needs no weights."""
+def count_costs(node: Mapping, modes: Mapping[str, Mapping], scale: Scale) -> dict[str, int]:
+    """Operations of a step of the U-Net and of each mode; `node` is the model's, and needs no weights."""
     with torch.device("meta"):
         steps = make_steps(build_trained_model(node), make_losses(modes), scale)
-    counts = {mode: count_flop(step) for mode, step in steps.items()}
-    rows = [{"mode": mode, "flop": n, "unet_steps": n / counts["U-Net"]} for mode, n in counts.items()]
-    return {"model": name, "pairs": scale.pairs, "rows": rows}
+    return {name: count_flop(step) for name, step in steps.items()}
 
 
-def full_size_costs(pairs: int, share: float) -> dict[str, Any]:
+def full_size_costs(pairs: int, share: float) -> dict[str, int]:
     """Counts at Stable Diffusion v1.5's size, LPIPS + L1, squares of half the latent's side."""
     config = read_size("full")
     params = config["model"]["params"]
     modes = make_modes(image_loss(), share, 16, tiny_decoder(params["scale_factor"]))
     text = params["cond_stage_config"]["params"]
-    scale = Scale(pairs, config["resolution"], (text["max_length"], text["width"]))
-    return count_costs(FULL, config["model"], modes, scale)
+    return count_costs(config["model"], modes, Scale(pairs, config["resolution"], (text["max_length"], text["width"])))
 
 
-def measure(subject: Subject, request: ImageLossRequest) -> dict[str, Any]:
+def cost_rows(
+    counts: Mapping[str, int], seconds: Mapping[str, tuple[float, float]] = MappingProxyType({})
+) -> Iterator[Row]:
+    """Operations, and median seconds with their spread where they are known; all in steps of the U-Net."""
+    for name, count in counts.items():
+        counted = {"GFLOP": count / 1e9, "U-Net steps": count / counts["U-Net"]}
+        value, spread = seconds.get(name, (None, None))
+        peer = seconds["U-Net"][0] if seconds else None
+        yield Row("cost", name, value, "s", peer, "the U-Net's step", spread, counted=counted)
+
+
+def measure(subject: Subject, request: ImageLossRequest) -> Table:
     """Cosines of the modes that have weights, costs of all."""
     model, params, frames = subject.model, subject.terms["params"], subject.batch["target_frame"]
     shape, share = model.latent_shape(frames), params.get("share", SHARE)
     weights = str(request.tiny_decoder) if request.tiny_decoder else None
     tiny = tiny_decoder(float(model.scale_factor), weights) if weights or takes_tiny_decoder(model) else None
-    crop = request.crop or params.get("crop") or max(1, shape[-1] // 2)
-    modes = make_modes(subject.terms, share, crop, tiny)
+    modes = make_modes(subject.terms, share, request.crop or params.get("crop") or max(1, shape[-1] // 2), tiny)
     losses = {name: loss.to(frames.device) for name, loss in make_losses(modes).items()}
     compared = {name: loss for name, loss in losses.items() if weights or loss.tiny_decoder is None}
     for loss in compared.values():
         loss.load_weights()
-    levels = measure_levels(model, compared, subject.batch, request.crops)
-    batches = measure_batches(model, compared, subject.batch, request.crops, request.batches)
-    scale = Scale(request.pairs, frames.shape[-1], predict(model, subject.batch, range(1), 0).context)
-    costs, steps = count_costs(subject.name, subject.node, modes, scale), make_steps(model, losses, scale)
-    for row in costs["rows"]:
-        row["seconds"], row["spread"] = median_seconds(steps[row["mode"]], request.rounds)
-    return {
-        "subject": subject.name,
-        "trained": request.ckpt is not None,
-        "trained_levels": len(model.levels),
-        "timesteps": model.schedule.timesteps,
-        "default_terms": not subject.node["params"].get("frame_loss_config"),
-        "pairs": request.pairs,
-        "side": scale.side,
-        "latent": list(shape),
+    facts = machine_facts(request.device) | {
+        "model": subject.name,
         "parameterization": model.parameterization,
-        "share": share,
-        "crops": request.crops,
-        "batches": request.batches,
-        "levels": [{"from": of.start, "to": of.stop, "modes": _as_json(found)} for of, found in levels],
-        "whole_batches": _as_json(batches),
-        "costs": [costs, full_size_costs(request.pairs, share)],
+        "trained at": f"{len(model.levels)} of {model.schedule.timesteps} noise levels" if request.ckpt else "none",
+        "batch": f"{request.pairs} pairs of {frames.shape[-1]} pixels, latents {' x '.join(map(str, shape))}",
+        "squares a pair": request.crops,
+        "share that is decoded": share,
     }
-
-
-def _as_json(found: Mapping[str, Agreement]) -> dict[str, dict[str, float]]:
-    return {mode: asdict(agreement) for mode, agreement in found.items()}
-
-
-def format_report(result: Mapping[str, Any]) -> str:
-    """The page."""
-    few_levels = f"The model was trained at {result['trained_levels']} of its {result['timesteps']} noise levels."
-    return page(
-        "The gated image loss against the exact one",
-        result["machine"],
-        f"Model: {result['subject']}, predicting {result['parameterization']}; {result['pairs']} pairs of "
-        f"{result['side']} pixels, latents {' x '.join(map(str, result['latent']))}, {result['crops']} squares each.",
-        "" if result["trained"] else RANDOM,
-        OWN_TERMS if result["default_terms"] else "",
-        few_levels if result["trained"] and result["trained_levels"] < result["timesteps"] else "",
-        "## Agreement",
+    said = [
+        "" if request.ckpt else RANDOM,
+        "" if subject.node["params"].get("frame_loss_config") else OWN_TERMS,
         READING,
-        "Pair by pair, every pair decoded; the noise levels in quarters:",
-        _agreement_table({f"{q['from']} to {q['to'] - 1}": q["modes"] for q in result["levels"]}),
-        f"Whole batches of {result['pairs']} pairs, levels drawn from all, the {result['share']:.0%} with the least "
-        f"noise decoded, as in training; {result['batches']} batches. The pairs that the gate leaves out have no "
-        "gradient here: that is its purpose, and it lowers the cosine.",
-        _agreement_table({"all": result["whole_batches"]}),
-        "## Cost",
         COUNTING,
-        *(f"{of['model']}, {of['pairs']} pairs:\n\n{_cost_table(of['rows'])}" for of in result["costs"]),
+    ]
+    table = Table(
+        "The gated image loss against the exact one", facts, request.output and request.output / request.name, *said
     )
-
-
-def _agreement_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    cells = []
-    for name, modes in rows.items():
-        for mode, values in modes.items():
-            a = Agreement(**values)
-            pairs = (a.cosine, a.spread), (a.cosine_of_mean, a.spread_of_mean)
-            cells.append([name, mode, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in pairs), f"{a.length:.2f}"])
-    return table(["timesteps", "mode", "cosine, one draw:", "cosine, mean of draws:", "length:"], cells)
-
-
-def _cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads, cells = ["", "GFLOP:", "U-Net steps:"], []
-    heads += ["seconds:", "in seconds of a U-Net step:"] if "seconds" in rows[0] else []
-    for row in rows:
-        cells.append([row["mode"], f"{row['flop'] / 1e9:.1f}", f"{row['unet_steps']:.3f}"])
-        if "seconds" in row:
-            share = row["seconds"] / rows[0]["seconds"]
-            cells[-1] += [with_range(row["seconds"], row["spread"], 3), f"{share:.3f}"]
-    return table(heads, cells)
+    for row in measure_levels(model, compared, subject.batch, request.crops):
+        table.add(row, PAIRWISE)
+    for row in measure_batches(model, compared, subject.batch, request.crops, request.batches):
+        table.add(row, WHOLE)
+    scale = Scale(request.pairs, frames.shape[-1], predict(model, subject.batch, range(1), 0).context)
+    steps = make_steps(model, losses, scale)
+    seconds = {name: median_seconds(step, request.rounds) for name, step in steps.items()}
+    for row in cost_rows(count_costs(subject.node, modes, scale), seconds):
+        table.add(row, f"Cost, {subject.name}")
+    for row in cost_rows(full_size_costs(request.pairs, share)):
+        table.add(row, f"Cost, {FULL}")
+    return table
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print and write what is asked for."""
     request = read_request(ImageLossRequest, argv, "image_loss", __doc__)
-    result = measure(make_subject(request), request) | {"machine": machine_facts(request.device)}
-    text = format_report(result)
-    if request.output:
-        write_report(request.output / request.name, result, text)
-    sys.stdout.write(text)
+    sys.stdout.write(measure(make_subject(request), request).text)

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +39,7 @@ from benchmark.measuring import (
     time_in_turns,
 )
 from benchmark.peers import DiffusersSide, OurSide, Side, Work, difference, make_sides, measure_parity
-from benchmark.report import Row, page, table, with_range, write_report
+from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 from benchmark.workload import SIZES
 from prediction.predictor import DTYPES, Runtime, SamplingOptions
@@ -49,7 +48,12 @@ FRAMES = {"tiny": 2, "full": 15}  # of the rows with several
 WARM_CALLS = 10  # of the network, before timing, on a GPU
 PARTS = ("network", "encoder", "decoder", "text")  # whose calls are counted
 PARITY_LIMITS = {"fp32": 1e-3, "bf16": 0.5, "fp16": 0.1}  # of final latents; see `peers.difference`
-PARITY = "parity"  # rows of it go before the others, and are facts of the page
+PARITY = "parity"  # of the sides that the rows after it compare
+DOCUMENTED, TUNED = "diffusers, as documented", "diffusers, tuned"
+SAID = (
+    "Same weights (seeded noise), noise, scheduler, steps, guidance and output on both sides; final latents agree as "
+    "the rows of parity say. Rows with few steps are speed only."
+)
 NAMES = ("I1", "I2", "I3", "I4", "I4s", "I5", "I6", "I6b", "I7", "I7b", "I8", "I9")
 
 HUNDRED = SamplingOptions(steps=100, text_scale=7.5, image_scale=1.5)
@@ -184,8 +188,10 @@ def measure_work(sides: Sides, work: Work, request: InferenceRequest, rates: tup
     network = model.model if work.options else model.first_stage_model.decoder
     floor = max(flop / rates[0], (calls["network"] or 1) * bytes_of(network) / rates[1])
     what = work.what if work.options else f"{work.what} x {sides.resolution} px"
-    peer = "tuned" if request.tuned and work.options else "as documented"
-    return make_row(work.row, what, seconds, calls, peer, floor, flop, peak_mib(both[0], request.device))
+    counted = {f"{name} calls": num for name, num in calls.items()} | {"GFLOP": flop / 1e9}
+    counted["peak MiB"] = peak_mib(both[0], request.device)
+    peer = TUNED if request.tuned and work.options else DOCUMENTED
+    return make_row(work.row, what, seconds, peer, floor, counted)
 
 
 def check_decoder(sides: Sides, work: Work, z: Tensor, request: InferenceRequest) -> None:
@@ -199,21 +205,17 @@ def make_row(
     row: str,
     what: str,
     seconds: Sequence[Sequence[float]],
-    calls: Mapping[str, int | None],
-    peer: str = "as documented",
-    floor: float = 0.0,
-    flop: float = 0,
-    memory: float | None = None,
+    peer_name: str = DOCUMENTED,
+    floor: float | None = None,
+    counted: Mapping[str, float | None] | None = None,
 ) -> Row:
     """A row of ours against diffusers."""
     (ours, spread), (theirs, peer_spread) = map(summarise, seconds)
-    counted = {"flop": flop, "memory_mib": memory} | {f"{name}_calls": calls[name] for name in PARTS}
-    return Row(row, what, ours, "s", theirs, peer, spread, peer_spread, floor, counted=counted)
+    return Row(row, what, ours, "s", theirs, peer_name, spread, peer_spread, floor, counted=counted or {})
 
 
 def measure_cold_start(size: str, runtime: Runtime) -> Iterator[Row]:
     """I9: processes from start to end, A B B A once; with torch.compile, a first and a second process of ours too."""
-    uncounted = dict.fromkeys(PARTS)  # other processes' calls
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sides(size, folder)
@@ -224,10 +226,10 @@ def measure_cold_start(size: str, runtime: Runtime) -> Iterator[Row]:
         eager = [cold()]
         theirs = [seconds_of_theirs(folder, runtime.precision) for _ in range(2)]
         eager.append(cold())
-        yield make_row("I9", "cold start to the first frame, eager", [eager, theirs], uncounted)
+        yield make_row("I9", "cold start to the first frame, eager", [eager, theirs])
         for what in ("cold", "warm") if runtime.compile else ():
             said = f"cold start, torch.compile, its cache {what}"
-            yield make_row("I9c", said, [[cold(folder / "compiled")], theirs], uncounted)
+            yield make_row("I9c", said, [[cold(folder / "compiled")], theirs])
 
 
 def measure_rows(request: InferenceRequest, rates: tuple[float, float]) -> Iterator[Row]:
@@ -237,10 +239,10 @@ def measure_rows(request: InferenceRequest, rates: tuple[float, float]) -> Itera
         ParityError: before a row of sides that differ.
     """
     wanted = [work for work in make_works(FRAMES[request.size]) if work.row in request.rows]
-    for tiny_coder, name in ((False, PARITY), (True, f"{PARITY}_tiny_autoencoder")):
+    for tiny_coder, name in ((False, "autoencoder"), (True, "tiny autoencoder")):
         if works := [work for work in wanted if work.tiny_coder == tiny_coder]:
             sides = checked_sides(request, tiny_coder=tiny_coder)
-            yield Row(PARITY, name, sides.parity, "of the largest value")
+            yield Row(PARITY, f"final latents, {name}", sides.parity, "of the largest value")
             for work in works:
                 yield measure_work(sides, work, request, rates)
             del sides
@@ -251,52 +253,12 @@ def measure_rows(request: InferenceRequest, rates: tuple[float, float]) -> Itera
 def run(request: InferenceRequest) -> str:
     """Measure, and write benchmark_inference_<size>_<device>.{md,json} after each row; the page."""
     rates = measure_rates(request.device, DTYPES[request.dtype])
-    facts = machine_facts(request.device) | {"size": request.size, "rounds": request.rounds, **asdict(request.runtime)}
-    facts |= {"matrix_tflops": rates[0] / 1e12, "copy_gb_per_s": rates[1] / 1e9}
+    facts = machine_facts(request.device, rates) | {"size": request.size, "rounds": request.rounds}
     path = request.output / f"benchmark_inference_{request.size}_{request.device.type}{'_tuned' * request.tuned}"
-    rows: list[Row] = []
-    text = ""
+    table = Table("Prediction speed against diffusers", facts | asdict(request.runtime), path, SAID)
     for row in measure_rows(request, rates):
-        if row.row == PARITY:
-            facts[row.what] = row.value
-            continue
-        rows = sorted([*rows, row], key=lambda line: line.row)
-        text = format_rows(rows, facts)
-        write_report(path, {"facts": facts, "rows": [_as_json(row) for row in rows]}, text)
-    return text
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    seconds = {"ours": row.value, "ours_spread": row.spread, "theirs": row.peer, "theirs_spread": row.peer_spread}
-    return {"row": row.row, "what": row.what, "peer": row.peer_name, **seconds, "floor": row.floor, **row.counted}
-
-
-def format_rows(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
-    """The page; a ratio within the spread is marked."""
-    heads = ["row", "what", "ours, s", "diffusers, s", "times faster", "floor, s", "x floor"]
-    cells = []
-    for r in rows:
-        floors = [f"{r.floor:.5f}", f"{r.value / r.floor:.1f}"] if r.floor else ["-", "-"]
-        network, encoder, decoder, text = (r.counted[f"{name}_calls"] for name in PARTS)
-        calls = "-" if network is None else f"{network}, {encoder} + {decoder}, {text}"
-        ratio = f"{r.ratio:.2f}{'' if r.is_clear else ' (within the spread)'}"
-        both = [with_range(r.value, r.spread, 4), with_range(r.peer, r.peer_spread, 4)]
-        cells.append([r.row, r.what, *both, ratio, *floors, calls])
-    parities = [value for name, value in facts.items() if name.startswith(PARITY)]
-    same = "Same weights (seeded noise), noise, scheduler, steps, guidance and output on both sides; "
-    same += f"final latents agree to {max(parities):.1e} of their size. " if parities else ""
-    peers: dict[str, dict[str, None]] = {}
-    for r in rows:
-        peers.setdefault(r.peer_name, {})[r.row] = None
-    said = ", ".join(peer if len(peers) == 1 else f"{peer} ({' '.join(of)})" for peer, of in peers.items())
-    peaks = [f"{r.row} {r.counted['memory_mib']:.0f} MiB" for r in rows if r.counted["memory_mib"] is not None]
-    return page(
-        "Prediction speed against diffusers",
-        {name: value for name, value in facts.items() if not name.startswith(PARITY)},
-        f"{same}Rows with few steps are speed only. Peer: diffusers {said}.",
-        table([*heads, "calls of network, coders, text"], cells),
-        f"Peak memory: {', '.join(peaks)}." if peaks else "",
-    )
+        table.add(row)
+    return table.text
 
 
 def main(argv: Sequence[str]) -> int:

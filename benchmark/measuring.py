@@ -116,10 +116,11 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> tuple[float, floa
     return 2 * side**3 / product, 2 * source.numel() / copy
 
 
-def machine_facts(device: torch.device) -> dict[str, Any]:
-    """Device, versions, threads, load, commit and command of this run."""
+def machine_facts(device: torch.device, rates: tuple[float, float] | None = None) -> dict[str, Any]:
+    """Device, versions, threads, load, commit and command of this run; the rates where they are known."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
+    known = {"matrix_tflops": rates[0] / 1e12, "copy_gb_per_s": rates[1] / 1e9} if rates else {}
+    return known | {
         "device": name,
         "torch": torch.__version__,
         "cuda": torch.version.cuda,

@@ -8,15 +8,14 @@ in turn, so that other load on the machine meets both; the medians are compared.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from benchmark.measuring import time_in_turns
-from benchmark.report import table
+from benchmark.measuring import summarise, time_in_turns
+from benchmark.report import Row, table
 from commands.processes import make_pool
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
@@ -25,13 +24,12 @@ from dataset_tools.readers.arguments import add_reading_arguments, reading_reque
 from dataset_tools.readers.detect import read_episodes
 from formats.pictures import encode_picture, read_picture
 
-PREPARATION = "preparation"
 BARE = "bare JPEG decode + encode"
 OPTIONS = Options(PairingRule(horizons=(1,)))  # every frame is in a pair
 
 
-def measure(plan: Plan, workers: int, rounds: int) -> dict[str, list[float]]:
-    """Frames per second of each way, a number per round."""
+def measure(plan: Plan, workers: int, rounds: int) -> Row:
+    """Frames a second of the preparation, against those of bare decoding and encoding."""
     frames = sum(part.episode.length for part in plan.parts)
     with tempfile.TemporaryDirectory() as place, make_pool(workers) as pool:
         stored = list(pool.map(store_jpegs, plan.parts))
@@ -43,8 +41,10 @@ def measure(plan: Plan, workers: int, rounds: int) -> dict[str, list[float]]:
             list(pool.map(convert_part, plan.parts, [folder] * num, [OPTIONS] * num))
             finish_folder(plan, folder, OPTIONS)
 
-        *_, seconds = time_in_turns([lambda: list(pool.map(recode_jpegs, stored)), prepare], rounds)
-    return {name: [frames / s for s in of] for name, of in zip((BARE, PREPARATION), seconds, strict=True)}
+        *_, seconds = time_in_turns([prepare, lambda: list(pool.map(recode_jpegs, stored))], rounds)
+    (rate, spread), (bare, bare_spread) = (summarise([frames / s for s in of]) for of in seconds)
+    what = f"preparation, {workers} workers, median of {rounds} rounds"
+    return Row("preparation", what, rate, "frames/s", bare, BARE, spread, bare_spread)
 
 
 def store_jpegs(part: Part) -> list[bytes]:
@@ -57,14 +57,6 @@ def recode_jpegs(contents: list[bytes]) -> int:
     return sum(len(encode_picture(read_picture(content).pixels)) for content in contents)
 
 
-def format_rates(rates: dict[str, list[float]], workers: int) -> str:
-    """Medians of the rounds, and each as a share of the bare one."""
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    cells = ([name, f"{rate:.0f}", f"{rate / medians[BARE]:.0%}"] for name, rate in medians.items())
-    rows = table(["way", "frames/s:", "of bare:"], cells)
-    return f"{workers} workers, median of {len(rates[BARE])} rounds\n\n{rows}\n"
-
-
 def main(argv: Sequence[str]) -> None:
     """Print both rates."""
     parser = argparse.ArgumentParser(prog="python -m benchmark preparation", description=__doc__.split("\n")[0])
@@ -73,4 +65,4 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(argv)
     plan = plan_folder(read_episodes(reading_request(args)), OPTIONS, args.episodes)
-    sys.stdout.write(format_rates(measure(plan, args.workers, args.rounds), args.workers))
+    sys.stdout.write(table([measure(plan, args.workers, args.rounds)]) + "\n")

@@ -1,7 +1,8 @@
-"""What every benchmark writes: rows, and a page of tables in markdown beside its numbers in JSON."""
+"""What every benchmark writes: a table of rows, as a page in markdown beside its numbers in JSON, after each row."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +21,97 @@ class Row:
     peer_name: str = ""
     spread: float | None = None  # largest minus smallest value of the rounds
     peer_spread: float | None = None
-    floor: float = 0.0  # the least that is possible, in `unit`; 0 if nothing says what that is
+    floor: float | None = None  # the least that is possible, in `unit`; None if nothing says what that is
     note: str = ""
-    counted: dict[str, Any] = field(default_factory=dict)  # calls of networks, operations, memory
-
-    @property
-    def ratio(self) -> float:
-        """The peer's value over ours: for seconds, how many times faster ours is."""
-        return self.peer / self.value
+    counted: Mapping[str, float | None] = field(
+        default_factory=dict
+    )  # further columns: calls, seconds of parts, memory
 
     @property
     def is_clear(self) -> bool:
         """Whether the difference exceeds the spread of running the same side again."""
-        return abs(self.peer - self.value) > max(self.spread, self.peer_spread)
+        return abs(self.peer - self.value) > max(self.spread or 0.0, self.peer_spread or 0.0)
 
-    def cells(self) -> list[str]:
-        """Row, what, value, spread, what it is compared with, how many times that it is, and the note."""
-
-        def number(value: float | None, unit: str = "") -> str:
-            return "-" if value is None else f"{value:,.4g} {unit}".strip()
-
-        peer = f"{self.peer_name} {number(self.peer, self.unit)}" if self.peer else "-"
-        times = number(self.value / self.peer) if self.peer and self.value else "-"
-        return [self.row, self.what, number(self.value, self.unit), number(self.spread), peer, times, self.note]
-
-
-def with_range(value: float, spread: float, digits: int) -> str:
-    """A median with half the range of its rounds."""
-    return f"{value:.{digits}f} ± {spread / 2:.{digits}f}"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A markdown table; a column whose head ends in a colon holds numbers, and is aligned to the right."""
-    lines = [[head.removesuffix(":") for head in heads], ["---:" if head[-1:] == ":" else "---" for head in heads]]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [*lines, *rows])
+    def cells(self) -> dict[str, str]:
+        """Text by head; a head that ends in a colon is one of numbers."""
+        compared = self.peer is not None and self.value is not None
+        return {
+            "row": self.row,
+            "what": self.what,
+            "value:": _number(self.value, self.unit),
+            "spread:": _number(self.spread),
+            "compared with": f"{self.peer_name} {_number(self.peer)}" if self.peer is not None else "",
+            "times that:": _number(self.value / self.peer, "" if self.is_clear else "(unclear)") if compared else "",
+            "times the floor:": _number(self.value / self.floor) if self.floor and self.value else "",
+            **{f"{name}:": _number(value) for name, value in self.counted.items()},
+            "note": self.note,
+        }
 
 
-def page(title: str, facts: Mapping[str, Any], *parts: str) -> str:
-    """A page in markdown: what was run on what machine, then parts, of which empty ones are left out."""
-    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in facts.items()}
-    said = "; ".join(f"{name} {value}" for name, value in shown.items() if name != "command")
-    return "\n\n".join([f"# {title}", f"`{facts['command']}`", f"{said}.", *filter(None, parts)]) + "\n"
+def _number(value: float | None, unit: str = "") -> str:
+    return "" if value is None else f"{value:,.4g} {unit}".strip()
 
 
-def write_report(path: Path, result: Mapping[str, Any], text: str) -> None:
-    """Write <path>.json and <path>.md, each whole or not at all."""
-    write_json(path.with_name(f"{path.name}.json"), result)
-    write_text(path.with_name(f"{path.name}.md"), text)
+class Table:
+    """Rows of one run, in sections, written after each.
+
+    Args:
+        title: of the page.
+        facts: what was run, with the `command`, on what machine.
+        path: of the two files, without ending; None writes none.
+        said: sentences between the facts and the rows.
+        same: names of facts; where the file on disk agrees in them, its rows are kept.
+    """
+
+    def __init__(
+        self, title: str, facts: Mapping[str, Any], path: Path | None, *said: str, same: Sequence[str] = ()
+    ) -> None:
+        self.title, self.facts, self.path, self.said = title, facts, path, said
+        self.rows: dict[tuple[str, str, str], Row] = {}  # by section, row and what
+        self.done: list[str] = []  # sections that are complete
+        if same and self._file(".json").is_file():
+            old = json.loads(self._file(".json").read_text(encoding="utf-8"))
+            if all(old["facts"].get(name) == facts[name] for name in same):
+                self.done = old["done"]
+                kept = [(entry.pop("section"), Row(**entry)) for entry in old["rows"] if entry["value"] is not None]
+                self.rows = {(section, row.row, row.what): row for section, row in kept}
+
+    def _file(self, ending: str) -> Path:
+        return self.path.with_name(self.path.name + ending)
+
+    def add(self, row: Row, section: str = "") -> None:
+        """Keep a row, in the place of an earlier one of its name, and write the table."""
+        self.rows[section, row.row, row.what] = row
+        self.write()
+
+    def write(self) -> None:
+        """Write <path>.json and <path>.md, each whole or not at all."""
+        if self.path is not None:
+            rows = [{"section": section, **asdict(row)} for (section, *_), row in self.rows.items()]
+            write_json(self._file(".json"), {"facts": self.facts, "done": self.done, "rows": rows})
+            write_text(self._file(".md"), self.text)
+
+    @property
+    def text(self) -> str:
+        """The page: facts, sentences, and a table for each section, its rows in the order of their names."""
+        facts = {name: _number(value) if isinstance(value, float) else value for name, value in self.facts.items()}
+        facts = "; ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
+        parts = [f"# {self.title}", f"`{self.facts['command']}`", f"{facts}.", *filter(None, self.said)]
+        for section in dict.fromkeys(section for section, *_ in self.rows):
+            rows = [row for (of, *_), row in self.rows.items() if of == section]
+            parts += [*([f"## {section}"] if section else []), table(sorted(rows, key=lambda row: row.row))]
+        return "\n\n".join(parts) + "\n"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A markdown table of rows; columns that all leave empty are left out."""
+    cells = [row.cells() for row in rows]
+    heads = [head for head in dict.fromkeys(head for of in cells for head in of if head != "note") if _any(cells, head)]
+    heads += ["note"] if _any(cells, "note") else []
+    lines = [[head.removesuffix(":") for head in heads], ["---:" if head[-1] == ":" else "---" for head in heads]]
+    lines += [[of.get(head) or "-" for head in heads] for of in cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _any(cells: Iterable[Mapping[str, str]], head: str) -> bool:
+    return any(of.get(head) for of in cells)

@@ -20,9 +20,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -41,7 +40,7 @@ from benchmark.measuring import (
     time_in_turns,
 )
 from benchmark.peers import DiffusersStep
-from benchmark.report import Row, page, table, write_report
+from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 from benchmark.training_steps import OurStep, Recipe, tiny_decoder
 from benchmark.workload import SIZES, Bench, read_size
@@ -51,7 +50,6 @@ from ldm.util import instantiate_from_config
 from prediction.predictor import DTYPES
 
 ADAMW_BYTES = 28  # a parameter and step in fp32: read weight, gradient, two moments; write weight and two moments
-PARTS = ("data", "encode", "U-Net", "loss hooks", "optimiser")
 EPOCH = 10_491  # pairs of light_future's second stage
 LOADED = 64  # samples of a timed pass of the loaders
 NAMES = tuple(f"T{number}" for number in range(1, 9))
@@ -137,16 +135,14 @@ def measure_steps(run: Run, row: str) -> Iterator[Row]:
         rows = [_row_of(*of) for of in zip(steps, seconds, floors, strict=True)]
         yield from rows
     for of, line in zip(steps, rows, strict=True):
-        parts = {name: median_seconds(act, 2)[0] for name, act in of.parts().items()}
-        yield replace(line, counted=line.counted | {"parts": parts})
+        parts = {f"{name}, s": median_seconds(act, 2)[0] for name, act in of.parts().items()}
+        yield replace(line, counted=line.counted | parts)
 
 
 def _row_of(step: Step, seconds: Sequence[float], floor: float) -> Row:
-    median, spread = summarise(seconds)
-    recipe = step.recipe
-    counted = {"rounds": len(seconds), "pairs": recipe.pairs, "parts": {}, "calls": dict(step.calls)}
-    counted["trained_parameters"] = step.parameters
-    note = f"{recipe.pairs / median:.1f} samples/s"
+    (median, spread), recipe = summarise(seconds), step.recipe
+    counted = {"samples/s": recipe.pairs / median} | {f"{name} calls": num for name, num in step.calls.items()}
+    note = f"{len(seconds)} rounds, {step.parameters:,} trained parameters"
     return Row(recipe.row, recipe.what, median, "s/step", spread=spread, floor=floor, note=note, counted=counted)
 
 
@@ -168,7 +164,7 @@ def derive_epoch(run: Run, row: str) -> Iterator[Row]:
     """T5: an epoch at the rate of T3's first recipe, where that is measured."""
     for line in [line for line in run.rows.values() if line.row == "T3"][:1]:
         what = f"an epoch of {EPOCH:,} pairs at the rate of 'T3 {line.what}'"
-        yield Row(row, what, EPOCH * line.value / line.counted["pairs"], note="computed, not run")
+        yield Row(row, what, EPOCH / line.counted["samples/s"], note="computed, not run")
 
 
 def measure_memory(run: Run, row: str) -> Iterator[Row]:
@@ -278,36 +274,8 @@ def main(argv: Sequence[str]) -> None:
     """Measure and print what is asked for; with --output, training.json and training.md after each row."""
     request = read_request(TrainingRequest, argv, "training", __doc__)
     rates = measure_rates(request.device, DTYPES[request.dtype])
-    facts = {"size": request.size, "dtype": request.dtype}
-    facts |= {"matmul_gflops": rates[0] / 1e9, "copy_gb_per_s": rates[1] / 1e9}
-    machine, found, text = machine_facts(request.device), {}, ""
+    facts = machine_facts(request.device, rates) | {"size": request.size, "dtype": request.dtype}
+    table = Table("Speed of training", facts, request.output and request.output / "training")
     for row in measure_rows(request, rates):
-        found[row.row, row.what] = row
-        steps, lines = ([row for row in found.values() if bool(row.counted) == of] for of in (True, False))
-        text = format_rows(machine | facts, steps, lines)
-        if request.output:
-            notes = [f"{row.what}: {row.note}" for row in lines if row.value is None]
-            rows = {"rows": [*map(_as_json, steps)], "lines": [*map(asdict, lines)], "notes": notes}
-            write_report(request.output / "training", {"machine": machine, **facts, **rows}, text)
-    sys.stdout.write(text)
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    rates = {"samples_per_second": row.counted["pairs"] / row.value, "times_floor": row.value / row.floor}
-    times = {"seconds": row.value, "spread": row.spread, "floor_seconds": row.floor}
-    return {"case": f"{row.row} {row.what}", **times, **rates, **row.counted}
-
-
-def format_rows(facts: Mapping[str, Any], steps: Sequence[Row], lines: Sequence[Row]) -> str:
-    """The page: a table of timed steps, and one of all else."""
-    timed = []
-    for row in steps:
-        parts = [f"{row.counted['parts'][name]:.4f}" if name in row.counted["parts"] else "-" for name in PARTS]
-        rate, calls = row.counted["pairs"] / row.value, row.counted["calls"].items()
-        numbers = [f"{row.value:.4f}", f"{row.spread:.4f}", f"{rate:.1f}", f"{row.floor:.4f}"]
-        numbers.append(f"{row.value / row.floor:.1f}")
-        timed.append([f"{row.row} {row.what}", *numbers, *parts, ", ".join(f"{name} {num}" for name, num in calls)])
-    heads = ["case", "s / step:", "spread:", "samples/s:", "floor s:", "x floor:", *(f"{of}:" for of in PARTS), "calls"]
-    others = ["row", "what", "value:", "spread:", "compared with", "times:", ""]
-    tables = table(heads, timed), table(others, (row.cells() for row in lines))
-    return page("Speed of training", facts, *tables)
+        table.add(row)
+    sys.stdout.write(table.text)

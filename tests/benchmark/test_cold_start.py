@@ -24,9 +24,10 @@ def test_the_row_is_a_ratio_of_cpu_seconds(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(cold_start, "time_process", timed)
     assert main(["cold_start", "--rounds", "3", "--output", str(tmp_path)]) == 0
-    assert "| 3.00 ± 0.00 | 2.00 ± 0.00 | 1.50 | matplotlib |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| 3 CPU s | 0 | `import torch, numpy, PIL` 2 | 1.5 | heavy modules: matplotlib |" in said
     found = json.loads((tmp_path / "cold_start.json").read_text())
-    assert found["ratio"] == 1.5 and found["heavy_modules"] == ["matplotlib"] and found["facts"]["commit"]
+    assert found["rows"][0]["peer"] == 2.0 and found["facts"]["commit"]
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_the_rehearsal_completes_and_is_not_repeated(tmp_path, capsys):
     rows = {(row["section"], row["row"]): row for row in found["rows"]}
     assert {row for _, row in rows} == {"card", "small", "T8", "I6"}
     assert all(row["value"] is not None for row in found["rows"])
-    assert rows["inference", "I6"]["counted"]["network_calls"] == 1
+    assert rows["inference", "I6"]["counted"]["network calls"] == 1
     assert (
         found["facts"]["commit"]
         and "Not complete: tests, parity, processes." in (tmp_path / "gpu_check.md").read_text()
@@ -65,12 +65,8 @@ def sections(monkeypatch):
         if calls.count("bad") == 1:
             raise ValueError("no such kernel")
 
-    set_sections(monkeypatch, {"good": good, "bad": bad, "last": good})
+    monkeypatch.setattr(gpu_check, "SECTIONS", {"good": good, "bad": bad, "last": good})
     return calls
-
-
-def set_sections(monkeypatch, sections):
-    monkeypatch.setattr(gpu_check, "SECTIONS", sections)
 
 
 def check(folder, **options):
@@ -84,12 +80,12 @@ def test_a_failure_is_a_row_and_only_it_is_tried_again(sections, tmp_path, monke
     assert not run(check(tmp_path))
     assert "ValueError: no such kernel" in (tmp_path / "gpu_check.md").read_text()
     again = check(tmp_path)
-    assert again.done == ["good", "last"] and run(again)
+    assert again.table.done == ["good", "last"] and run(again)
     assert sections == ["good", "bad", "good", "bad"]
     assert [row["value"] for row in rows_of(tmp_path)["rows"]] == [1.0, 2.0, 1.0]
     facts = gpu_check.machine_facts(CPU) | {"commit": "another"}
     monkeypatch.setattr(gpu_check, "machine_facts", lambda _: facts)
-    assert check(tmp_path).done == []
+    assert check(tmp_path).table.done == []
 
 
 def test_the_time_is_kept_and_what_is_measured_stays(tmp_path, monkeypatch):
@@ -97,7 +93,7 @@ def test_the_time_is_kept_and_what_is_measured_stays(tmp_path, monkeypatch):
         yield Row("a", "first", 1.0)
         time.sleep(60)
 
-    set_sections(monkeypatch, {"endless": endless})
+    monkeypatch.setattr(gpu_check, "SECTIONS", {"endless": endless})
     monkeypatch.setattr(gpu_check, "SPARE_SECONDS", 0)
     assert not run(check(tmp_path, minutes=0.2 / 60))
     assert rows_of(tmp_path)["rows"][0]["value"] == 1.0 and rows_of(tmp_path)["done"] == []
@@ -108,7 +104,7 @@ def test_the_time_is_kept_and_what_is_measured_stays(tmp_path, monkeypatch):
 def test_the_rows_that_are_missing_go_on_with_the_last_measured_one(tmp_path):
     made = check(tmp_path, rows=("I6", "I7", "I8", "T2"))
     for name in ("I6", "I7"):
-        made.add("inference", Row(name, "x", 1.0))
+        made.table.add(Row(name, "x", 1.0), "inference")
     assert made.missing("inference", ("I1", "I6", "I7", "I8")) == ["I7", "I8"]
 
 

@@ -41,40 +41,40 @@ def losses(share=0.5, crop=2):
     return {name: instantiate_from_config(node) for name, node in nodes.items()}
 
 
+WHOLE = "gated, whole frames"
+
+
 def test_gated_with_every_sample_whole_is_exact(model):
     """Cosine 1 and length 1 at every noise level, and in a batch whose share is everything."""
     batch = cases.make_noise(4, 8, CPU)
-    rows = cases.measure_levels(model, losses(), batch, crops=2)
-    whole = [found["gated, whole frames"] for _, found in rows]
-    whole.append(cases.measure_batches(model, losses(share=1.0), batch, 2, 2)["gated, whole frames"])
-    for a in whole:
-        assert (a.cosine, a.cosine_of_mean, a.length) == pytest.approx((1.0, 1.0, 1.0), abs=1e-5)
-        assert a.spread == pytest.approx(0.0, abs=1e-5)
+    rows = [row for row in cases.measure_levels(model, losses(), batch, crops=2) if row.what == WHOLE]
+    rows += [row for row in cases.measure_batches(model, losses(share=1.0), batch, 2, 2) if row.what == WHOLE]
+    assert [row.row for row in rows] == ["t   0 to 249", "t 250 to 499", "t 500 to 749", "t 750 to 999", "all t"]
+    for row in rows:
+        assert (row.value, row.spread, row.counted[cases.MEAN], row.counted[cases.LENGTH]) == (1.0, 0.0, 1.0, 1.0)
 
 
-def test_the_quarters_cover_all_levels(model):
-    rows = cases.measure_levels(model, losses(), cases.make_noise(2, 8, CPU), crops=1)
-    assert [level for levels, _ in rows for level in levels] == list(range(1000))
-    points = [cases.predict(model, cases.make_noise(16, 8, CPU), levels, 3) for levels, _ in rows]
-    assert all(int(t) in levels for (levels, _), point in zip(rows, points, strict=True) for t in point.t)
+def test_timesteps_are_those_of_the_quarter(model):
+    point = cases.predict(model, cases.make_noise(16, 8, CPU), range(250, 500), 3)
+    assert all(250 <= int(t) < 500 for t in point.t)
 
 
 def test_a_square_in_closed_form(model):
     """L1 of a lossless first stage has a gradient of one size: a square of 2 of 4 keeps 1/4 of it: cosine 1/2."""
-    for _, found in cases.measure_levels(model, losses(crop=2), cases.make_noise(3, 8, CPU), crops=3):
-        a = found["gated, 2 x 2 of the latent"]
-        assert (a.cosine, a.spread, a.length) == pytest.approx((0.5, 0.0, 1.0), abs=1e-5)
-        assert 0.5 < a.cosine_of_mean < 1.0
+    for row in cases.measure_levels(model, losses(crop=2), cases.make_noise(3, 8, CPU), crops=3):
+        if row.what == "gated, 2 x 2 of the latent":
+            assert (row.value, row.spread, row.counted[cases.LENGTH]) == (0.5, 0.0, 1.0)
+            assert 0.5 < row.counted[cases.MEAN] < 1.0
 
 
 def test_the_gate_in_closed_form(model):
     """What the gate keeps of a batch is the length of the kept rows over that of all."""
     batch = cases.make_noise(4, 8, CPU)
-    found = cases.measure_batches(model, losses(share=0.5), batch, crops=1, batches=1)["gated, whole frames"]
+    found = next(cases.measure_batches(model, losses(share=0.5), batch, crops=1, batches=1))
     point = cases.predict(model, batch, range(1000), cases.SEED)
     rows = cases.gradient(model, losses()["exact"], point, torch.Generator())
     kept = rows[point.t.argsort()[:2]].norm() / rows.norm()
-    assert found.cosine == pytest.approx(float(kept), abs=1e-5)
+    assert found.what == WHOLE and found.value == pytest.approx(float(kept), abs=1e-3)
 
 
 def test_the_gradient_is_that_of_the_output(model):
@@ -87,9 +87,9 @@ def test_the_gradient_is_that_of_the_output(model):
 
 def test_agreement_of_known_vectors():
     exact = torch.tensor([[1.0, 0.0]])
-    a = cases.agree(exact, torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]]))
-    assert a.cosine == pytest.approx(math.sqrt(0.5)) and a.spread == pytest.approx(0.0, abs=1e-6)
-    assert (a.cosine_of_mean, a.length) == pytest.approx((1.0, 1.0))
+    row = cases.agree(exact, torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]]), "x", "y")
+    assert row.value == pytest.approx(math.sqrt(0.5), abs=1e-3) and row.spread == 0.0
+    assert (row.counted[cases.MEAN], row.counted[cases.LENGTH]) == (1.0, 1.0)
 
 
 def test_costs_follow_what_is_decoded(tiny_model_config):
@@ -98,8 +98,7 @@ def test_costs_follow_what_is_decoded(tiny_model_config):
     modes = cases.make_modes(L1, 0.25, 2, tiny_decoder(1.0))
 
     def count(modes, pairs):
-        rows = cases.count_costs("x", tiny_model_config, modes, Scale(pairs, 32, (5, 16)))["rows"]
-        return {row["mode"]: row["flop"] for row in rows}
+        return cases.count_costs(tiny_model_config, modes, Scale(pairs, 32, (5, 16)))
 
     costs = count(modes, 4)
     assert costs["exact"] == 4 * costs["gated, whole frames"] > 0
@@ -132,8 +131,7 @@ FEW = ["--pairs", "2", "--crops", "2", "--batches", "1", "--rounds", "1"]
 @pytest.fixture(autouse=True)
 def no_full_size(monkeypatch):
     """The count at full size takes some ten seconds."""
-    made = {"model": cases.FULL, "pairs": 2, "rows": [{"mode": "U-Net", "flop": 10, "unet_steps": 1.0}]}
-    monkeypatch.setattr(cases, "full_size_costs", lambda *_: made)
+    monkeypatch.setattr(cases, "full_size_costs", lambda *_: {"U-Net": 10})
 
 
 @pytest.fixture
@@ -151,17 +149,12 @@ def test_the_tables_and_their_files(run_folder, tmp_path, capsys):
     cases.main(flags)
     text = capsys.readouterr().out
     assert (tmp_path / "out/mine.md").read_text() == text
-    result = json.loads((tmp_path / "out/mine.json").read_text())
-    assert [row["from"] for row in result["levels"]] == [0, 250, 500, 750]
-    assert result["levels"][0]["modes"]["gated, whole frames"]["cosine"] == pytest.approx(1.0, abs=1e-5)
-    assert [row["mode"] for row in result["costs"][0]["rows"]] == [
-        "U-Net",
-        "exact",
-        "gated, whole frames",
-        "gated, 4 x 4 of the latent",
-    ]
-    assert all(row["seconds"] > 0 for row in result["costs"][0]["rows"])
-    assert cases.RANDOM in text and result["machine"]["commit"] in text and cases.FULL in text
+    rows = json.loads((tmp_path / "out/mine.json").read_text())["rows"]
+    costs = [row for row in rows if row["section"].startswith("Cost")]
+    assert [row["what"] for row in costs] == ["U-Net", "exact", WHOLE, "gated, 4 x 4 of the latent", "U-Net"]
+    assert all(row["value"] > 0 for row in costs[:-1]) and costs[0]["value"] == costs[1]["peer"]
+    assert costs[-1]["value"] is None and costs[-1]["counted"]["U-Net steps"] == 1.0
+    assert cases.RANDOM in text and "## Agreement" in text and cases.FULL in text
 
 
 def test_a_checkpoint_is_measured_on_frames(run_folder, pair_folder, capsys):
@@ -184,10 +177,10 @@ def test_a_tiny_decoder_is_compared_where_it_has_weights(tiny_model_config, tmp_
     subject = cases.make_subject(few)
     name = "gated, tiny decoder, whole frames"
     for weights in (None, tmp_path / "tiny.safetensors"):
-        found = cases.measure(subject, replace(few, tiny_decoder=weights))
-        assert (name in found["whole_batches"]) == (weights is not None)
-        assert name in [row["mode"] for row in found["costs"][0]["rows"]]
-    assert abs(found["whole_batches"][name]["cosine"]) < 0.99
+        rows = cases.measure(subject, replace(few, tiny_decoder=weights)).rows
+        assert ((cases.WHOLE, "all t", name) in rows) == (weights is not None)
+        assert (f"Cost, {subject.name}", "cost", name) in rows
+    assert abs(rows[cases.WHOLE, "all t", name].value) < 0.99
 
 
 def test_frames_that_are_not_there_are_said(run_folder, pair_folder, capsys):
