@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from commands.errors import UserError
 from commands.run import run_command, show_progress
 from simulator.graphics import RendererUnavailable
-from simulator.scene import CAMERAS
+from simulator.scene import CAMERAS, LOOKS
 from simulator.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -74,6 +74,15 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="draw frames 0, N, 2N, ... only, those between repeat the last picture: more scenes in the same time for"
         " a policy, which begins its windows at drawn frames (default: 1)",
+    )
+    add(
+        "--looks",
+        nargs="+",
+        default=["train"],
+        choices=tuple(LOOKS),
+        metavar="LOOK",
+        help=f"light and tints, {', '.join(LOOKS)}: episode 0 has the first one, episode 1 the second, and so on in turn"
+        " (default: train); unseen is for tests",
     )
     add("--first-seed", type=_not_negative, default=0, metavar="N", help="0 to 950: other seeds, other scenes")
     add("--first-episode", type=_not_negative, default=0, metavar="N", help="number of the first one: more scenes")
@@ -157,6 +166,7 @@ def make_settings(arguments: argparse.Namespace) -> "Settings":
         arguments.first_seed,
         noise,
         arguments.draw_every,
+        tuple(arguments.looks),
     )
 
 

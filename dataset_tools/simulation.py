@@ -33,7 +33,7 @@ MOST_DRAWS = 20  # of the operator's noise in one scene; measured: one or two do
 LARGEST_NOISE = 0.05  # radians; of 40 hammer episodes none in two is left at 0.03
 LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
 LARGEST_SAVE_FREQ = 500  # 2 seconds between frames
-OLDER = {"operator_noise": 0.0, "draw_every": 1}  # settings of records that do not tell them
+OLDER = {"operator_noise": 0.0, "draw_every": 1, "looks": ["train"]}  # settings of records that do not tell them
 RecordName = Annotated[str, Meta(pattern=r"^episode_\d+$")]
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,11 @@ class Settings:
     first_seed: int
     operator_noise: float = 0.0  # radians, standard deviation of every joint's executed target
     draw_every: int = 1  # frames between repeat the last picture
+    looks: tuple[str, ...] = ("train",)  # of simulator.scene.LOOKS; episode i has number i modulo their count
+
+    def look_of(self, episode: int) -> str:
+        """Light and tints of an episode."""
+        return self.looks[episode % len(self.looks)]
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
     first = settings.first_seed + SEEDS_PER_EPISODE * job.episode
     for attempt in range(MOST_ATTEMPTS):
         seed = first + attempt
-        trajectory, redrawn = _play(job.task, seed, settings)
+        trajectory, redrawn = _play(job, seed, settings)
         if trajectory.success:
             break
         log.debug("%s episode %d: seed %d failed", job.task, job.episode, seed)
@@ -150,19 +155,27 @@ def make_episode(job: Job, settings: Settings) -> EpisodeReport:
         write_instructions(sentences, list(task.instructions), list(task.unseen_instructions))
         attributes = {"save_freq": settings.save_freq, "task": job.task, "seed": seed, "source": "simulator"}
         attributes |= {"operator_noise": settings.operator_noise, "draw_every": settings.draw_every}
+        attributes |= {"look": settings.look_of(job.episode)} if settings.looks != ("train",) else {}
         write_hdf5_episode(
             path, footage.frames, trajectory.states, **motion, attributes=attributes, simulation=trajectory
         )
     return EpisodeReport(job, seed, len(trajectory.qpos), attempt, redrawn, time.monotonic() - start)
 
 
-def _play(task: str, seed: int, settings: Settings) -> tuple[Trajectory, int]:
+def _play(job: Job, seed: int, settings: Settings) -> tuple[Trajectory, int]:
     """A success in the scene of a seed, or a failure where the expert cannot solve it; and how often noise failed."""
     for draw in range(MOST_DRAWS if settings.operator_noise else 1):
-        trajectory = simulate(task, seed, settings.save_freq, noise=settings.operator_noise, draw=draw)
+        trajectory = simulate(
+            job.task,
+            seed,
+            settings.save_freq,
+            noise=settings.operator_noise,
+            draw=draw,
+            look=settings.look_of(job.episode),
+        )
         if trajectory.success:
             return trajectory, draw
-        if draw == 0 and settings.operator_noise and not simulate(task, seed, settings.save_freq).success:
+        if draw == 0 and settings.operator_noise and not simulate(job.task, seed, settings.save_freq).success:
             break
     return trajectory, draw
 
@@ -212,6 +225,7 @@ def _shared_settings(settings: Settings) -> dict[str, object]:
         "source": "simulator",
         "operator_noise": settings.operator_noise,
         "draw_every": settings.draw_every,
+        "looks": list(settings.looks),
     }
 
 

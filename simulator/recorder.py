@@ -51,8 +51,10 @@ class Footage:
     views: dict[str, CameraView]
 
 
-def simulate(task_name: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0) -> Trajectory:
-    """Play one attempt. The seed alone decides objects and light; physics does not depend on `save_freq`.
+def simulate(
+    task_name: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0, look: str = "train"
+) -> Trajectory:
+    """Play one attempt. Seed and look decide objects and light; physics does not depend on `save_freq` and look.
 
     Args:
         task_name: one of tasks.TASKS.
@@ -60,9 +62,10 @@ def simulate(task_name: str, seed: int, save_freq: int, *, noise: float = 0.0, d
         save_freq: steps of 1/250 s from frame to frame.
         noise: of the operator's hand, standard deviation in radians of every joint's executed target.
         draw: which noise: another number, another tremor in the same scene.
+        look: light and tints, see World.reset.
     """
     world = World()
-    world.reset(task_name, seed)
+    world.reset(task_name, seed, look)
     tremor = Tremor(noise, np.random.default_rng((seed, draw))) if noise else None
     operator = Operator(world, tremor)
     every = round(save_freq / PHYSICS_RATE / TIMESTEP)

@@ -23,8 +23,10 @@ WOOD_RGB = (0.62, 0.45, 0.30)
 SHADOW_MAP = 1024  # texels a side: MuJoCo's 4096 costs ten times the rest of a frame on a CPU
 LIGHT_TARGET = (0.0, -0.05, 0.8)  # metres: the middle of the work space
 LIGHT_DISTANCE = 2.0
-LOOKS = {  # ranges that a seed draws from; the two do not overlap
+LOOKS = {  # ranges that a seed draws from; none overlaps with "unseen", which only tests see
     "train": {"wall": (0.8, 1.0), "table": (0.85, 1.2), "sun": (0.40, 0.60)},
+    "dark": {"wall": (0.4, 0.55), "table": (0.45, 0.62), "sun": (0.16, 0.24)},
+    "bright": {"wall": (0.9, 1.0), "table": (1.25, 1.6), "sun": (0.64, 0.85)},
     "unseen": {"wall": (0.6, 0.75), "table": (0.7, 0.82), "sun": (0.28, 0.38)},
 }
 
@@ -97,7 +99,7 @@ def sample_look(rng: np.random.Generator, look: str = "train") -> Look:
 
     Args:
         rng: drawn from alike whatever the look, so that one seed has its objects in the same places.
-        look: "train", or "unseen": dimmer light, a darker table and a greyer wall than any in training.
+        look: of LOOKS. "unseen" is dimmer, with a darker table and a greyer wall, than "train", and apart from all.
     """
     if look not in LOOKS:
         raise UserError(f"there is no look {look!r}; choose from {', '.join(LOOKS)}.")

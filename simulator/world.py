@@ -69,7 +69,7 @@ class World:
         Args:
             task: one of tasks.TASKS.
             seed: decides where objects stand, and light and tints; 0 or more.
-            look: "train", or "unseen" for light and tints outside of the training range.
+            look: of scene.LOOKS: "train", "dark", "bright", or "unseen" for light and tints outside of their ranges.
         """
         found = find_task(task)
         if seed < 0:

@@ -26,7 +26,9 @@ def played(monkeypatch) -> list[int]:
     """Replaces physics and pictures; even seeds fail. The list holds the seeds that were played."""
     seeds: list[int] = []
 
-    def simulate(task: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0) -> Trajectory:
+    def simulate(
+        task: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0, look="train"
+    ) -> Trajectory:
         seeds.append(seed)
         joints = np.full((2, 14), float(seed))
         motion = {"states": joints, "executed": joints, "measured": joints, "objects": {}}
@@ -57,11 +59,28 @@ def test_a_failed_attempt_is_replaced_by_the_next_seed(tmp_path, played, layout)
     assert (entry["seed"], entry["save_freq"]) == (2001, 50)
 
 
+def test_looks_take_turns(tmp_path, played, monkeypatch):
+    """By the episode's number, so that an episode stays what it is when others are added; the file tells its look."""
+    looks = []
+    plain = generate.simulate
+    monkeypatch.setattr(generate, "simulate", lambda *a, look, **k: looks.append(look) or plain(*a, **k))
+    settings = replace(make_settings(tmp_path), looks=("train", "dark", "bright"))
+    for _ in generate.generate([Job(TASK, number) for number in (1, 2, 3)], settings, workers=1):
+        pass
+    assert looks[::2] == ["dark", "bright", "train"]  # even seeds fail, the next one is tried
+    with h5py.File(generate.episode_path(settings, Job(TASK, 2))) as file:
+        assert file.attrs["look"] == "bright"
+    with pytest.raises(UserError, match="looks"):
+        generate.unfinished_jobs([Job(TASK, 1)], make_settings(tmp_path))
+
+
 def test_where_the_noise_fails_the_scene_is_kept(tmp_path, played, monkeypatch):
     """Otherwise hard scenes would be missing: noise is drawn again, and only a scene that fails clean is given up."""
     attempts = []
 
-    def simulate(task: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0) -> Trajectory:
+    def simulate(
+        task: str, seed: int, save_freq: int, *, noise: float = 0.0, draw: int = 0, look="train"
+    ) -> Trajectory:
         attempts.append((seed, noise, draw))
         return replace(plain(task, seed, save_freq), success=seed == 2001 and (draw == 2 or not noise))
 
