@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=["train"],
         choices=tuple(LOOKS),
         metavar="LOOK",
-        help=f"light and tints, {', '.join(LOOKS)}: episode 0 has the first one, episode 1 the second, and so on in turn"
+        help=f"light and tints, {', '.join(LOOKS)}: episode 0 has the first one, 1 the second, and so on in turn"
         " (default: train); unseen is for tests",
     )
     add("--first-seed", type=_not_negative, default=0, metavar="N", help="0 to 950: other seeds, other scenes")
