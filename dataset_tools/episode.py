@@ -93,7 +93,8 @@ def choose_camera(camera: str | None, cameras: tuple[str, ...], source: Path) ->
     if not cameras:
         raise UserError(f"{source} holds no camera pictures; record it with data_type rgb on.")
     if camera is None:
-        return next((name for name in cameras if "head" in name or name.endswith("cam_high")), cameras[0])
+        heads = [name for name in cameras if "head" in name or name.endswith("cam_high")]
+        return min(heads, key=len, default=cameras[0])  # AgiBot's `head`, not its fisheyes
     if camera not in cameras:
         raise UserError(f"{source} has no camera '{camera}'; choose one of {', '.join(cameras)} with --camera.")
     return camera

@@ -27,6 +27,7 @@ from dataset_tools.readers.arguments import add_reading_arguments, reading_reque
 from dataset_tools.readers.detect import read_episodes
 from dataset_tools.readers.naming import name_episodes
 from formats.atomic import read_json, write_json
+from formats.hashing import stable_number
 from formats.pictures import resize_square
 from formats.prepared_episodes import (
     DESCRIPTION,
@@ -41,6 +42,7 @@ from formats.tasks import sentence_of
 
 DONE = "episode.json"  # written last: an episode's folder that has it is whole
 ACTION_KINDS = ("targets", "deltas")
+MOST_LISTED = 20  # tasks whose episodes are counted apart: where each sentence is a task, they are thousands
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,8 @@ def prepare_command(argv: Sequence[str] | None) -> None:
     """The command's body: arguments, then `prepare`."""
     args = make_parser().parse_args(argv)
     recordings = group_views(read_episodes(reading_request(args)))
-    prepare(recordings, args.output, make_options(args, recordings), args.workers)
+    options = make_options(args, recordings)
+    prepare(choose(recordings, args.max_episodes), args.output, options, args.workers)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -103,8 +106,18 @@ def make_parser() -> argparse.ArgumentParser:
     add("--instruction", help="one sentence for all episodes (default: their own)")
     add("--actions", choices=ACTION_KINDS, default="targets", help="what the actions are (default: targets)")
     add("--chunk", type=int, default=32, help="steps of a chunk whose scales are measured (default: 32)")
+    add("--max-episodes", type=int, metavar="N", help="so many of all that are there; a larger N adds to them")
     add("--workers", type=int, default=1, help="processes; the result is the same")
     return parser
+
+
+def choose(recordings: Sequence[Recording], most: int | None) -> list[Recording]:
+    """At most so many of the recordings, in their order; those of a smaller number are among those of a larger."""
+    if most is not None and most < 1:
+        raise UserError(f"--max-episodes {most} prepares nothing; give 1 or more.")
+    chosen = sorted(recordings, key=lambda recording: stable_number("choose", recording.name))[:most]
+    names = {recording.name for recording in chosen}
+    return [recording for recording in recordings if recording.name in names]
 
 
 def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> Options:
@@ -135,6 +148,9 @@ def group_views(episodes: Sequence[Episode]) -> list[Recording]:
 def prepare(recordings: Sequence[Recording], folder: Path, options: Options, workers: int = 1) -> None:
     """Convert what is new, then write scales and index over all that the folder holds of these recordings."""
     description = {"version": 1, "options": asdict(options)}
+    measure_statistics(
+        [make_motion(recordings[0].main.joints)], 1, relative=options.actions == "targets"
+    )  # refuses now
     _open(folder, description)
     for _ in show_progress(_convert(recordings, folder, options, workers), "episodes", len(recordings)):
         pass
@@ -142,7 +158,9 @@ def prepare(recordings: Sequence[Recording], folder: Path, options: Options, wor
     training = (read_motion(folder, episode) for episode in episodes if episode.split == "train")
     statistics = measure_statistics(training, options.chunk, relative=options.actions == "targets")
     finish_folder(folder, episodes, statistics, description)
-    counts = Counter((episode.task, episode.split) for episode in episodes)
+    tasks = {episode.task for episode in episodes}
+    together = f"{len(tasks)} tasks" if len(tasks) > MOST_LISTED else None
+    counts = Counter((together or episode.task, episode.split) for episode in episodes)
     for (task, split), count in sorted(counts.items()):
         log.info("%s, %s: %d episodes", task, split, count)
     log.info("scales of training: %s", statistics.digest() if statistics else "none, no states and actions to train on")

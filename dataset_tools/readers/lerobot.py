@@ -6,7 +6,8 @@
 | rows, pictures | a parquet, and an mp4 a camera, an episode | many episodes a file; from_timestamp says where  |
 
 Source: lerobot 0.4.4, lerobot/datasets. A LeRobot "task" is a sentence; the episode's task is named by its words,
-unless meta/episode_sources.jsonl (written by export_lerobot) says which task and number it was.
+unless meta/episode_sources.jsonl (written by export_lerobot) says which task and number it was. Exports of AgiBot World
+(any4lerobot) have no observation.state and action: their joints and effectors are put side by side instead.
 """
 
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ INFO = Path("meta") / "info.json"
 SOURCES = Path("meta") / "episode_sources.jsonl"  # ours: task, number, save_freq of each episode
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 STATE, ACTION, ANGLES = "observation.state", "action", "observation.joints"
+STATE_PARTS = ("observation.states.joint.position", "observation.states.effector.position")  # of AgiBot World
+ACTION_PARTS = ("actions.joint.position", "actions.effector.position")
 CAMERA_PREFIX = "observation.images."
 MEND = "download the data set again"
 Index = Annotated[int, Meta(ge=0, le=10**12)]
@@ -44,6 +47,13 @@ class Feature:
 
     dtype: str
     names: Any = None
+    shape: Any = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a camera of colours: depth has one channel."""
+        sides = self.shape if isinstance(self.shape, list) and len(self.shape) == 3 else (3,)
+        return self.dtype in ("video", "image") and 1 not in (sides[0], sides[-1])
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,18 @@ class Info:
     fps: Rate | None = None
     robot_type: Annotated[str, Meta(max_length=1000)] | None = None
 
-    def names(self, feature: str) -> tuple[str, ...] | None:
-        """Names of a feature's columns, where it has any: a list, or a list in a dictionary, as some data sets do."""
+    def columns(self, whole: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Features that make a table: `whole`, or those of `parts` that there are."""
+        there = tuple(part for part in parts if part in self.features)
+        return there if there and whole not in self.features else (whole,)
+
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Names of the columns of features side by side; None unless all have names."""
+        named = [self._names_of(feature) for feature in features]
+        return None if None in named else tuple(name for names in named for name in names)
+
+    def _names_of(self, feature: str) -> tuple[str, ...] | None:
+        """A list, or a list in a dictionary, as some data sets do."""
         names = self.features[feature].names if feature in self.features else None
         if isinstance(names, dict) and len(names) == 1:
             (names,) = names.values()
@@ -104,7 +124,7 @@ class LeRobotSet:
     @property
     def cameras(self) -> dict[str, str]:
         """Camera name => feature, without the prefix observation.images."""
-        kept = [name for name, feature in self.info.features.items() if feature.dtype in ("video", "image")]
+        kept = [name for name, feature in self.info.features.items() if feature.is_picture]
         return {name.removeprefix(CAMERA_PREFIX): name for name in kept}
 
     def data_file(self, episode: Entry) -> Path:
@@ -158,17 +178,17 @@ class LeRobotJoints:
     path: Path
     episode_index: int
     length: int
-    state_names: tuple[str, ...] | None
-    action_names: tuple[str, ...] | None
+    info: Info
 
     def __call__(self) -> Joints:
-        """Float64 (length, D) each, None for a feature that the data set lacks."""
-        columns = [name for name in (STATE, ACTION, ANGLES) if name in _schema(self.path).names]
+        """Float64 (length, D) each, None for what the data set lacks."""
+        states, actions = self.info.columns(STATE, STATE_PARTS), self.info.columns(ACTION, ACTION_PARTS)
+        groups, there = (states, actions, (ANGLES,)), _schema(self.path).names
+        columns = [name for group in groups for name in group if name in there]
         table = read_rows(self.path, columns, self.episode_index)
-        states, actions, angles = (
-            self._table(table, name) if name in columns else None for name in (STATE, ACTION, ANGLES)
-        )
-        return Joints(states, actions, angles, self.state_names, self.action_names)
+        tables = ([self._table(table, name) for name in group if name in columns] for group in groups)
+        read = [np.concatenate(parts, axis=1) if parts else None for parts in tables]
+        return Joints(*read, self.info.names(states), self.info.names(actions))
 
     def _table(self, table: pa.Table, name: str) -> np.ndarray:
         try:
@@ -259,17 +279,18 @@ def _read(dataset: LeRobotSet, entry: Entry, camera: str | None, save_freq: int 
         raise UserError(f"episode {index} of {dataset.root} has no frames; remove it.")
     source = dataset.sources.get(index, Source(index))
     save_freq = source.save_freq or save_freq
+    sentences = tuple(sentence for sentence in entry.tasks if sentence.strip())  # Bridge has empty ones
     is_video = info.features[feature].dtype == "video"
     return Episode(
-        task=source.task or slug(entry.tasks[0] if entry.tasks else dataset.root.name),
+        task=source.task or slug(sentences[0] if sentences else dataset.root.name),
         number=index if source.number is None else source.number,
         length=entry.length,
         source=dataset.root,
         read_frame=_video_frames(dataset, entry, feature)
         if is_video
         else EmbeddedFrames(data_file, dataset.root, feature, index),
-        instructions=entry.tasks,
-        read_joints=LeRobotJoints(data_file, index, entry.length, info.names(STATE), info.names(ACTION)),
+        instructions=sentences,
+        read_joints=LeRobotJoints(data_file, index, entry.length, info),
         cameras=tuple(features),
         camera=camera,
         save_freq=save_freq,

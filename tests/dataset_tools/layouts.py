@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataset_tools.episode import Episode, Joints
+from dataset_tools.writers.lerobot import Recording, write_lerobot
 from dataset_tools.writers.robotwin import encode_jpeg, write_hdf5_episode, write_pkl_episode
 from formats.pictures import encode_picture
 
@@ -157,6 +159,63 @@ def write_lerobot_2(root: Path, task: str, number: int, length: int) -> Path:
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({name: list(values) for name, values in rows.items()}), path)
     return root
+
+
+ARMS = tuple(f"{side}_arm_{joint}" for side in ("left", "right") for joint in range(7))
+POSE = ("x", "y", "z", "roll", "pitch", "yaw")
+ROBOTS = {  # published LeRobot exports: rate, cameras, columns of states and of actions
+    "agibot": (
+        30.0,
+        ("head_center_fisheye", "head", "hand_left", "hand_right"),
+        (*ARMS, "left_gripper", "right_gripper"),
+        None,
+    ),
+    "fractal": (3.0, ("image",), ("x", "y", "z", "rx", "ry", "rz", "rw", "gripper"), (*POSE, "gripper")),
+    "bridge": (5.0, ("image_0", "image_1", "image_2", "image_3"), (*POSE, "pad", "gripper"), (*POSE, "gripper")),
+}
+
+
+def write_robot_export(
+    root: Path, robot: str, sentences: tuple[str, ...] = ("move the square",), length: int = 12
+) -> Path:
+    """A copy of the layout in which a robot's data are published, an episode a sentence; AgiBot's columns in parts."""
+    rate, cameras, state_names, action_names = ROBOTS[robot]
+    states = make_states(length, len(state_names))
+    actions = states + 1 if action_names is None else make_states(length, len(action_names))
+    joints = Joints(states, actions, None, state_names, action_names or state_names)
+    frames = square_frames(length)
+    views = {
+        camera: Episode(robot, 0, length, root, frames.__getitem__, (), lambda: joints, cameras, camera, rate=rate)
+        for camera in cameras
+    }
+    write_lerobot([Recording(views, sentence) for sentence in sentences], root, rate=rate)
+    (root / "meta" / "episode_sources.jsonl").unlink()
+    info = json.loads((root / "meta" / "info.json").read_text())
+    for whole, prefix in (("observation.state", "observation.states."), ("action", "actions.")):
+        names = info["features"][whole]["names"]
+        info["features"][whole]["names"] = {"motors": names}
+        if action_names is None:
+            del info["features"][whole]
+            for part, columns in (("joint.position", names[:-2]), ("effector.position", names[-2:])):
+                feature = {"dtype": "float32", "shape": [len(columns)], "names": {"motors": columns}}
+                info["features"][f"{prefix}{part}"] = feature
+    if action_names is None:
+        info["features"]["observation.images.head_depth"] = {"dtype": "image", "shape": [HEIGHT, WIDTH, 1]}
+        for path in root.glob("data/*/*.parquet"):
+            _part_columns(path)
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    return root
+
+
+def _part_columns(path: Path) -> None:
+    """Columns of AgiBot: joints and effectors apart."""
+    table = pq.read_table(path)
+    for whole, prefix in (("observation.state", "observation.states."), ("action", "actions.")):
+        rows = np.array(table[whole].to_pylist())
+        table = table.drop([whole])
+        for part, columns in (("joint.position", rows[:, :-2]), ("effector.position", rows[:, -2:])):
+            table = table.append_column(f"{prefix}{part}", pa.array(columns.tolist()))
+    pq.write_table(table, path)
 
 
 LAYOUTS: dict[str, Callable[..., Path]] = {

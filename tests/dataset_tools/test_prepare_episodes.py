@@ -9,11 +9,12 @@ import pytest
 from dataset_tools.episode import Joints
 from dataset_tools.prepare_episodes import main
 from dataset_tools.preparing import episodes as preparing
+from dataset_tools.readers.detect import find_episodes
 from dataset_tools.writers.robotwin import write_hdf5_episode
 from formats.prepared_episodes import EpisodeFolder, read_episodes
 from formats.prepared_folder import read_manifest
 from simulator.recorder import Trajectory
-from tests.dataset_tools.layouts import make_states, read_index, square_frames, tree
+from tests.dataset_tools.layouts import ROBOTS, make_states, read_index, square_frames, tree, write_robot_export
 
 
 @pytest.mark.parametrize("layout", ["hdf5", "pkl", "xpolicylab", "rdt", "clip", "lerobot_2", "flat_frames"])
@@ -34,6 +35,44 @@ def test_every_layout_becomes_windows(tmp_path, episode_file, layout):
         window = opened.window(0, 5, chunk=2)
         assert np.allclose(window.actions, make_states(length)[6:8])
         assert np.allclose(window.state, make_states(length)[5])
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_exports_of_agibot_fractal_and_bridge_become_windows(tmp_path, robot, capsys):
+    """Their cameras, rates, column names and sizes; where actions are no targets, that is said before the work."""
+    rate, cameras, state_names, action_names = ROBOTS[robot]
+    arguments = ["--episodes", str(write_robot_export(tmp_path / robot, robot)), "--output", str(tmp_path / "out")]
+    (first,) = find_episodes(tmp_path / robot)
+    assert first.camera == {"agibot": "head", "fractal": "image", "bridge": "image_0"}[robot]
+    assert set(first.cameras) == set(cameras), "no depth among them"
+    assert first.joints.state_names == state_names and first.joints.action_names == (action_names or state_names)
+    if action_names is not None:
+        assert main(arguments) == 2 and "say --actions deltas" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists(), "refused before the work"
+    assert main([*arguments, "--camera", *cameras, "--size", "32", "--actions", "deltas"]) == 0
+    opened = EpisodeFolder(tmp_path / "out")
+    assert opened.cameras == cameras and opened.episodes[0].instructions == ("move the square",)
+    window = opened.window(0, 3, chunk=2, ahead=(6,))
+    assert all(read_index(frame) == 3 for frame in window.frames.values())
+    assert window.seconds[0] == pytest.approx(6 / rate)
+    assert np.allclose(window.state, make_states(12, len(state_names))[3], atol=1e-6)
+    wanted = make_states(12, len(state_names)) + 1 if action_names is None else make_states(12, len(action_names))
+    assert np.allclose(window.actions, wanted[3:5], atol=1e-6) and not np.isnan(opened.statistics.action_std).any()
+
+
+def test_of_many_episodes_some_are_chosen_and_more_are_added(tmp_path, caplog):
+    """A larger number holds the smaller one's; thousands of sentences are counted together."""
+    sentences = ("", *(f"put {number} into the bowl" for number in range(24)))
+    source = write_robot_export(tmp_path / "widowx", "bridge", sentences, length=2)
+    arguments = ["--episodes", str(source), "--size", "16", "--actions", "deltas", "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--max-episodes", "5"]) == 0
+    few = {episode.episode_id for episode in read_episodes(tmp_path / "out")}
+    assert len(few) == 5 and main([*arguments, "--max-episodes", "0"]) == 2
+    with caplog.at_level("INFO"):
+        assert main(arguments) == 0
+    all_of_them = {episode.episode_id: episode for episode in read_episodes(tmp_path / "out")}
+    assert few < all_of_them.keys() and "25 tasks, train" in caplog.text
+    assert all_of_them["widowx/0"].instructions == ("widowx",), "an empty sentence becomes the words of the set's name"
 
 
 def test_the_noise_of_an_operator_stays_out_of_the_labels():
