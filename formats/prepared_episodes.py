@@ -313,10 +313,13 @@ class EpisodeFolder:
             self._frames[index, camera] = frames
         return self._frames[index, camera]
 
-    def window(self, index: int, t: int, *, chunk: int, ahead: Sequence[int] = ()) -> Window:
+    def window(
+        self, index: int, t: int, *, chunk: int, ahead: Sequence[int] = (), cameras: Sequence[str] | None = None
+    ) -> Window:
         """What episode `index` shows at frame t in [0, length), the `chunk` actions from there, frames t + `ahead`.
 
-        Where not every frame was drawn, t is one of those that were, and so is a frame ahead: the last one drawn.
+        `cameras` are those that are wanted, None takes all of the folder's. Where not every frame was drawn, the
+        picture of a frame is the last that was.
         """
         episode, motion = self.episodes[index], self.motions[index]
         last = episode.length - 1
@@ -324,7 +327,7 @@ class EpisodeFolder:
         steps = t + np.arange(chunk)
         state_size, action_size = self._sizes
         state = np.zeros(state_size, np.float32) if motion.states is None else motion.states[t]
-        views = {camera: self.frames(index, camera) for camera in self.cameras}
+        views = {camera: self.frames(index, camera) for camera in (self.cameras if cameras is None else cameras)}
         rate = episode.frames_per_second
         return Window(
             frames={camera: np.asarray(view[t // episode.draw_every]) for camera, view in views.items()},

@@ -1,4 +1,7 @@
-"""Loads a policy from a run folder of main.py, with its averaged weights where there are any."""
+"""Loads a policy from a run folder of main.py, or from the folder of one that was published.
+
+<published>/config.yaml, model.safetensors    the averaged weights under the network's own names
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +13,15 @@ import torch
 from commands.errors import UserError
 from formats.hashing import sha256_of_file
 from formats.pictures import resize_square
-from formats.run_folder import find_run
+from formats.run_folder import RunFolder, find_run
 from ldm.data.pixels import array_to_tensor, to_signed
 from ldm.data.windows import pose_numbers
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
-from ldm.training.config import compose
+from ldm.training.config import compose, save_config
 from ldm.util import check_targets, describe_misfit, instantiate_from_config
-from stable_diffusion.torch_pickles import read_pickle
+from stable_diffusion.tensor_files import LazyTensor, open_tensor_file, write_tensor_file
+
+WEIGHTS = "model.safetensors"  # of a published policy
 
 
 class RunPolicy:
@@ -53,21 +58,34 @@ class RunPolicy:
 
 
 def load_run_policy(path: Path) -> RunPolicy:
-    """The policy of a run folder, or of a checkpoint in one; the average predicts where there is one.
+    """The policy of a run folder, of a checkpoint in one, or of a published folder; the average predicts.
 
     Raises:
         UserError: if there is none, it is no policy, or the weights do not fit.
     """
-    run, checkpoint = find_run(path)
+    if (path / WEIGHTS).is_file():
+        run, checkpoint = RunFolder(path), path / WEIGHTS
+    else:
+        run, checkpoint = find_run(path)
+    state = {name: tensor.read() for name, tensor in open_tensor_file(checkpoint).tensors.items()}
     config = compose([run.config])
     check_targets(config["model"], where=str(run.config))
     model = instantiate_from_config(config["model"], "model")
     if not isinstance(model, ChunkPolicy):
         raise UserError(f"{path} holds a {type(model).__name__}, which predicts pictures; wanted a run of a policy.")
-    state = read_pickle(checkpoint).tensors
     if misfit := describe_misfit(state, model.state_dict()):
         raise UserError(f"{checkpoint} does not fit its config: {misfit}.")
     model.load_state_dict(state)
     if model.model_ema is not None:
         model.model_ema.swap(model.model)
     return RunPolicy(model.eval(), sha256_of_file(checkpoint))
+
+
+def publish(run: Path, output: Path) -> None:
+    """Write the averaged weights of a run, and what its config says of the model, where load_run_policy opens them."""
+    model = load_run_policy(run).model
+    model.model_ema = None  # it predicts already
+    node = compose([find_run(run)[0].config])["model"]
+    output.mkdir(parents=True, exist_ok=True)
+    write_tensor_file(output / WEIGHTS, {name: LazyTensor.of(value) for name, value in model.state_dict().items()})
+    save_config({"model": {**node, "params": {**node["params"], "ema_decay": 0}}}, output / "config.yaml")

@@ -17,8 +17,10 @@ import run_policy
 from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
 from formats.rollouts_folder import ROLLOUTS, read_rollouts
 from formats.run_folder import RUN_VARIABLE
+from prediction.load_policy import load_run_policy
 from prediction.policy import FunctionPolicy, RemotePolicy
 from prediction.policy_server import make_server
+from scripts import publish_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -127,6 +129,13 @@ def test_a_tiny_policy_trains_resumes_and_is_played(tmp_path, monkeypatch, can_d
     assert run("--policy", log, "--task", "block_handover", "--episodes", 1, "--output", output) == 0
     (rollout,) = read_rollouts(output)
     assert rollout.steps == 5 and rollout.calls == 1 and not rollout.success
+    assert publish_policy.main(["--run", str(log), "--output", str(tmp_path / "published")]) == 0
+    ours, published = load_run_policy(log), load_run_policy(tmp_path / "published")
+    assert str(tmp_path) not in (tmp_path / "published" / "config.yaml").read_text()
+    assert published.model.model_ema is None and published.cameras == ours.cameras
+    seen = {"pixels": {camera: np.full((240, 320, 3), 90, np.uint8) for camera in ours.cameras}}
+    seen |= {"command": np.zeros(14), "agent_pos": np.zeros(14), "instruction": "hand it over"}
+    assert np.array_equal(ours.act(seen), published.act(seen)), "the average predicts in both"
 
 
 def make_module(monkeypatch, **values) -> None:

@@ -7,7 +7,7 @@ import bisect
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, default_collate
 
 from commands.errors import UserError
-from formats.prepared_episodes import EpisodeFolder, Statistics
+from formats.prepared_episodes import EpisodeFolder, Statistics, Window
 from ldm.data.stream import sample_seed
 
 OBJECT_FLOOR = 0.02  # metres, or of a rotation's column: least scale of an object's numbers
@@ -37,6 +37,7 @@ class EpisodeBatch(TypedDict):
     instruction: list[str]
     pair_id: list[str]  # "<task>/<episode>/<frame>"
     seed: Tensor  # (B,) int64
+    more: NotRequired["EpisodeBatch"]  # M windows for each of these, without frames; objects a little off
 
 
 def pose_numbers(poses: np.ndarray) -> np.ndarray:
@@ -63,6 +64,9 @@ class EpisodeWindows(Dataset):
         shift: greatest random shift in pixels of a 128-pixel picture, edges repeated; 0 for none.
         brightness: pictures are multiplied by 1 +- this.
         max_episodes: of each task, the first so many; None takes all.
+        more: M, windows without pictures, of any episode and moment, that come with each window. Pictures are what
+            costs, and the action layers need many more windows than the eyes.
+        object_noise: of the objects of those, standard deviations of the place in metres and of the rotation's columns.
     """
 
     def __init__(
@@ -76,11 +80,14 @@ class EpisodeWindows(Dataset):
         shift: int = 0,
         brightness: float = 0.0,
         max_episodes: int | None = None,
+        more: int = 0,
+        object_noise: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.source = EpisodeFolder(Path(folder), split, cameras)
         self.chunk, self.objects, self.every = chunk, objects, every
         self.strides = [every * (episode.draw_every if self.source.cameras else 1) for episode in self.source.episodes]
         self.shift, self.brightness = shift, brightness
+        self.more, self.object_noise = more, np.repeat(np.asarray(object_noise, np.float32), (3, 6))
         self._check()
         self._episodes = _first_of_each_task([episode.task for episode in self.source.episodes], max_episodes)
         counts = [-(-(self.source.episodes[index].length - 1) // self.strides[index]) for index in self._episodes]
@@ -132,14 +139,31 @@ class EpisodeWindows(Dataset):
         place = bisect.bisect_right(self._ends, number)
         index = self._episodes[place]
         t = (number - (self._ends[place - 1] if place else 0)) * self.strides[index]
-        episode = self.source.episodes[index]
-        window = self.source.window(index, t, chunk=self.chunk)
         rng = np.random.default_rng(sample_seed(seed, 1))
+        window = self.source.window(index, t, chunk=self.chunk)
+        frames = {camera: self._augment(frame, rng) for camera, frame in window.frames.items()}
+        sample = {"frames": frames, **self._tell(index, window, rng), "pair_id": self._name(index, t), "seed": seed}
+        return sample | ({"more": [self._draw_unseen(rng) for _ in range(self.more)]} if self.more else {})
+
+    def _name(self, index: int, t: int) -> str:
+        return f"{self.source.episodes[index].episode_id}/{t}"
+
+    def _draw_unseen(self, rng: np.random.Generator) -> dict:
+        """A window without pictures that chance chooses, its objects a little off."""
+        index = self._episodes[int(rng.integers(len(self._episodes)))]
+        t = int(rng.integers(self.source.episodes[index].length - 1))
+        window = self.source.window(index, t, chunk=self.chunk, cameras=())
+        told = self._tell(index, window, rng)
+        noise = rng.standard_normal((len(window.objects), 9), np.float32) * self.object_noise
+        told["objects"][: len(noise)] += torch.from_numpy(noise)
+        return told
+
+    def _tell(self, index: int, window: Window, rng: np.random.Generator) -> dict:
+        """All of a sample but its pictures."""
         objects = np.zeros((self.objects, 9), np.float32)
         objects[: len(window.objects)] = pose_numbers(window.objects)
-        sentences = episode.instructions
+        sentences = self.source.episodes[index].instructions
         return {
-            "frames": {camera: self._augment(frame, rng) for camera, frame in window.frames.items()},
             "command": torch.from_numpy(window.state.copy()),
             "measured": torch.from_numpy(window.measured.copy()),
             "actions": torch.from_numpy(window.actions.copy()),
@@ -147,8 +171,6 @@ class EpisodeWindows(Dataset):
             "objects": torch.from_numpy(objects),
             "object_valid": torch.arange(self.objects) < len(window.objects),
             "instruction": sentences[int(rng.integers(len(sentences)))],
-            "pair_id": f"{episode.episode_id}/{t}",
-            "seed": seed,
         }
 
     def _augment(self, frame: np.ndarray, rng: np.random.Generator) -> Tensor:
@@ -165,7 +187,8 @@ class EpisodeWindows(Dataset):
 
     def collate(self, samples: list[dict]) -> EpisodeBatch:
         """EpisodeBatch of samples."""
-        return default_collate(samples)
+        more = [told for sample in samples for told in sample.pop("more", ())]
+        return default_collate(samples) | ({"more": default_collate(more)} if more else {})
 
 
 def _first_of_each_task(tasks: Sequence[str], most: int | None) -> list[int]:

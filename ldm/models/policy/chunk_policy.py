@@ -141,18 +141,26 @@ class ChunkPolicy(nn.Module):
 
     def plan(self, batch: EpisodeBatch) -> ActionPlan:
         """What the network answers to a batch, in its own units."""
+        objects = self._in_units(batch["objects"]) if self.privileged else None
+        return self.model["network"](batch["frames"], *self._tell(batch), objects)
+
+    def _tell(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """State (B, 2 D) and sentence (B, T) in the network's units."""
         state = torch.cat(
             [(batch["command"] - self.state_mean) / self.state_std, (batch["measured"] - batch["command"]) / LAG_SCALE],
             dim=1,
         )
         sentences = list(dict.fromkeys(batch["instruction"]))  # a batch has many frames and few sentences
         text = self.model["text"](sentences).mean(dim=1)[[sentences.index(told) for told in batch["instruction"]]]
-        objects = self._in_units(batch["objects"]) if self.privileged else None
-        return self.model["network"](batch["frames"], state, text, objects)
+        return state, text
 
     def _in_units(self, objects: Tensor) -> Tensor:
         """Object poses (B, N, 9) without their mean, in units of their scale."""
         return (objects - self.object_mean) / self.object_std
+
+    def _present(self, batch: EpisodeBatch) -> Tensor:
+        """Object poses in units, zeros where there is no such object."""
+        return self._in_units(batch["objects"]) * batch["object_valid"][..., None]
 
     def predict(self, batch: EpisodeBatch) -> Tensor:
         """Targets (B, K, D), radians and metres."""
@@ -160,15 +168,26 @@ class ChunkPolicy(nn.Module):
         return batch["command"][:, None] + relative
 
     def losses(self, batch: EpisodeBatch) -> PolicyLoss:
-        """L1 of the actions that are there, in units of their scales, and of where the objects are."""
+        """L1 of the actions that are there, in units of their scales, and of where the objects are.
+
+        Windows without pictures (`more`) add their own mean: there the actions follow from where the objects truly are,
+        but for a little noise. A slot without an object is to be told as zeros, where the episode has objects at all.
+        """
         plan = self.plan(batch)
-        relative = batch["actions"] - batch["command"][:, None]
-        wanted = (relative - self.action_mean) / self.action_std
-        actions = _mean_where(torch.abs(plan.actions - wanted), batch["action_valid"])
+        actions = self._actions_off(plan.actions, batch)
+        if "more" in batch:
+            more = batch["more"]
+            decided = self.model["network"].decide(*self._tell(more), self._present(more))
+            actions = actions + self._actions_off(decided, more)
         if plan.objects is None or not self.object_weight:
             return PolicyLoss(actions, actions, None)
-        objects = _mean_where(torch.abs(plan.objects - self._in_units(batch["objects"])), batch["object_valid"])
+        told = batch["object_valid"].any(dim=1, keepdim=True).expand_as(batch["object_valid"])
+        objects = _mean_where(torch.abs(plan.objects - self._present(batch)), told)
         return PolicyLoss(actions + self.object_weight * objects, actions, objects)
+
+    def _actions_off(self, actions: Tensor, batch: EpisodeBatch) -> Tensor:
+        wanted = (batch["actions"] - batch["command"][:, None] - self.action_mean) / self.action_std
+        return _mean_where(torch.abs(actions - wanted), batch["action_valid"])
 
 
 def _mean_where(values: Tensor, valid: Tensor) -> Tensor:

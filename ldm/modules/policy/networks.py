@@ -84,10 +84,11 @@ def make_layers(width_in: int, hidden: int, layers: int, width_out: int) -> nn.S
 
 
 class VisionNetwork(nn.Module):
-    """A policy that sees: keypoints of each camera, an estimate of where the objects are, then the actions.
+    """A policy that sees: keypoints of each camera, an estimate of where the objects are, then the actions from that.
 
-    Where the objects are is learned beside the actions, from the simulator's truth. The estimate goes into the action
-    layers as it is, without their gradient: they may trust it, not bend it.
+    The pictures are asked one thing, where the objects are, and learn it from the simulator's truth; the action layers
+    know the pictures by that estimate alone, and their gradient does not reach it. So they can be trained on far more
+    windows than pictures are drawn for.
 
     Args:
         encoders: name => parameters of a KeypointEncoder; cameras may share one.
@@ -95,7 +96,7 @@ class VisionNetwork(nn.Module):
         state, text: numbers of state and of the embedded sentence.
         actions, chunk: A and K.
         objects: N.
-        hidden, layers: of the action layers.
+        hidden, layers: of the action layers; the estimate has two layers of that width.
     """
 
     privileged = False
@@ -118,17 +119,19 @@ class VisionNetwork(nn.Module):
         seen = sum(self.encoders[name].width for name in self.cameras.values())
         self.norm = nn.LayerNorm(seen)
         self.shape, self.num_objects, self.told = (chunk, actions), objects, (state, text)
-        width = seen + state + text
-        self.locate = make_layers(width, hidden // 2, 1, objects * POSE)
-        self.act = make_layers(width + objects * POSE, hidden, layers, chunk * actions)
+        self.locate = make_layers(seen + state + text, hidden, 2, objects * POSE)
+        self.act = make_layers(state + text + objects * POSE, hidden, layers, chunk * actions)
 
     def forward(self, frames: Mapping[str, Tensor], state: Tensor, text: Tensor, objects: Tensor | None) -> ActionPlan:
         """Frames by camera (B, 3, H, W) in [-1, 1], state (B, S), text (B, T); `objects` is not looked at."""
         seen = [self.encoders[name](frames[camera]) for camera, name in self.cameras.items()]
-        told = torch.cat([self.norm(torch.cat(seen, dim=1)), state, text], dim=1)
-        located = self.locate(told)
-        actions = self.act(torch.cat([told, located.detach()], dim=1))
-        return ActionPlan(actions.unflatten(1, self.shape), located.unflatten(1, (self.num_objects, POSE)))
+        located = self.locate(torch.cat([self.norm(torch.cat(seen, dim=1)), state, text], dim=1))
+        located = located.unflatten(1, (self.num_objects, POSE))
+        return ActionPlan(self.decide(state, text, located.detach()), located)
+
+    def decide(self, state: Tensor, text: Tensor, objects: Tensor) -> Tensor:
+        """Actions (B, K, A) where the objects (B, N, POSE) are as told."""
+        return self.act(torch.cat([state, text, objects.flatten(1)], dim=1)).unflatten(1, self.shape)
 
 
 class StateNetwork(nn.Module):
@@ -148,5 +151,8 @@ class StateNetwork(nn.Module):
 
     def forward(self, frames: Mapping[str, Tensor], state: Tensor, text: Tensor, objects: Tensor | None) -> ActionPlan:
         """State (B, S), text (B, T), objects (B, N, POSE); no frames."""
-        told = torch.cat([state, text, rearrange(objects, "b n p -> b (n p)")], dim=1)
-        return ActionPlan(self.act(told).unflatten(1, self.shape), None)
+        return ActionPlan(self.decide(state, text, objects), None)
+
+    def decide(self, state: Tensor, text: Tensor, objects: Tensor) -> Tensor:
+        """Actions (B, K, A) where the objects (B, N, POSE) are as told."""
+        return self.act(torch.cat([state, text, objects.flatten(1)], dim=1)).unflatten(1, self.shape)

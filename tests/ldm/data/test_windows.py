@@ -15,7 +15,7 @@ D, LENGTH = 14, 6
 def episodes(tmp_path):
     """Folder of two training episodes of six frames; frame t is of grey value 10 t, its command t / 10."""
 
-    def make(chunk: int = 3, actions: bool = True, objects: int = 1):
+    def make(chunk: int = 3, actions: bool = True, objects: int = 1, draw_every: int = 1):
         listed, motions = [], []
         for number in range(2):
             episode = PreparedEpisode(
@@ -29,12 +29,13 @@ def episodes(tmp_path):
                 (),
                 16.7,
                 ("box",),
+                draw_every=draw_every,
             )
             states = np.arange(LENGTH, dtype=np.float32)[:, None].repeat(D, 1) / 10
             told = np.concatenate([states[1:], states[-1:]]) if actions else None
             poses = np.tile(np.array([0.1, 0.2, 0.8, 1, 0, 0, 0], np.float32), (LENGTH, objects, 1))
             motion = Motion(states, told, states + 0.01, poses)
-            frames = [np.full((16, 16, 3), 10 * t, np.uint8) for t in range(LENGTH)]
+            frames = [np.full((16, 16, 3), 10 * t, np.uint8) for t in range(0, LENGTH, draw_every)]
             write_episode(tmp_path / episode.episode_id, episode, {"head": frames}, motion)
             listed.append(episode)
             motions.append(motion)
@@ -70,6 +71,25 @@ def test_fewer_windows_and_episodes_where_asked(episodes):
     folder = episodes()
     assert len(open_windows(folder, every=2)) == 2 * 3
     assert len(open_windows(folder, max_episodes=1)) == LENGTH - 1
+
+
+def test_windows_begin_at_frames_that_were_drawn(episodes):
+    """Numbers are there at every frame, pictures at every third; a policy without pictures begins anywhere."""
+    folder = episodes(draw_every=3)
+    windows = open_windows(folder)
+    assert [windows[i]["pair_id"] for i in range(len(windows))] == ["push/0/0", "push/0/3", "push/1/0", "push/1/3"]
+    assert windows[1]["frames"]["head"][0, 0, 0] == pytest.approx(2 * 30 / 255 - 1)
+    assert len(open_windows(folder, cameras=())) == 2 * (LENGTH - 1)
+
+
+def test_more_windows_come_without_pictures_and_with_noise(episodes):
+    windows = open_windows(episodes(), more=40, object_noise=(0.01, 0.1))
+    more = windows.collate([windows[0, 1], windows[1, 2]])["more"]
+    assert more["command"].shape == (80, D) and len(more["instruction"]) == 80 and "frames" not in more
+    assert len(more["command"][:, 0].unique()) == LENGTH - 1, "any moment"
+    off = more["objects"][:, 0] - windows[0]["objects"][0]
+    assert 0.005 < off[:, :3].std() < 0.02 and 0.05 < off[:, 3:].std() < 0.2
+    assert (more["objects"][:, 1] == 0).all() and not more["object_valid"][:, 1].any()
 
 
 def test_chance_comes_from_the_seed(episodes):

@@ -94,8 +94,23 @@ def test_objects_that_are_absent_have_no_weight():
     batch["object_valid"][:, 1] = False
     first = policy.losses(batch).objects
     batch["objects"][:, 1] = 9.0
-    assert policy.losses(batch).objects == first
+    assert policy.losses(batch).objects == first, "an absent one is to be told as zeros, whatever stands in its place"
+    batch["object_valid"][:] = False
+    assert policy.losses(batch).objects == 0, "real episodes have no objects that are known"
     assert make_policy(object_weight=0.0).losses(batch).objects is None
+
+
+def test_windows_without_pictures_teach_the_actions_and_not_the_eyes():
+    """They are told where the objects are; each kind of window has a mean of its own."""
+    policy, batch = make_policy(object_weight=0.0), make_batch()
+    policy.learn_statistics(make_statistics(), scales())
+    more = {name: value for name, value in make_batch(6).items() if name != "frames"}
+    alone = policy.losses(batch).loss
+    policy.losses(batch | {"more": more}).loss.backward()
+    assert policy.losses(batch | {"more": more}).loss > alone
+    network = policy.model["network"]
+    assert all(p.grad is not None for p in network.act.parameters())
+    assert all(p.grad is None for p in network.encoders.parameters())
 
 
 def test_scales_travel_with_the_weights_and_those_of_other_data_are_refused():

@@ -34,12 +34,14 @@ def make_inputs(batch: int = 2):
     return frames, torch.randn(batch, 6), torch.randn(batch, 5), None
 
 
-def test_every_part_learns_from_the_actions_but_the_estimate_only_from_the_objects(network):
+def test_the_eyes_learn_from_the_objects_and_the_action_layers_from_the_actions(network):
     plan = network(*make_inputs())
     assert plan.actions.shape == (2, 4, 3) and plan.objects.shape == (2, 2, POSE)
     plan.actions.sum().backward()
-    assert all(p.grad is not None for p in network.encoders.parameters())
-    assert all(p.grad is None for p in network.locate.parameters())
+    assert all(p.grad is not None for p in network.act.parameters())
+    assert all(p.grad is None for part in (network.encoders, network.locate) for p in part.parameters())
+    plan.objects.sum().backward()
+    assert all(p.grad is not None for part in (network.encoders, network.locate) for p in part.parameters())
 
 
 def test_wrists_share_an_encoder_and_are_told_apart(network):
