@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from commands.errors import UserError
-from commands.processes import make_pool
+from commands.processes import run_jobs
 from commands.run import run_command, show_progress
 from formats.rollouts_folder import VIDEOS, Rollout, append_rollout, begin_rollouts, pending, read_rollouts
 from formats.run_folder import RunFolder, locked
@@ -182,24 +182,11 @@ def play_all(request: RolloutRequest, workers: int) -> tuple[int, int]:
     with locked(RunFolder(request.output)):
         done = read_rollouts(request.output, missing_ok=True)
         todo = pending(wanted, done)
-        for rollout in show_progress(_played(request, todo, workers), "playing", len(todo)):
+        jobs = [(request, task, seed) for task, seed in todo]
+        for rollout in show_progress(run_jobs(play_episode, jobs, workers), "playing", len(jobs)):
             append_rollout(request.output, rollout)
     chosen = [rollout for rollout in read_rollouts(request.output) if (rollout.task, rollout.seed) in set(wanted)]
     return len(chosen), sum(rollout.success for rollout in chosen)
-
-
-def _played(request: RolloutRequest, todo: Sequence[tuple[str, int]], workers: int) -> Iterator[Rollout]:
-    if workers <= 1:
-        yield from (play_episode(request, task, seed) for task, seed in todo)
-        return
-    with make_pool(workers) as pool:
-        futures = [pool.submit(play_episode, request, task, seed) for task, seed in todo]
-        try:
-            from concurrent.futures import as_completed
-
-            yield from (future.result() for future in as_completed(futures))
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

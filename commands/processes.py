@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 def available_cores() -> int:
@@ -28,6 +31,26 @@ def make_pool(workers: int, prepare: Callable | None = None, *arguments: object)
     """
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(prepare, arguments))
+
+
+def run_jobs(work: Callable[..., Result], jobs: Sequence[tuple], workers: int) -> Iterator[Result]:
+    """Results of `work(*job)` as they are ready, from this process or from a pool of several.
+
+    A caller that leaves early ends the pool's processes at once: whole files only are written, so nothing is lost but
+    time.
+    """
+    if workers <= 1:
+        yield from (work(*job) for job in jobs)
+        return
+    strangers = set(multiprocessing.active_children())
+    with make_pool(min(workers, len(jobs) or 1)) as pool:
+        try:
+            yield from (future.result() for future in as_completed([pool.submit(work, *job) for job in jobs]))
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - strangers:
+                worker.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _begin(prepare: Callable | None, arguments: tuple) -> None:

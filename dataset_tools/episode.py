@@ -100,9 +100,23 @@ def choose_camera(camera: str | None, cameras: tuple[str, ...], source: Path) ->
     return camera
 
 
-def group_cameras(episodes: Iterable[Episode]) -> list[dict[str, Episode]]:
-    """Episodes of one source, task and number but several cameras => one camera => episode each, in order."""
+@dataclass(frozen=True)
+class Recording:
+    """One run of a task as its cameras saw it."""
+
+    views: Mapping[str, Episode]  # camera => episode, all of one task and number
+    name: str = ""  # unique among the recordings of one folder
+    instruction: str = ""
+
+    @property
+    def main(self) -> Episode:
+        """The first camera's episode: it gives task, number, length and joints."""
+        return next(iter(self.views.values()))
+
+
+def group_views(episodes: Iterable[Episode]) -> list[Recording]:
+    """Episodes of one source, task and number but several cameras => one recording each, in order."""
     groups: dict[tuple, dict[str, Episode]] = {}
     for episode in episodes:
         groups.setdefault((episode.task, episode.number, str(episode.source)), {})[episode.camera] = episode
-    return list(groups.values())
+    return [Recording(views) for views in groups.values()]

@@ -19,10 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(argv: Sequence[str] | None) -> None:
     import logging  # noqa: PLC0415 (what takes time to load is loaded here, so that Ctrl-C is one sentence)
 
+    from dataset_tools.episode import group_views  # noqa: PLC0415
     from dataset_tools.preparing.instructions import SOURCES, SentenceRule  # noqa: PLC0415
     from dataset_tools.readers.arguments import add_reading_arguments, reading_request  # noqa: PLC0415
     from dataset_tools.readers.detect import read_episodes  # noqa: PLC0415
-    from dataset_tools.writers.lerobot import PICTURES, common_rate, group_views, write_lerobot  # noqa: PLC0415
+    from dataset_tools.writers.lerobot import PICTURES, common_rate, with_sentences, write_lerobot  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="python -m dataset_tools.export_lerobot", description=__doc__.split("\n")[0])
     add_reading_arguments(parser)
@@ -34,7 +35,7 @@ def _export(argv: Sequence[str] | None) -> None:
     parser.add_argument("--instructions", choices=SOURCES, default="auto")
     args = parser.parse_args(argv)
     episodes = read_episodes(reading_request(args))
-    recordings = group_views(episodes, SentenceRule(args.instructions, args.instruction))
+    recordings = with_sentences(group_views(episodes), SentenceRule(args.instructions, args.instruction))
     rate = common_rate(episodes, args.fps)
     shown = show_progress(recordings, "episodes", total=len(recordings))
     count = write_lerobot(shown, args.output, rate=rate, pictures=args.pictures, robot=args.robot)

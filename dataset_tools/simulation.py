@@ -6,11 +6,8 @@ attempt fail, the scene is kept and the noise drawn again; otherwise hard scenes
 """
 
 import logging
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +15,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from commands.errors import UserError
-from commands.processes import make_pool
+from commands.processes import run_jobs
 from dataset_tools.writers.robotwin import write_hdf5_episode, write_instructions, write_pkl_episode
 from formats.atomic import read_json, write_json, write_text
 from simulator.engine import require_renderer
@@ -112,20 +109,9 @@ def generate(jobs: Sequence[Job], settings: Settings, workers: int) -> Iterator[
         return
     if settings.cameras:
         require_renderer()
-    if workers == 1:
-        for job in jobs:
-            report = make_episode(job, settings)
-            record_episode(report, settings)
-            yield report
-        return
-    with _open_pool(min(workers, len(jobs))) as pool:
-        pending: set[Future] = {pool.submit(make_episode, job, settings) for job in jobs}
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                report = future.result()
-                record_episode(report, settings)
-                yield report
+    for report in run_jobs(make_episode, [(job, settings) for job in jobs], workers):
+        record_episode(report, settings)
+        yield report
 
 
 def make_episode(job: Job, settings: Settings) -> EpisodeReport:
@@ -237,17 +223,3 @@ def _read_records(path: Path) -> dict[str, dict]:
     if not path.exists():
         return {}
     return read_json(path, dict[RecordName, dict], mend="delete it, and its episodes are made again")
-
-
-@contextmanager
-def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that is stopped at once when the caller leaves early; whole files only, so nothing is lost but time."""
-    strangers = set(multiprocessing.active_children())
-    with make_pool(workers) as pool:
-        try:
-            yield pool
-        except BaseException:
-            for worker in set(multiprocessing.active_children()) - strangers:
-                worker.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise

@@ -1,10 +1,14 @@
 """The JSON files of a diffusers folder, made from the parameters of our networks, and read back.
 
-Values that no weight decides are Stable Diffusion v1's.
+Values that no weight decides stand in diffusers_defaults.yaml.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from commands.errors import UserError
 
@@ -12,6 +16,16 @@ PIPELINE = "StableDiffusionInstructPix2PixPipeline"
 TEXT_TO_IMAGE = "StableDiffusionPipeline"
 SOURCE_CHANNELS = 8  # input channels of a U-Net that sees the source frame
 PREDICTED = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}  # our parameterization: diffusers' prediction_type
+
+
+@cache
+def _read_defaults() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(Path(__file__).with_name("diffusers_defaults.yaml").read_text(encoding="utf-8"))
+
+
+def _described(part: str, **values: Any) -> dict[str, Any]:
+    """A part's file, keys in order as diffusers writes them."""
+    return dict(sorted((_read_defaults()[part] | values).items()))
 
 
 def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,28 +36,19 @@ def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
     heads: int | list[int] = params.get("num_heads", -1)
     if heads == -1:
         heads = [width // params["num_head_channels"] for width in widths]
-    return {
-        "_class_name": "UNet2DConditionModel",
-        "act_fn": "silu",
-        "attention_head_dim": heads,
-        "block_out_channels": widths,
-        "center_input_sample": False,
-        "cross_attention_dim": params["context_dim"],
-        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
-        "downsample_padding": 1,
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "in_channels": params["in_channels"],
-        "layers_per_block": params["num_res_blocks"],
-        "mid_block_scale_factor": 1,
-        "norm_eps": 1e-05,
-        "norm_num_groups": 32,
-        "out_channels": params["out_channels"],
-        "sample_size": 64,
-        "transformer_layers_per_block": params["transformer_depth"],
-        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
-        "use_linear_projection": params["use_linear_in_transformer"],
-    }
+    return _described(
+        "unet",
+        attention_head_dim=heads,
+        block_out_channels=widths,
+        cross_attention_dim=params["context_dim"],
+        down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
+        in_channels=params["in_channels"],
+        layers_per_block=params["num_res_blocks"],
+        out_channels=params["out_channels"],
+        transformer_layers_per_block=params["transformer_depth"],
+        up_block_types=["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+        use_linear_projection=params["use_linear_in_transformer"],
+    )
 
 
 def vae_config(params: Mapping[str, Any], scale_factor: float) -> dict[str, Any]:
@@ -55,46 +60,39 @@ def vae_config(params: Mapping[str, Any], scale_factor: float) -> dict[str, Any]
             "or another latent width than the decoder's): keep the model in the ldm layout."
         )
     num_levels = len(shape["ch_mult"])
-    return {
-        "_class_name": "AutoencoderKL",
-        "act_fn": "silu",
-        "block_out_channels": [shape["ch"] * mult for mult in shape["ch_mult"]],
-        "down_block_types": ["DownEncoderBlock2D"] * num_levels,
-        "in_channels": shape["in_channels"],
-        "latent_channels": params["embed_dim"],
-        "layers_per_block": shape["num_res_blocks"],
-        "norm_num_groups": 32,
-        "out_channels": shape["out_ch"],
-        "sample_size": 512,
-        "scaling_factor": scale_factor,
-        "up_block_types": ["UpDecoderBlock2D"] * num_levels,
-    }
+    return _described(
+        "vae",
+        block_out_channels=[shape["ch"] * mult for mult in shape["ch_mult"]],
+        down_block_types=["DownEncoderBlock2D"] * num_levels,
+        in_channels=shape["in_channels"],
+        latent_channels=params["embed_dim"],
+        layers_per_block=shape["num_res_blocks"],
+        out_channels=shape["out_ch"],
+        scaling_factor=scale_factor,
+        up_block_types=["UpDecoderBlock2D"] * num_levels,
+    )
 
 
 def text_config(params: Mapping[str, Any]) -> dict[str, Any]:
     """text_encoder/config.json for parameters of FrozenCLIPEmbedder."""
     vocabulary = params["vocabulary"]
-    return {
-        "architectures": ["CLIPTextModel"],
-        "attention_dropout": 0.0,
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
-        "hidden_act": "quick_gelu",
-        "hidden_size": params["width"],
-        "intermediate_size": params["intermediate"],
-        "layer_norm_eps": 1e-05,
-        "max_position_embeddings": params["max_length"],
-        "model_type": "clip_text_model",
-        "num_attention_heads": params["heads"],
-        "num_hidden_layers": params["layers"],
-        "pad_token_id": vocabulary - 1,
-        "projection_dim": params["width"],
-        "vocab_size": vocabulary,
-    }
+    return _described(
+        "text_encoder",
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        hidden_size=params["width"],
+        intermediate_size=params["intermediate"],
+        max_position_embeddings=params["max_length"],
+        num_attention_heads=params["heads"],
+        num_hidden_layers=params["layers"],
+        pad_token_id=vocabulary - 1,
+        projection_dim=params["width"],
+        vocab_size=vocabulary,
+    )
 
 
 def scheduler_config(schedule: Mapping[str, Any]) -> dict[str, Any]:
-    """scheduler/scheduler_config.json: Euler ancestral, as InstructPix2Pix samples.
+    """scheduler/scheduler_config.json.
 
     Raises:
         UserError: if the model was trained in a way that no pipeline of diffusers knows.
@@ -105,35 +103,18 @@ def scheduler_config(schedule: Mapping[str, Any]) -> dict[str, Any]:
             f"the model was trained with {' and '.join(strange)}, which has no counterpart in diffusers' pipelines: "
             "keep it in the ldm layout (--layout ldm)."
         )
-    return {
-        "_class_name": "EulerAncestralDiscreteScheduler",
-        "beta_end": schedule["linear_end"],
-        "beta_schedule": "scaled_linear",
-        "beta_start": schedule["linear_start"],
-        "num_train_timesteps": schedule["timesteps"],
-        "prediction_type": PREDICTED[schedule["parameterization"]],
-        "steps_offset": 1,
-        "timestep_spacing": "linspace",
-        "trained_betas": None,
-    }
+    return _described(
+        "scheduler",
+        beta_end=schedule["linear_end"],
+        beta_start=schedule["linear_start"],
+        num_train_timesteps=schedule["timesteps"],
+        prediction_type=PREDICTED[schedule["parameterization"]],
+    )
 
 
 def model_index(in_channels: int) -> dict[str, Any]:
     """model_index.json; without safety checker."""
-    scheduler = "EulerAncestralDiscreteScheduler"
-    return {
-        "_class_name": PIPELINE if in_channels == SOURCE_CHANNELS else TEXT_TO_IMAGE,
-        "_diffusers_version": "0.32.0",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", scheduler],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
+    return _described("model_index", _class_name=PIPELINE if in_channels == SOURCE_CHANNELS else TEXT_TO_IMAGE)
 
 
 def heads_of_unet(config: Mapping[str, Any]) -> int | None:

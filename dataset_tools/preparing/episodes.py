@@ -10,16 +10,15 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from commands.errors import UserError
-from commands.processes import make_pool
+from commands.processes import run_jobs
 from commands.run import show_progress
-from dataset_tools.episode import Episode, Joints, group_cameras
+from dataset_tools.episode import Episode, Joints, Recording, group_views
 from dataset_tools.preparing.convert import stamp_sources
 from dataset_tools.preparing.instructions import words_of_task
 from dataset_tools.preparing.splits import SplitRule, add_split_arguments, read_split_rule, split_of_episode
@@ -72,23 +71,10 @@ class Options:
         return SplitRule(self.val, self.test, frozenset(self.holdout))
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One run of a task as its cameras saw it."""
-
-    name: str
-    views: dict[str, Episode]
-
-    @property
-    def main(self) -> Episode:
-        """The first camera's episode: it gives task, number, length and joints."""
-        return next(iter(self.views.values()))
-
-
 def prepare_command(argv: Sequence[str] | None) -> None:
     """The command's body: arguments, then `prepare`."""
     args = make_parser().parse_args(argv)
-    recordings = group_views(read_episodes(reading_request(args)))
+    recordings = name_recordings(read_episodes(reading_request(args)))
     options = make_options(args, recordings)
     prepare(choose(recordings, args.max_episodes), args.output, options, args.workers)
 
@@ -138,11 +124,11 @@ def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> O
     )
 
 
-def group_views(episodes: Sequence[Episode]) -> list[Recording]:
+def name_recordings(episodes: Sequence[Episode]) -> list[Recording]:
     """One recording with a unique name for each run, in order; a run may have several cameras."""
-    views = group_cameras(episodes)
-    names = name_episodes([next(iter(cameras.values())) for cameras in views])
-    return [Recording(name, cameras) for name, cameras in zip(names, views, strict=True)]
+    recordings = group_views(episodes)
+    names = name_episodes([recording.main for recording in recordings])
+    return [replace(recording, name=name) for recording, name in zip(recordings, names, strict=True)]
 
 
 def prepare(recordings: Sequence[Recording], folder: Path, options: Options, workers: int = 1) -> None:
@@ -152,7 +138,9 @@ def prepare(recordings: Sequence[Recording], folder: Path, options: Options, wor
         [make_motion(recordings[0].main.joints)], 1, relative=options.actions == "targets"
     )  # refuses now
     _open(folder, description)
-    for _ in show_progress(_convert(recordings, folder, options, workers), "episodes", len(recordings)):
+    stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
+    jobs = [(recording, folder, options, stamps[recording.main.source]) for recording in recordings]
+    for _ in show_progress(run_jobs(convert, jobs, workers), "episodes", len(jobs)):
         pass
     episodes = [read_json(folder / recording.name / DONE, _Done).episode for recording in recordings]
     training = (read_motion(folder, episode) for episode in episodes if episode.split == "train")
@@ -184,22 +172,6 @@ def _open(folder: Path, description: dict) -> None:
     elif folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no prepared episodes: choose another --output.")
     write_json(path, description)
-
-
-def _convert(recordings: Sequence[Recording], folder: Path, options: Options, workers: int) -> Iterator[str]:
-    """Convert in this process or in several; yields the name of each episode when it is done."""
-    stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
-    jobs = [(recording, folder, options, stamps[recording.main.source]) for recording in recordings]
-    if workers <= 1:
-        yield from (convert(*job) for job in jobs)
-        return
-    with make_pool(min(workers, len(recordings))) as pool:
-        futures = [pool.submit(convert, *job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def convert(recording: Recording, folder: Path, options: Options, source: str) -> str:

@@ -2,18 +2,16 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from concurrent.futures import as_completed
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from commands.processes import make_pool
+from commands.processes import run_jobs
+from commands.run import show_progress
 from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder, pending_parts
-from dataset_tools.preparing.plan import Options, Part, Plan, plan_folder
+from dataset_tools.preparing.plan import Plan, plan_folder
 from dataset_tools.preparing.request import JSONL, PrepareRequest
 from dataset_tools.readers.detect import read_episodes
 from formats.atomic import write_text
@@ -36,17 +34,18 @@ def prepare(request: PrepareRequest) -> None:
             write_jsonl(output)
         return
     index, count = request.shard
-    console = Console(stderr=True)
     if not request.merge:
         share = [part for part in pending_parts(plan, output) if part.position % count == index]
-        _convert(share, output, options, request.workers, console)
+        jobs = [(part, output, options) for part in share]
+        for _ in show_progress(run_jobs(convert_part, jobs, min(request.workers, len(jobs))), "episodes", len(jobs)):
+            pass
         if count > 1:
             log.info("shard %d/%d is done; when all are, run the same command with --merge.", index, count)
             return
     whole = finish_folder(plan, output, options)
     if request.jsonl:
         write_jsonl(output)
-    console.print(_report(whole, plan))
+    Console(stderr=True).print(_report(whole, plan))
     log.info(
         "no target frame: %d skipped; static: %d dropped; split by %s.",
         whole["skipped_without_target"],
@@ -63,31 +62,6 @@ def write_jsonl(folder: Path) -> None:
         line = {"input_image": source, "edited_image": target, "edit": pair.instruction}
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(folder / JSONL, "".join(lines))
-
-
-def _convert(parts: list[Part], folder: Path, options: Options, workers: int, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("pairs", total=sum(len(part.pairs) for part in parts))
-        for part in _converted(parts, folder, options, min(workers, len(parts))):
-            progress.advance(bar, len(part.pairs))
-
-
-def _converted(parts: list[Part], folder: Path, options: Options, workers: int) -> Iterator[Part]:
-    """Convert in this process or in several; yields each part when it is done."""
-    if workers <= 1:
-        for part in parts:
-            convert_part(part, folder, options)
-            yield part
-        return
-    with make_pool(workers) as pool:
-        futures = {pool.submit(convert_part, part, folder, options): part for part in parts}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _report(whole: dict, plan: Plan) -> Table:

@@ -14,18 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commands.errors import UserError
+from dataset_tools.writers.rolling_files import PICTURE
 from formats.atomic import atomic_path, check_regular, draft_folder, read_file, write_text
 from formats.prepared_folder import SPLITS, FramePair, read_manifest
 
 SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}  # as Hugging Face calls them
 FILE_BYTES = 400 * 1024**2  # a parquet file's size; the Hub advises below 500 MB
 ROWS_AT_ONCE = 256
-_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(
     [
-        ("original_image", _PICTURE),
+        ("original_image", PICTURE),
         ("edit_prompt", pa.string()),
-        ("edited_image", _PICTURE),
+        ("edited_image", PICTURE),
         ("task", pa.string()),
         ("episode", pa.int64()),
         ("source_frame", pa.int64()),
@@ -146,6 +146,6 @@ def _features() -> dict[str, dict]:
     """The columns in the words of the `datasets` package."""
     values = {pa.string(): "string", pa.int64(): "int64", pa.float64(): "float64"}
     return {
-        column.name: {"_type": "Image"} if column.type == _PICTURE else {"dtype": values[column.type], "_type": "Value"}
+        column.name: {"_type": "Image"} if column.type == PICTURE else {"dtype": values[column.type], "_type": "Value"}
         for column in SCHEMA
     }

@@ -10,9 +10,9 @@ are H.264 video, or, exact to the bit, PNG inside the rows.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commands.errors import UserError
-from dataset_tools.episode import Episode, Joints, group_cameras
+from dataset_tools.episode import Episode, Joints, Recording
 from dataset_tools.preparing.instructions import SentenceRule, make_instruction
 from dataset_tools.readers.lerobot import ACTION, ANGLES, CAMERA_PREFIX, INFO, SOURCES, STATE
-from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PIXELS, RollingTable, RollingVideo
+from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PICTURE, PIXELS, RollingTable, RollingVideo
 from formats.atomic import draft_folder, write_json, write_text
 from formats.pictures import encode_picture
 
@@ -46,22 +46,6 @@ COUNTERS = {
 }
 
 
-_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One run of a task seen by one or more cameras."""
-
-    views: Mapping[str, Episode]  # camera => episode; all of one task, number and length
-    instruction: str
-
-    @property
-    def main(self) -> Episode:
-        """The first camera's episode: it gives task, number, length and joints."""
-        return next(iter(self.views.values()))
-
-
 @dataclass
 class _Written:
     """Entries and counts of the episodes written so far."""
@@ -75,13 +59,10 @@ class _Written:
     robots: set[str] = field(default_factory=set)  # as the episodes name them
 
 
-def group_views(episodes: Sequence[Episode], rule: SentenceRule) -> list[Recording]:
-    """Episodes of one source, task and number but several cameras => one recording each, in order."""
-    recordings = []
-    for views in group_cameras(episodes):
-        main = next(iter(views.values()))
-        recordings.append(Recording(views, make_instruction(rule, main, f"{main.task}/{main.number}", horizon=0)))
-    return recordings
+def with_sentences(recordings: Sequence[Recording], rule: SentenceRule) -> list[Recording]:
+    """The recordings, each with the sentence that a rule gives it."""
+    named = ((one, f"{one.main.task}/{one.main.number}") for one in recordings)
+    return [replace(one, instruction=make_instruction(rule, one.main, name, horizon=0)) for one, name in named]
 
 
 def common_rate(episodes: Sequence[Episode], stated: float | None = None) -> float:
@@ -114,7 +95,7 @@ def write_lerobot(
     """Write a data set, whole or not at all; returns the number of episodes.
 
     Args:
-        recordings: what to write, in order; they share cameras, picture size and joints.
+        recordings: what to write, in order, with their sentences; they share cameras, picture size and joints.
         root: folder to write; must be absent or empty.
         rate: frames per second of the recordings.
         pictures: video (H.264, small) or image (PNG in the rows, exact).
@@ -230,9 +211,7 @@ def _append(
             place = videos[key].write(frames)
             places |= {f"videos/{key}/{name}": value for name, value in place.items()}
         else:
-            arrays[key] = pa.array(
-                [{"bytes": encode_picture(frame, "png"), "path": None} for frame in frames], _PICTURE
-            )
+            arrays[key] = pa.array([{"bytes": encode_picture(frame, "png"), "path": None} for frame in frames], PICTURE)
         stats[key] = measure_picture_stats(sample)
     places |= {f"data/{name}": value for name, value in data.write(pa.table(arrays)).items()}
     written.episodes.append(

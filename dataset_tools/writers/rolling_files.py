@@ -21,6 +21,7 @@ CODEC, PIXELS = "libx264", "yuv420p"
 # A key frame every second frame, as LeRobot has it: quick random reading. crf 18 is visually lossless.
 CODEC_OPTIONS = {"crf": "18", "g": "2", "preset": "fast"}
 LARGEST_DENOMINATOR = 1000  # of a frame rate; 250/15 becomes 50/3
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # a column of pictures, as `datasets` has it
 
 
 class _Rolling(ABC):

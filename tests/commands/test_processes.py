@@ -1,12 +1,13 @@
 """Laws of the pool: it works in other processes, and they end with their parent, even a killed one."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 
-from commands.processes import available_cores, make_pool
+from commands.processes import available_cores, run_jobs
 
 PARENT = """
 import os, time
@@ -32,10 +33,14 @@ def test_cores_are_counted_on_every_system(monkeypatch):
     assert available_cores() == os.cpu_count()
 
 
-def test_work_is_done_elsewhere():
-    with make_pool(1) as pool:
-        assert pool.submit(abs, -3).result() == 3
-        assert pool.submit(os.getpid).result() != os.getpid()
+def test_jobs_are_done_here_or_elsewhere():
+    """Who leaves early ends the processes that are still at work."""
+    assert list(run_jobs(divmod, [(7, 2), (9, 4)], 1)) == [(3, 1), (2, 1)]
+    assert sorted(run_jobs(divmod, [(7, 2), (9, 4)], 2)) == [(2, 1), (3, 1)]
+    before, slow = multiprocessing.active_children(), run_jobs(time.sleep, [(0,), (600,)], 2)
+    assert next(slow) is None and len(multiprocessing.active_children()) == len(before) + 2
+    slow.close()
+    assert multiprocessing.active_children() == before
 
 
 def test_workers_of_a_killed_command_end():

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands.errors import UserError
+from dataset_tools.episode import group_views
 from dataset_tools.export_frames import main as export_frames
 from dataset_tools.export_hub import main as export_hub
 from dataset_tools.export_lerobot import main as export_lerobot
@@ -19,7 +20,7 @@ from dataset_tools.readers.lerobot import find_episodes as find_lerobot
 from dataset_tools.writers import hub
 from dataset_tools.writers.frames import write_frames
 from dataset_tools.writers.hub import export_folder, push_folder
-from dataset_tools.writers.lerobot import common_rate, group_views, write_lerobot
+from dataset_tools.writers.lerobot import common_rate, with_sentences, write_lerobot
 from formats.pictures import read_picture
 from formats.prepared_folder import read_manifest
 from tests.dataset_tools.layouts import read_index
@@ -66,7 +67,7 @@ def test_an_unknown_rate_is_asked_for(tmp_path, episodes_folder, capsys):
 
 def test_a_known_rate_is_not_overridden_and_two_are_refused(episode):
     known, unknown = episode("hdf5", number=0), replace(episode("hdf5", number=1), save_freq=None)
-    assert [recording.main.number for recording in group_views([known, unknown], SentenceRule())] == [0, 1]
+    assert [recording.main.number for recording in group_views([known, unknown])] == [0, 1]
     assert common_rate([known, unknown], 5.01) == common_rate([known]) == 5.0
     assert common_rate([unknown], 30.0) == 30.0
     with pytest.raises(ValueError, match="--fps is 30, but the episodes say 5 themselves; leave --fps out"):
@@ -80,7 +81,9 @@ def test_real_clips_name_their_columns_and_keep_droids_joints(tmp_path, real_cli
     """DROID's `states` are Cartesian: they are no joints, and its joints are not dropped."""
     for name, joints in (("droid", 8), ("bridge", None)):
         episodes = find_clips(real_clips / name)
-        write_lerobot(group_views(episodes[:1], SentenceRule()), tmp_path / name, rate=common_rate(episodes))
+        write_lerobot(
+            with_sentences(group_views(episodes[:1]), SentenceRule()), tmp_path / name, rate=common_rate(episodes)
+        )
         features = json.loads((tmp_path / name / "meta/info.json").read_text())["features"]
         assert features["observation.state"]["names"] == [f"state_{column}" for column in range(7)]
         assert ("observation.joints" in features) == (joints is not None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dataset_tools.episode import Joints
+from dataset_tools.episode import Joints, Recording
 from dataset_tools.prepare_episodes import main
 from dataset_tools.preparing import episodes as preparing
 from dataset_tools.readers.detect import find_episodes
@@ -114,7 +114,7 @@ def test_the_shortest_camera_decides_the_length(tmp_path, episode):
     """One camera may have lost its last frames: rows and pictures end with it."""
     whole = episode("hdf5", length=12)
     views = {"head_camera": whole, "left_camera": replace(whole, camera="left_camera", length=9)}
-    recording = preparing.Recording("push/0", views)
+    recording = Recording(views, "push/0")
     options = preparing.Options(dict.fromkeys(views, 16), val=0, test=0)
     preparing.prepare([recording], tmp_path / "out", options)
     opened = EpisodeFolder(tmp_path / "out")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
+from dataset_tools.episode import Recording
 from dataset_tools.readers.lerobot import find_episodes, slug
-from dataset_tools.writers.lerobot import Recording, write_lerobot
+from dataset_tools.writers.lerobot import write_lerobot
 from tests.dataset_tools.layouts import make_states, read_index, square_frames, write_video
 
 
@@ -15,7 +16,7 @@ from tests.dataset_tools.layouts import make_states, read_index, square_frames, 
 def version_3(tmp_path, episode):
     """Two episodes, 12 and 20 frames, in one video and one parquet file."""
     episodes = [episode(number=3, length=12), episode(number=7, length=20)]
-    write_lerobot([Recording({"head": e}, "push the square") for e in episodes], tmp_path / "set", rate=5.0)
+    write_lerobot([Recording({"head": e}, instruction="push the square") for e in episodes], tmp_path / "set", rate=5.0)
     return tmp_path / "set"
 
 

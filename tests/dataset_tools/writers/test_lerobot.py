@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands.errors import UserError, sentence_for
-from dataset_tools.episode import Joints
+from dataset_tools.episode import Joints, Recording
 from dataset_tools.readers.lerobot import find_episodes
 from dataset_tools.writers.lerobot import (
-    Recording,
     measure_picture_stats,
     measure_stats,
     merge_stats,
@@ -28,7 +27,7 @@ from tests.dataset_tools.layouts import read_index, square_frames
 @pytest.fixture
 def recordings(episode):
     return [
-        Recording({"head_camera": episode("hdf5", number=number, length=length)}, sentence)
+        Recording({"head_camera": episode("hdf5", number=number, length=length)}, instruction=sentence)
         for number, length, sentence in ((0, 6, "beat"), (1, 9, "stack"), (5, 7, "beat"))
     ]
 
@@ -65,7 +64,7 @@ def test_the_robot_is_the_one_that_was_named(tmp_path, recordings):
     write_lerobot(recordings, tmp_path / "set", rate=5.0)
     assert json.loads((tmp_path / "set/meta/info.json").read_text())["robot_type"] == "unknown"
     write_lerobot(recordings, tmp_path / "named", rate=5.0, robot="franka")
-    again = [Recording({"front": episode}, "x") for episode in find_episodes(tmp_path / "named")]
+    again = [Recording({"front": episode}, instruction="x") for episode in find_episodes(tmp_path / "named")]
     write_lerobot(again, tmp_path / "again", rate=5.0)
     assert json.loads((tmp_path / "again/meta/info.json").read_text())["robot_type"] == "franka"
 
@@ -73,7 +72,7 @@ def test_the_robot_is_the_one_that_was_named(tmp_path, recordings):
 def test_recordings_that_differ_are_refused(tmp_path, recordings, episode):
     other = replace(recordings[1].main, read_joints=Joints)
     with pytest.raises(UserError, match="differs from the first episode"):
-        write_lerobot([recordings[0], Recording({"head_camera": other}, "x")], tmp_path / "set", rate=5.0)
+        write_lerobot([recordings[0], Recording({"head_camera": other}, instruction="x")], tmp_path / "set", rate=5.0)
     assert not (tmp_path / "set").exists()
 
 
@@ -154,6 +153,6 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path, episode, monkeypatch, pi
         episode(length=9), read_frame=lambda i: np.random.default_rng(i).integers(0, 256, (96, 96, 3), np.uint8)
     )
     with pytest.raises(OSError) as caught:
-        write_lerobot([Recording({"head": noisy}, "x")], tmp_path / "set", rate=5.0, pictures=pictures)
+        write_lerobot([Recording({"head": noisy}, instruction="x")], tmp_path / "set", rate=5.0, pictures=pictures)
     assert f"the disk is full, nothing half-written was kept ({tmp_path / 'set'})" in sentence_for(caught.value)
     assert not list(tmp_path.glob("set*"))
