@@ -1,28 +1,30 @@
 """The success table: k of n episodes for each policy and task, with intervals, and policies against each other.
 
     python -m metrics.success --rollouts ours=results/policy expert=results/replay --output tables/success
+    python -m metrics.success --rollouts whole=a no_video=b one_view=c --base whole --output tables/ablations
 
 Success is counted at the first moment after release, as RoboTwin 2.0 does; beside it stands what was still so a second
-later. Sources: Wilson's score interval (JASA 22, 1927); McNemar's exact test on the seeds where two policies differ
-(Psychometrika 12, 1947): the same seeds for every policy, so the pairs, not the totals, are compared.
+later. All policies play the same seeds, so the pairs, not the totals, are compared: every two, or, with --base, each
+row against one, as ablations are. Sources of the intervals: metrics.measures.shares.
 """
 
 import argparse
 import csv
 import io
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from commands.errors import UserError
 from commands.run import run_command
 from formats.atomic import write_text
 from formats.rollouts_folder import Rollout, read_rollouts
+from metrics.measures.shares import PairedShares, compare_shares, wilson_interval
 
 ALL = "all tasks"
 
@@ -56,16 +58,7 @@ class PairedRow:
     first: str
     second: str
     task: str
-    num_seeds: int
-    only_first: int  # seeds on which only the first succeeded
-    only_second: int
-    p_value: float  # McNemar's exact test, two-sided
-
-
-def wilson_interval(successes: int, num_episodes: int) -> tuple[float, float]:
-    """95% interval of a share by Wilson's score."""
-    interval = binomtest(successes, num_episodes).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    shares: PairedShares
 
 
 def summarise(policy: str, rollouts: Sequence[Rollout]) -> list[SuccessRow]:
@@ -101,11 +94,9 @@ def compare_pairs(first: str, ours: Sequence[Rollout], second: str, theirs: Sequ
     rows = []
     for task in [*tasks, ALL] if len(tasks) > 1 else tasks:
         keys = [key for key in shared if task in (ALL, key[0])]
-        only_first = sum(outcomes[0][key] and not outcomes[1][key] for key in keys)
-        only_second = sum(outcomes[1][key] and not outcomes[0][key] for key in keys)
-        differing = only_first + only_second
-        p_value = float(binomtest(only_first, differing).pvalue) if differing else 1.0
-        rows.append(PairedRow(first, second, task, len(keys), only_first, only_second, p_value))
+        seen = Counter((outcomes[0][key], outcomes[1][key]) for key in keys)
+        counts = (seen[outcome] for outcome in ((True, True), (True, False), (False, True), (False, False)))
+        rows.append(PairedRow(first, second, task, compare_shares(*counts)))
     return rows
 
 
@@ -130,8 +121,35 @@ def to_markdown(rows: Sequence[SuccessRow], pairs: Sequence[PairedRow]) -> str:
             "|" + "---|" * 7,
         ]
         for pair in pairs:
-            counts = f"{pair.num_seeds} | {pair.only_first} | {pair.only_second}"
-            out.append(f"| {pair.first} | {pair.second} | {pair.task} | {counts} | {pair.p_value:.3g} |")
+            shares = pair.shares
+            counts = f"{shares.num_seeds} | {shares.only_first} | {shares.only_second}"
+            out.append(f"| {pair.first} | {pair.second} | {pair.task} | {counts} | {shares.p_value:.3g} |")
+    return "\n".join(out) + "\n"
+
+
+def against_base(rows: Sequence[SuccessRow], pairs: Sequence[PairedRow], base: str) -> str:
+    """A table for a README of each row's success and its difference to the base on the seeds that both played."""
+    out = [f"| row | task | success | 95% interval | points against {base} | seeds | only it | only {base} | p |"]
+    out.append("|" + "---|" * 9)
+    compared = {(pair.first, pair.task): pair.shares for pair in pairs}
+    previous = None
+    for row in rows:
+        name = row.policy if row.policy != previous else ""
+        previous = row.policy
+        cells = "base | | | | "
+        if row.policy != base:
+            shares = compared.get((row.policy, row.task))
+            cells = "no seed in common | | | | "
+            if shares is not None:
+                points = f"{shares.difference:+.1%} [{shares.low:+.1%}, {shares.high:+.1%}]".replace("%", "")
+                counts = f"{shares.num_seeds} | {shares.only_first} | {shares.only_second}"
+                cells = f"{points} | {counts} | {shares.p_value:.3g} "
+        share = f"{row.successes} of {row.num_episodes} = {row.rate:.0%} | {row.low:.0%} to {row.high:.0%}"
+        out.append(f"| {name} | {row.task} | {share} | {cells}|")
+    out += [
+        "",
+        "Differences in points with Newcombe's paired 95% interval; p: McNemar's exact test; the rows' own: Wilson.",
+    ]
     return "\n".join(out) + "\n"
 
 
@@ -191,18 +209,24 @@ def main(argv: list[str] | None = None) -> int:
     """Print the table; write it as md, csv and png where --output says."""
     parser = argparse.ArgumentParser(prog="python -m metrics.success", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rollouts", nargs="+", required=True, metavar="[NAME=]FOLDER", help="from run_policy.py")
+    parser.add_argument("--base", metavar="NAME", help="compare each row with this one alone: a table of ablations")
     parser.add_argument("--output", type=Path, help="folder for success.md, .csv and .png")
     options = parser.parse_args(argv)
 
     def run() -> None:
-        played = {name: read_rollouts(folder) for name, folder in parse_named(options.rollouts).items()}
+        named, base = parse_named(options.rollouts), options.base
+        if base is not None and base not in named:
+            raise UserError(f"--base {base} is none of the rows {', '.join(named)}; name one of them.")
+        played = {name: read_rollouts(folder) for name, folder in named.items()}
         rows = [row for name, rollouts in played.items() for row in summarise(name, rollouts)]
-        pairs = [row for a, b in combinations(played, 2) for row in compare_pairs(a, played[a], b, played[b])]
+        both = [(name, base) for name in played if name != base] if base else combinations(played, 2)
+        pairs = [row for a, b in both for row in compare_pairs(a, played[a], b, played[b])]
+        text = against_base(rows, pairs, base) if base else to_markdown(rows, pairs)
         if options.output:
-            write_text(options.output / "success.md", to_markdown(rows, pairs))
+            write_text(options.output / "success.md", text)
             write_text(options.output / "success.csv", to_csv(rows))
             plot_success(rows, options.output / "success.png")
-        sys.stdout.write(to_markdown(rows, pairs))
+        sys.stdout.write(text)
 
     return run_command("python -m metrics.success", run)
 

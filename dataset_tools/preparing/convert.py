@@ -29,7 +29,7 @@ from formats.prepared_folder import FramePair, write_manifest
 
 INDEX, PARTS = "index.jsonl", ".parts"  # either marks a prepared folder, whole or begun
 SAMPLED_BYTES = 16 * 1024  # read at the start, the middle and the end
-RECORDED = (".pkl", ".hdf5", ".h5", ".jpg", ".jpeg", ".png", ".mp4", ".parquet")
+RECORDED = (".pkl", ".hdf5", ".h5", ".npz", ".jpg", ".jpeg", ".png", ".mp4", ".parquet")
 MEND = "delete it and run the same command again"
 MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is removed when it is whole
 

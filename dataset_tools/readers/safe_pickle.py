@@ -1,7 +1,7 @@
 """Unpickling that can only make numpy arrays and plain Python containers.
 
 A pickle is a program. RoboTwin's pickles call three numpy names (checked with pickletools on real files), so a
-reader that refuses every other name cannot be made to run anything.
+reader that refuses every other name cannot be made to run anything. CALVIN's annotations add numbers of numpy.
 """
 
 import io
@@ -20,6 +20,8 @@ ALLOWED = {
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # numpy 1
     ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,  # numpy 2
+    ("numpy.core.multiarray", "scalar"): multiarray.scalar,  # one number, numpy 1
+    ("numpy._core.multiarray", "scalar"): multiarray.scalar,  # numpy 2
     ("numpy.core.numeric", "_frombuffer"): numeric._frombuffer,  # protocol 5, numpy 1
     ("numpy._core.numeric", "_frombuffer"): numeric._frombuffer,  # protocol 5, numpy 2
 }
@@ -46,9 +48,33 @@ def read_pickle(path: Path) -> Any:
     Raises:
         UserError: if the file is absent, damaged, or asks for anything but numpy arrays.
     """
-    content = read_file(path)
+    return _load(io.BytesIO(read_file(path)), path)
+
+
+def read_object(path: Path) -> Any:
+    """Python object that `numpy.save` wrote as an array of one object: a pickle behind the header of a .npy file.
+
+    Raises:
+        UserError: as `read_pickle`, and if the file holds anything else.
+    """
+    stream = io.BytesIO(read_file(path))
     try:
-        return ArrayUnpickler(io.BytesIO(content)).load()
+        version = np.lib.format.read_magic(stream)
+        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
+        shape, _, dtype = read_header(stream) if read_header else (None, None, None)
+    except ValueError as error:
+        raise UserError(f"{path} is no array of numpy ({error}); copy it again.") from error
+    if shape != () or not dtype.hasobject:
+        raise UserError(f"{path} holds no single object; copy it again.")
+    array = _load(stream, path)
+    if not isinstance(array, np.ndarray) or array.shape != ():
+        raise UserError(f"{path} holds no single object; copy it again.")
+    return array.item()
+
+
+def _load(stream: io.BytesIO, path: Path) -> Any:
+    try:
+        return ArrayUnpickler(stream).load()
     except RefusedPickleError as error:
         raise UserError(
             f"{path} asks to load '{error}', which numpy arrays do not need: refused, nothing was run. "

@@ -161,6 +161,26 @@ def write_lerobot_2(root: Path, task: str, number: int, length: int) -> Path:
     return root
 
 
+def write_calvin(root: Path, stretches: list[tuple[str, str, int, int]], length: int = 20, first: int = 358482) -> Path:
+    """CALVIN: a file a frame; `stretches` are sentence, task, first and last frame, none for play alone."""
+    (root / "lang_annotations").mkdir(parents=True)
+    np.save(root / "ep_start_end_ids.npy", np.array([[first, first + length - 1]]))
+    observed = make_states(length, 15)
+    for number, (static, gripper) in enumerate(
+        zip(square_frames(length), square_frames(length, ground=GREEN), strict=True)
+    ):
+        arrays = {"rgb_static": static, "rgb_gripper": gripper, "robot_obs": observed[number]}
+        arrays |= {"rel_actions": make_states(length, 7)[number], "depth_static": static[..., 0].astype(np.float32)}
+        np.savez_compressed(root / f"episode_{first + number:07d}.npz", **arrays)
+    if stretches:
+        sentences, tasks, starts, ends = (list(column) for column in zip(*stretches, strict=True))
+        places = [(np.int64(start), np.int64(end)) for start, end in zip(starts, ends, strict=True)]
+        language = {"ann": sentences, "task": tasks, "emb": np.zeros((len(sentences), 1, 4), np.float32)}
+        content = {"language": language, "info": {"episodes": [], "indx": places}}
+        np.save(root / "lang_annotations" / "auto_lang_ann.npy", content, allow_pickle=True)
+    return root
+
+
 ARMS = tuple(f"{side}_arm_{joint}" for side in ("left", "right") for joint in range(7))
 POSE = ("x", "y", "z", "roll", "pitch", "yaw")
 ROBOTS = {  # published LeRobot exports: rate, cameras, columns of states and of actions

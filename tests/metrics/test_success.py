@@ -6,16 +6,8 @@ import pytest
 
 from commands.errors import UserError
 from formats.rollouts_folder import append_rollout
-from metrics.success import ALL, compare_pairs, main, parse_named, summarise, wilson_interval
+from metrics.success import ALL, compare_pairs, main, parse_named, summarise
 from tests.formats.test_rollouts_folder import make_rollout
-
-
-@pytest.mark.parametrize(
-    ("k", "n", "low", "high"),
-    [(10, 20, 0.299, 0.701), (0, 100, 0.0, 0.037), (90, 100, 0.826, 0.945), (50, 100, 0.404, 0.596)],
-)
-def test_wilson_intervals_are_the_printed_ones(k, n, low, high):
-    assert wilson_interval(k, n) == pytest.approx((low, high), abs=6e-4)
 
 
 def test_a_row_a_task_and_one_for_all():
@@ -29,9 +21,9 @@ def test_policies_are_compared_on_the_seeds_that_both_played():
     ours = [make_rollout(seed, True) for seed in range(10)]
     theirs = [make_rollout(seed, seed < 4) for seed in range(2, 12)]
     (row,) = compare_pairs("ours", ours, "theirs", theirs)
-    assert (row.num_seeds, row.only_first, row.only_second) == (8, 6, 0)
-    assert row.p_value == pytest.approx(2 * 0.5**6)
-    assert compare_pairs("ours", ours, "ours", ours)[0].p_value == 1.0
+    assert (row.shares.num_seeds, row.shares.only_first, row.shares.only_second) == (8, 6, 0)
+    assert row.shares.p_value == pytest.approx(2 * 0.5**6)
+    assert compare_pairs("ours", ours, "ours", ours)[0].shares.p_value == 1.0
 
 
 def test_the_command_writes_what_it_prints(tmp_path, capsys):
@@ -46,6 +38,20 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out/success.csv").read_text().splitlines()))
     assert [row["successes"] for row in rows] == ["5", "2"]
     assert (tmp_path / "out/success.png").stat().st_size > 1000
+
+
+def test_ablations_are_rows_against_one(tmp_path, capsys):
+    for name, limit, first in (("whole", 6, 0), ("no_video", 2, 0), ("elsewhere", 9, 50)):
+        (tmp_path / name).mkdir()
+        for seed in range(8):
+            append_rollout(tmp_path / name, make_rollout(first + seed, seed < limit))
+    arguments = ["--rollouts", *(str(tmp_path / name) for name in ("whole", "no_video", "elsewhere"))]
+    assert main([*arguments, "--base", "whole"]) == 0
+    base, ablated, other = capsys.readouterr().out.splitlines()[2:5]
+    assert base.startswith("| whole | push | 6 of 8 = 75% |") and "base" in base
+    assert "| -50.0 [-" in ablated and ablated.endswith("| 8 | 0 | 4 | 0.125 |")
+    assert "no seed in common" in other
+    assert main([*arguments, "--base", "none"]) == 2 and "none of the rows" in capsys.readouterr().err
 
 
 def test_bad_folders_are_one_sentence(tmp_path, capsys):
