@@ -208,7 +208,7 @@ def write_robot_export(
         camera: Episode(robot, 0, length, root, frames.__getitem__, (), lambda: joints, cameras, camera, rate=rate)
         for camera in cameras
     }
-    write_lerobot([Recording(views, sentence) for sentence in sentences], root, rate=rate)
+    write_lerobot([Recording(views, instruction=sentence) for sentence in sentences], root, rate=rate)
     (root / "meta" / "episode_sources.jsonl").unlink()
     info = json.loads((root / "meta" / "info.json").read_text())
     for whole, prefix in (("observation.state", "observation.states."), ("action", "actions.")):
