@@ -12,10 +12,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from msgspec import Meta
 
 from commands.errors import UserError
 from commands.run import run_command
@@ -31,8 +29,12 @@ LENGTH = 5  # tasks of a chain
 class Chain:
     """One chain that a policy was given."""
 
-    completed: Annotated[int, Meta(ge=0, le=LENGTH)]  # tasks in a row, from the first
-    tasks: Annotated[tuple[str, ...], Meta(max_length=LENGTH)] = ()
+    completed: int  # tasks in a row, from the first
+    tasks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.completed <= LENGTH:
+            raise ValueError(f"{self.completed} tasks of {LENGTH}")
 
 
 @dataclass(frozen=True)

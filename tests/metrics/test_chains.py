@@ -28,7 +28,7 @@ def test_the_command_prints_a_row_a_policy(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [('{"completed": 6}\n', "<= 5"), ("", "holds no chains"), ("{}\n", "completed")]
+    ("text", "says"), [('{"completed": 6}\n', "6 tasks of 5"), ("", "holds no chains"), ("{}\n", "completed")]
 )
 def test_bad_files_are_one_sentence(tmp_path, capsys, text, says):
     (tmp_path / "a.jsonl").write_text(text)
