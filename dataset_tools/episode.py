@@ -34,6 +34,7 @@ class Joints:
     in_force: bool = False  # an action is in force at its frame (RoboTwin), not what leads to the next
     measured: np.ndarray | None = None  # float64 (length, D): joints, where the states are commands
     objects: Mapping[str, np.ndarray] = field(default_factory=dict)  # poses (length, 7) by name, of simulated episodes
+    endposes: np.ndarray | None = None  # float64 (length, 2, 7) left and right tool: x, y, z, quaternion w, x, y, z
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Episode:
     read_frame: Callable[[int], np.ndarray]
     instructions: tuple[str, ...] = ()
     read_joints: Callable[[], Joints] = Joints
+    read_positions: Callable[[], dict[str, np.ndarray]] = dict  # (length, 3) by name: formats.positions.name_positions
     cameras: tuple[str, ...] = ("head_camera",)
     camera: str = "head_camera"
     save_freq: int | None = None  # physics steps of 1/250 s per saved frame

@@ -4,7 +4,7 @@
     <folder>/statistics.json              scales of states and actions, measured on the training split, with a hash
     <folder>/dataset.json                 sources and options of the preparation
     <folder>/<episode_id>/<camera>.npy    uint8 (P, S, S, 3) RGB, memory-mapped on reading; P is T, or the frames drawn
-    <folder>/<episode_id>/motion.npz      float32: those of states, actions, measured, objects that exist
+    <folder>/<episode_id>/motion.npz      float32: those of states, actions, measured, objects, endposes that exist
 
 Prepared pairs (prepared_folder.py) hold two frames and a sentence; here are all frames, so that any window can be cut.
 """
@@ -63,6 +63,7 @@ class Motion:
     actions: np.ndarray | None = None  # (T, A) what leads from frame t to frame t + 1; the last row is the last but one
     measured: np.ndarray | None = None  # (T, D) joints, where the states are commands
     objects: np.ndarray | None = None  # (T, N, 7) x, y, z, quaternion w, x, y, z; of simulated episodes
+    endposes: np.ndarray | None = None  # (T, 2, 7) left and right tool, likewise
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def read_statistics(folder: Path) -> Statistics:
 
 
 def read_motion(folder: Path, episode: PreparedEpisode) -> Motion:
-    """States, actions and objects of an episode.
+    """States, actions and poses of an episode.
 
     Raises:
         UserError: if the file is absent, damaged, or of other lengths than the episode.

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from dataset_tools.episode import Episode
 from dataset_tools.preparing.plan import Options, Part, Plan, describe
 from formats.atomic import check_value, read_json, write_json, write_text
 from formats.pictures import check_frame, encode_picture, resize_square
+from formats.positions import positions_at, write_positions
 from formats.prepared_folder import FramePair, write_manifest
 
 INDEX, PARTS = "index.jsonl", ".parts"  # either marks a prepared folder, whole or begun
@@ -36,10 +37,11 @@ MARKER = Path(PARTS) / "plan.json"  # what a folder was begun from; .parts is re
 
 @dataclass(frozen=True)
 class _PartRecord:
-    """A part file: for each pair its fields and the digests of its pictures."""
+    """A part file: for each pair its fields and the digests of its pictures; target positions by pair id."""
 
     pairs: list[dict]
     dropped: int
+    positions: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
 def convert_part(part: Part, folder: Path, options: Options) -> None:
@@ -65,7 +67,10 @@ def convert_part(part: Part, folder: Path, options: Options) -> None:
         wanted.setdefault(pair.target_index, []).append(pair.target_path(folder))
     digests = _write_frames(part.episode, wanted, options)
     lines = [{"pair": vars(pair), "digest": [digests[pair.source_index], digests[pair.target_index]]} for pair in pairs]
-    write_text(part_file(folder, part), json.dumps({"pairs": lines, "dropped": len(part.pairs) - len(pairs)}))
+    known = part.episode.read_positions()
+    positions = {pair.pair_id: positions_at(known, pair.target_index) for pair in pairs} if known else {}
+    record = {"pairs": lines, "dropped": len(part.pairs) - len(pairs), "positions": positions}
+    write_text(part_file(folder, part), json.dumps(record))
 
 
 def measure_motions(episode: Episode, pairs: Sequence[FramePair]) -> list[float]:
@@ -150,11 +155,13 @@ def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
         )
     content = hashlib.sha256()
     pairs: list[FramePair] = []
+    positions: dict[str, dict[str, list[float]]] = {}
     dropped = 0
     for part in plan.parts:
         path = part_file(folder, part)
         record = read_json(path, _PartRecord, mend=MEND)
         dropped += record.dropped
+        positions |= record.positions
         for line in record.pairs:
             pairs.append(check_value(line.get("pair"), FramePair, where=str(path), mend=MEND))
             content.update(json.dumps(line, sort_keys=True).encode("utf-8"))
@@ -174,6 +181,8 @@ def finish_folder(plan: Plan, folder: Path, options: Options) -> dict:
         "options": describe(options),
         "sources": _describe_sources(plan),
     }
+    if positions:
+        write_positions(folder, positions)
     write_manifest(folder, pairs, whole)
     shutil.rmtree(folder / PARTS)
     return whole

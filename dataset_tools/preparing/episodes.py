@@ -237,4 +237,4 @@ def make_motion(joints: Joints) -> Motion:
     if in_force and actions is not None:
         actions = np.concatenate([actions[1:], actions[-1:]])
     objects = np.stack(list(joints.objects.values()), axis=1) if joints.objects else None
-    return Motion(states, actions, joints.measured, objects)
+    return Motion(states, actions, joints.measured, objects, joints.endposes)

@@ -24,6 +24,7 @@ from commands.errors import UserError
 from dataset_tools.episode import Episode, Joints, choose_camera
 from formats.atomic import check_regular, check_value, parse_json, read_json
 from formats.pictures import check_frame, read_picture
+from formats.positions import name_positions
 from formats.prepared_folder import Rate, Sentence
 
 # group of the cameras, name of the pictures in a camera's group ("" where the camera is itself the dataset)
@@ -31,6 +32,8 @@ PICTURES = {"robotwin2": ("observation", "rgb"), "xpolicylab": ("vision", "color
 STATES = {"robotwin2": "joint_action/vector", "xpolicylab": "state", "rdt": "observations/qpos"}
 ACTIONS = {"robotwin2": "joint_action/vector", "xpolicylab": "action", "rdt": "action"}
 SIMULATION = "simulation"  # group of our own simulator's files: see writers.robotwin
+OBJECTS = f"{SIMULATION}/objects"
+ENDPOSES = ("endpose/left_endpose", "endpose/right_endpose")  # RoboTwin 2.0's
 TRUE_RGB_COMMENT = b"XPL-RGB1"  # JPEG comment of RoboTwin files whose bytes are true RGB
 LARGEST_PICTURES, LARGEST_TABLE, LARGEST_ATTRIBUTE = 2**33, 2**30, 2**20  # bytes; a file that declares more is damaged
 MEND = "record the episode again or remove it"
@@ -105,14 +108,15 @@ class Hdf5Joints:
         with open_hdf5(self.path) as file:
             states, actions = (self._table(file, names[self.layout]) for names in (STATES, ACTIONS))
             executed, measured = (self._table(file, f"{SIMULATION}/{name}") for name in ("executed", "measured"))
-            names = list(file.get(f"{SIMULATION}/objects", ()))
-            objects = {name: self._table(file, f"{SIMULATION}/objects/{name}") for name in names}
+            objects = {name: self._table(file, f"{OBJECTS}/{name}") for name in file.get(OBJECTS, ())}
+            endposes = _read_endposes(file, self.length)
         return Joints(
             states=states if executed is None else executed,
             actions=actions,
             in_force=self.layout == "robotwin2",
             measured=measured,
             objects=objects,
+            endposes=endposes,
         )
 
     def _table(self, file: h5py.File, name: str) -> np.ndarray | None:
@@ -135,6 +139,21 @@ class Hdf5Joints:
             row = int(np.argmin(np.isfinite(table).all(axis=1)))
             raise UserError(f"{name} of {self.path} is not finite (NaN or inf) in row {row}; remove this episode.")
         return table
+
+
+@dataclass(frozen=True)
+class Hdf5Positions:
+    """Where grippers and objects are, of an hdf5 file that knows it; nothing else of the file is read."""
+
+    path: Path
+    length: int
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """Float64 (length, 3) metres by name; empty where the file has no poses."""
+        with open_hdf5(self.path) as file:
+            objects = {name: _read_poses(file, f"{OBJECTS}/{name}", self.length) for name in file.get(OBJECTS, ())}
+            known = {name: poses for name, poses in objects.items() if poses is not None}
+            return name_positions(_read_endposes(file, self.length), known)
 
 
 def read_hdf5_episode(
@@ -172,6 +191,7 @@ def read_hdf5_episode(
         read_frame=NoFrames(path) if blind else Hdf5Frames(path, pictures[camera], layout),
         instructions=seen or sentences,
         read_joints=Hdf5Joints(path, layout, length),
+        read_positions=Hdf5Positions(path, length),
         cameras=tuple(pictures),
         camera=camera,
         save_freq=attributes.save_freq or save_freq,
@@ -255,6 +275,20 @@ def _columns(group: h5py.Group, length: int) -> list[np.ndarray]:
 def _read_table(table: h5py.Dataset) -> np.ndarray:
     _check_size(table, LARGEST_TABLE)
     return table[()]
+
+
+def _read_endposes(file: h5py.File, length: int) -> np.ndarray | None:
+    """(length, 2, 7) left and right tool; None where the file has no such table of finite numbers."""
+    sides = [_read_poses(file, name, length) for name in ENDPOSES]
+    return None if any(side is None for side in sides) else np.stack(sides, axis=1)
+
+
+def _read_poses(file: h5py.File, name: str, length: int) -> np.ndarray | None:
+    table = file.get(name)
+    if not isinstance(table, h5py.Dataset) or table.shape != (length, 7) or table.dtype.kind != "f":
+        return None
+    poses = _read_table(table).astype(np.float64)
+    return poses if np.isfinite(poses).all() else None
 
 
 def _check_size(stored: h5py.Dataset, largest: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from metrics.comparison.bootstrap import Estimate, estimate_mean
+from metrics.comparison.bootstrap import Estimate, estimate_mean, estimate_quantile
 from metrics.comparison.rows import UPPER_BOUND, Kind
 from metrics.comparison.scoring import PairScore
 from metrics.measures.columns import DISTRIBUTION_KEYS, MEASURES
@@ -53,6 +53,8 @@ class ScoreTable:
         rivals = [other for other in self.rows if other.group == row.group and other.competes]
         means = [other.estimates[key].mean for other in rivals if key in other.estimates]
         known = [mean for mean in means if not math.isnan(mean)]
+        if MEASURES[key].higher_is_better is None:
+            return False
         best = max if MEASURES[key].higher_is_better else min
         return row.competes and bool(known) and row.estimates[key].mean == best(known)
 
@@ -110,13 +112,19 @@ def mean_of_scores(scores: Iterable[PairScore], key: str) -> float:
 
 
 def estimate_scores(members: Sequence[PairScore], keys: Sequence[str]) -> dict[str, Estimate]:
-    """Mean and interval of each measure over some pairs; empty for no pairs."""
+    """Mean or quantile of each column over some pairs, with its interval; empty for no pairs."""
     if not members:
         return {}
-    values = np.array([[member.values[key] for key in keys] for member in members], dtype=float)
-    values = np.where(np.isposinf(values), [ceiling_of(key) for key in keys], values)
-    estimates = estimate_mean(values, [member.group for member in members], [member.episode for member in members])
-    return dict(zip(keys, estimates, strict=True))
+    drawn = ([member.group for member in members], [member.episode for member in members])
+    averaged = [key for key in keys if MEASURES[key].quantile is None]
+    values = np.array([[member.values[key] for key in averaged] for member in members], dtype=float)
+    values = np.where(np.isposinf(values), [ceiling_of(key) for key in averaged], values)
+    estimates = dict(zip(averaged, estimate_mean(values, *drawn), strict=True)) if averaged else {}
+    for key in keys:
+        if (quantile := MEASURES[key].quantile) is not None:
+            column = np.array([member.values[MEASURES[key].value_key] for member in members], dtype=float)
+            estimates[key] = estimate_quantile(column, quantile, *drawn)
+    return estimates
 
 
 def _note_identical(by_row: dict[str, list[PairScore]]) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from metrics.measures.blocks import COLOURS, measure_blocks
 from metrics.measures.motion import measure_copyness, measure_iou, motion_mask
 from metrics.measures.psnr import AS_PUBLISHED, PROPER, mean_error, psnr_of_mse, squared_error
+from metrics.measures.sharpness import measure_sharpness
 from metrics.measures.ssim import GAUSSIAN, UNIFORM, mean_inside, measure_ms_ssim, ssim_maps
 
 
@@ -31,6 +32,8 @@ def measure_frames(
     values = _measure_error(prediction, truth, mask) | _measure_structure(prediction, truth, mask, set(wanted))
     if "iou_motion" in wanted:
         values["iou_motion"] = measure_iou(motion_mask(source, prediction), mask)
+    if "sharpness" in wanted:
+        values["sharpness"] = measure_sharpness(prediction, truth, mask)
     if "copyness" in wanted:
         values["copyness"] = measure_copyness(source, prediction, mask)
     if any(key.startswith("block_") for key in wanted):
