@@ -20,6 +20,8 @@ from metrics.comparison.parallel import default_cache_folder
 from metrics.comparison.table_formats import print_table
 from metrics.measures.columns import CHOOSABLE, DEFAULT_MEASURES, parse_measures, with_as_published
 
+BUNDLED_PROBE = Path(__file__).resolve().parents[1] / "bundled_model" / "probe.safetensors"
+
 
 def add_data_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Options of all commands over a data folder."""
@@ -74,6 +76,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="as_published adds the papers' columns beside the proper ones",
     )
     add("--weights", type=Path, help="weights for LPIPS, CLIP, FID (default: torch.hub's folder, then checkpoints/)")
+    add(
+        "--probe",
+        type=Path,
+        nargs="?",
+        const=BUNDLED_PROBE,
+        metavar="FILE",
+        help="columns in centimetres, by a probe of metrics.probe (alone: the bundled one, for this simulator)",
+    )
     add("--workers", type=int, help="processes; one a processor by default")
     add("--cache", type=Path, default=default_cache_folder(), help="folder in which results are kept")
     add("--no-cache", action="store_true", help="measure everything again, keep nothing")
@@ -94,6 +104,7 @@ def read_request(argv: list[str] | None = None) -> tuple[ComparisonRequest, Path
         training=read_training_options(options),
         train_means=options.train_means,
         weights=options.weights,
+        probe=options.probe,
         workers=options.workers,
         cache=None if options.no_cache else options.cache,
         command=shlex.join(["python", "-m", "metrics.compute_metrics", *(sys.argv[1:] if argv is None else argv)]),

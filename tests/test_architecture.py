@@ -24,8 +24,9 @@ MAY_IMPORT = {
                          "httpx", "onnx", "onnxruntime", "onnxscript"),
     "prediction": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "stable_diffusion", "omegaconf", "kornia",
                    "lerobot"),
-    "metrics": (*STANDARD, "torch", "einops", "commands", "formats", "ldm.modules.losses", "ldm.modules.encoders",
-                "ldm.data.pixels", "matplotlib", "scipy", "yaml"),
+    "metrics": (*STANDARD, *NETWORKS, "commands", "formats", "ldm.modules.losses", "ldm.modules.encoders",
+                "ldm.modules.policy", "ldm.modules.ema", "ldm.lr_scheduler", "ldm.data.pixels", "matplotlib", "scipy",
+                "msgspec", "yaml"),
 }  # fmt: skip
 
 # What a heavy package's users are; nobody else may import it.

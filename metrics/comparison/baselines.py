@@ -22,11 +22,28 @@ from formats.atomic import atomic_path
 from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import Grouping, PairSelection, group_by_task
 from metrics.comparison.resizing import MAX_SIZE, file_stamp, read_pixels
-from metrics.comparison.rows import BASELINE, COPY, COPY_KIND, MEAN, NEAREST, Kind
+from metrics.comparison.rows import BASELINE, COPY, COPY_KIND, MEAN, NEAREST, TRUTH, UPPER_BOUND, Kind
 from metrics.comparison.scoring import Candidate, Prediction
 
 NEAREST_SIZE = 64  # pixels a side on which current frames are compared
 MAX_MEANS, MAX_MEANS_BYTES = 4096, 2**30  # mean pictures in one npz file, and their pixels together
+
+
+@dataclass(frozen=True)
+class TrueFrame(Candidate):
+    """The true future frame, for measures that are not perfect on it."""
+
+    folder: Path
+    name: str = TRUTH
+    kind: Kind = UPPER_BOUND
+
+    def identity(self, pair: FramePair) -> str | None:
+        """The name: the frame itself is part of the pair."""
+        return self.name
+
+    def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
+        """The true future frame."""
+        return Prediction(read_pixels(pair.target_path(self.folder)))
 
 
 @dataclass(frozen=True)

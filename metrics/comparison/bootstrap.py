@@ -20,7 +20,7 @@ SEED = 20240601
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean (or a quantile) of n values with its interval; nan where there are none. One episode has no interval (nan)."""
+    """Mean or quantile of n values with its interval; nan where there are none. One episode has no interval (nan)."""
 
     mean: float
     low: float

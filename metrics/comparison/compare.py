@@ -10,7 +10,7 @@ import numpy as np
 from commands.errors import UserError
 from formats.prepared_folder import FramePair
 from formats.provenance import read_commit
-from metrics.comparison.baselines import make_baselines
+from metrics.comparison.baselines import TrueFrame, make_baselines
 from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.notes import describe_systems, note_matching, note_measures, note_pairs, note_remarks, note_size
 from metrics.comparison.pairs import GROUPINGS, PairSelection
@@ -40,6 +40,7 @@ class ComparisonRequest:
         training: pairs that the training baselines learn from.
         train_means: npz file of mean pictures, instead of `training`.
         weights: folder with the weights of networks; None looks in the usual places.
+        probe: file of a position probe; None leaves out its columns and the row of the truth.
         workers: processes; None takes one for each core.
         cache: folder in which results are kept; None keeps none.
         command: what the user typed, for the provenance.
@@ -54,6 +55,7 @@ class ComparisonRequest:
     training: PairSelection | None = None
     train_means: Path | None = None
     weights: Path | None = None
+    probe: Path | None = None
     workers: int | None = None
     cache: Path | None = None
     command: str = ""
@@ -96,16 +98,21 @@ def compare(request: ComparisonRequest, progress: Progress = lambda scores, _: s
     columns = tuple(key for key in request.measures if key in PIXEL_KEYS or key in networks.keys)
     measured = [key for key in columns if key in PIXEL_KEYS]
     measured += [AS_PUBLISHED_OF["ssim"]] if "ssim" in measured else []
-    scorer = Scorer(
-        folder, (*baselines, *systems), grouping, tuple(dict.fromkeys(measured)), networks.meters, request.size
-    )
+    meters, truth = list(networks.meters), []
+    if request.probe is not None:
+        from metrics.measures.positions import make_position_meter  # noqa: PLC0415 - imports torch
+
+        meters.append(make_position_meter(request.probe, folder, pairs))
+        columns, truth = (*columns, *meters[-1].columns), [TrueFrame(folder)]
+    candidates = (*truth, *baselines, *systems)
+    scorer = Scorer(folder, candidates, grouping, tuple(dict.fromkeys(measured)), tuple(meters), request.size)
     with ScoreCache(request.cache) as cache:
         scored = progress(score_all(scorer, pairs, cache, request.workers), len(pairs))
         scores = [score for of_pair in scored for score in of_pair]
     notes = [note_size(folder, pairs, systems, request.size), *note_measures(columns, request.size)]
     notes += note_pairs(pairs, training_pairs, has_means=request.train_means is not None)
     notes += [note for system in systems for note in note_matching(system, scores, columns)]
-    notes += [*networks.notes, *note_remarks(scores)]
+    notes += [*networks.notes, *(meters[-1].notes if truth else ()), *note_remarks(scores)]
     table = make_table(
         scores,
         columns,
@@ -130,6 +137,7 @@ def _describe(request: ComparisonRequest) -> dict:
         "train_episodes": request.training.episodes_text if request.training else None,
         "match": str(request.match) if request.match else None,
         "size": request.size,
+        "probe": str(request.probe) if request.probe else None,
         "group": request.group,
         "motion_threshold": MOTION_THRESHOLD,
     }

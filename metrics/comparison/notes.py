@@ -36,9 +36,13 @@ def note_size(folder: Path, pairs: Iterable[FramePair], systems: Iterable[Predic
 def note_measures(columns: Sequence[str], size: int | None) -> list[str]:
     """Meaning of the columns whose headings do not tell it."""
     notes = []
-    if any(key.endswith("_motion") or key == "copyness" for key in columns):
+    if any(key.endswith("_motion") or key in ("copyness", "sharpness") for key in columns):
         notes.append(
             f"In motion: where any channel of the truth differs from the input by more than {MOTION_THRESHOLD} of 255."
+        )
+    if "sharpness" in columns:
+        notes.append(
+            "Sharpness: gradient energy in motion over that of the truth; 1 is as sharp, a blur is below, noise above."
         )
     if any(key.endswith("_as_published") for key in columns):
         notes.append(

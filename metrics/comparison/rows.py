@@ -10,12 +10,13 @@ from commands.errors import UserError
 
 Kind = Literal["copy", "baseline", "upper bound", "model"]
 COPY_KIND, BASELINE, UPPER_BOUND, MODEL = "copy", "baseline", "upper bound", "model"
+TRUTH = "truth"
 COPY, MEAN, NEAREST = "copy the input", "mean of training targets", "target of the nearest training input"
 RECONSTRUCTION, BOUND_ENDING = (
     "reconstruction",
     "(upper bound)",
 )  # of the truth by a first stage; ends such a row's name
-RESERVED = {COPY: COPY_KIND, MEAN: BASELINE, NEAREST: BASELINE, "truth": None, "input": None}
+RESERVED = {COPY: COPY_KIND, MEAN: BASELINE, NEAREST: BASELINE, TRUTH: UPPER_BOUND, "input": None}
 
 
 def check_row_name(name: str) -> str:

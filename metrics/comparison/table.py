@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metrics.comparison.bootstrap import Estimate, estimate_mean, estimate_quantile
-from metrics.comparison.rows import UPPER_BOUND, Kind
+from metrics.comparison.rows import TRUTH, UPPER_BOUND, Kind
 from metrics.comparison.scoring import PairScore
 from metrics.measures.columns import DISTRIBUTION_KEYS, MEASURES
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
@@ -130,6 +130,8 @@ def estimate_scores(members: Sequence[PairScore], keys: Sequence[str]) -> dict[s
 def _note_identical(by_row: dict[str, list[PairScore]]) -> list[str]:
     notes = []
     for row, scores in by_row.items():
+        if row == TRUTH:
+            continue
         identical = sum(any(math.isinf(value) for value in score.values.values()) for score in scores)
         if identical:
             notes.append(

@@ -88,6 +88,7 @@ class Provenance(TypedDict, total=False):
     train_episodes: str | None
     match: str | None
     size: int | None
+    probe: str | None
     group: str
     motion_threshold: int
     systems: dict[str, StoredSystem]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from commands.errors import UserError
 from metrics.measures.blocks import COLOURS
 
-
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 

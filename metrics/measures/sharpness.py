@@ -12,7 +12,7 @@ from metrics.measures.psnr import check_same_shape
 
 
 def gradient_energy(pixels: np.ndarray, mask: np.ndarray) -> int:
-    """Sum over a bool (H, W) mask of the squared differences of a uint8 (H, W, 3) picture to the next row and column."""
+    """Sum over a bool (H, W) mask of a uint8 (H, W, 3) picture's squared differences to the next row and column."""
     levels = pixels.astype(np.int32)
     energy = np.zeros(mask.shape, np.int64)
     energy[:-1] += (np.diff(levels, axis=0) ** 2).sum(axis=2)

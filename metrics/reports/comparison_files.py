@@ -9,7 +9,7 @@ import numpy as np
 from formats.atomic import write_text
 from formats.prepared_folder import FramePair
 from metrics.comparison.compare import Comparison
-from metrics.comparison.rows import MODEL, UPPER_BOUND
+from metrics.comparison.rows import MODEL, TRUTH, UPPER_BOUND
 from metrics.comparison.scoring import Candidate, PairScore
 from metrics.comparison.table_formats import to_csv, to_json, to_markdown
 from metrics.reports.figures import GridColumn, make_grid, save_figure
@@ -51,7 +51,7 @@ def make_comparison_grid(comparison: Comparison) -> tuple[list[str], list[GridCo
     """Row names and a column per group: the pair of median PSNR of the table's last row, not a picked one."""
     last = comparison.scorer.candidates[-1]
     models, bounds = (
-        [candidate for candidate in comparison.scorer.candidates if candidate.kind == kind]
+        [candidate for candidate in comparison.scorer.candidates if candidate.kind == kind and candidate.name != TRUTH]
         for kind in (MODEL, UPPER_BOUND)
     )
     systems = [*models, *bounds] or [last]  # reconstructions stand next to the truth

@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from metrics.comparison.bootstrap import estimate_mean
+from metrics.comparison.bootstrap import estimate_mean, estimate_quantile
 
 
 def _episodes(num_episodes: int, pairs_each: int) -> list[tuple]:
@@ -45,3 +47,17 @@ def test_interval_covers_the_mean_in_about_95_of_100_cases():
         covered += estimate.low <= 0.0 <= estimate.high
     spread = (0.95 * 0.05 / num_cases) ** 0.5
     assert 0.95 - 4 * spread <= covered / num_cases <= 0.95 + 4 * spread
+
+
+def test_a_quantile_is_a_value_that_occurs_and_its_interval_draws_episodes():
+    """Half of the values do not exceed the median; pairs of one episode stay together; the order changes nothing."""
+    values = np.array([1.0, 2.0, 3.0, 4.0, np.nan, 10.0])
+    groups, episodes = ["a"] * 6, [("a", i // 2) for i in range(6)]
+    median = estimate_quantile(values, 0.5, groups, episodes)
+    assert (median.mean, median.n, median.num_episodes) == (3.0, 5, 3)
+    assert estimate_quantile(values, 0.9, groups, episodes).mean == 10.0
+    assert 1.0 <= median.low < median.mean < median.high <= 10.0
+    order = [5, 3, 1, 4, 2, 0]
+    assert estimate_quantile(values[order], 0.5, groups, [episodes[i] for i in order]) == median
+    assert math.isnan(estimate_quantile(values, 0.5, groups, [("a", 0)] * 6).low)
+    assert estimate_quantile(values * np.nan, 0.5, groups, episodes).n == 0
