@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from formats.atomic import write_json, write_text
+from formats.tables import to_markdown
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,9 @@ class Table:
 def table(rows: Iterable[Row]) -> str:
     """A markdown table of rows; columns that all leave empty are left out."""
     cells = [row.cells() for row in rows]
-    heads = [head for head in dict.fromkeys(head for of in cells for head in of if head != "note") if _any(cells, head)]
-    heads += ["note"] if _any(cells, "note") else []
-    lines = [[head.removesuffix(":") for head in heads], ["---:" if head[-1] == ":" else "---" for head in heads]]
-    lines += [[of.get(head) or "-" for head in heads] for of in cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _any(cells: Iterable[Mapping[str, str]], head: str) -> bool:
-    return any(of.get(head) for of in cells)
+    heads = dict.fromkeys(head for of in cells for head in of if head != "note") | {"note": None}
+    heads = [head for head in heads if any(of.get(head) for of in cells)]
+    numbers = [i for i, head in enumerate(heads) if head.endswith(":")]
+    return to_markdown(
+        [head.removesuffix(":") for head in heads], [[of.get(h) or "-" for h in heads] for of in cells], numbers
+    )

@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from commands.errors import UserError
-from formats.atomic import atomic_path, check_name, read_jsonl, write_text
+from formats.atomic import atomic_path, check_name, read_jsonl, write_jsonl
 
 RECORDS = "predictions.jsonl"
 BENCHMARK = "benchmark.json"
@@ -50,8 +50,7 @@ def save_picture(path: Path, picture: Image.Image, record: Mapping[str, Any]) ->
 
 def write_records(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write predictions.jsonl anew, whole or not at all."""
-    lines = (json.dumps(dict(record), ensure_ascii=False) + "\n" for record in records)
-    write_text(Path(folder) / RECORDS, "".join(lines))
+    write_jsonl(Path(folder) / RECORDS, map(dict, records))
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:

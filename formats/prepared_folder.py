@@ -11,7 +11,6 @@ A folder without index.jsonl (somebody's InstructPix2Pix data set) is read as we
 rate are unknown, and the split follows InstructPix2Pix: by position in seeds.json, 90 / 5 / 5.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import check_name, read_json, read_jsonl, write_json, write_text
+from formats.atomic import check_name, read_json, read_jsonl, write_json, write_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +89,7 @@ def write_manifest(folder: Path, pairs: Iterable[FramePair], description: dict) 
         seeds.setdefault(pair.sample, []).append(pair.seed)
     write_json(Path(folder) / "seeds.json", [[sample, names] for sample, names in seeds.items()])
     write_json(Path(folder) / "dataset.json", description)
-    lines = (json.dumps(asdict(pair), ensure_ascii=False) for pair in pairs)
-    write_text(Path(folder) / "index.jsonl", "".join(line + "\n" for line in lines))
+    write_jsonl(Path(folder) / "index.jsonl", map(asdict, pairs))
 
 
 def read_manifest(folder: Path, split: str | None = None) -> list[FramePair]:

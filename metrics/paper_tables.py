@@ -11,8 +11,6 @@ that the run predicts. With --output also the figures: curves, histograms, ablat
 """
 
 import argparse
-import csv
-import io
 import re
 import sys
 from collections.abc import Mapping
@@ -25,6 +23,8 @@ from rich.text import Text
 from commands.errors import UserError
 from commands.run import run_command
 from formats.atomic import write_text
+from formats.tables import to_csv as csv_table
+from formats.tables import to_markdown as markdown_table
 from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.rows import COPY
 from metrics.comparison.table import ALL
@@ -198,19 +198,14 @@ def to_markdown(paper: Paper, tables: list[PaperTable], notes: list[str]) -> str
     """All tables of a paper under their titles."""
     out = [f"# {paper.title} ({paper.name})", "", *(f"- {note}" for note in notes), ""]
     for table in tables:
-        out += [f"## {table.title}", "", "| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
-        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows] + [""]
+        out += [f"## {table.title}", "", markdown_table(table.headings, table.rows), ""]
     return "\n".join(out)
 
 
 def to_csv(tables: list[PaperTable]) -> str:
     """All tables, one after the other, each line beginning with the table's title."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    for table in tables:
-        writer.writerow(["table", *table.headings])
-        writer.writerows([table.title, *row] for row in table.rows)
-    return stream.getvalue()
+    parts = ((["table", *table.headings], [[table.title, *row] for row in table.rows]) for table in tables)
+    return "".join(csv_table(headings, rows) for headings, rows in parts)
 
 
 def make_parser(papers: Mapping[str, Paper]) -> argparse.ArgumentParser:

@@ -1,6 +1,5 @@
 """A request => a prepared folder: plan, convert in one process or several, finish, and report the counts."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from dataset_tools.preparing.convert import convert_part, finish_folder, open_fo
 from dataset_tools.preparing.plan import Plan, plan_folder
 from dataset_tools.preparing.request import JSONL, PrepareRequest
 from dataset_tools.readers.detect import read_episodes
-from formats.atomic import write_text
+from formats.atomic import write_jsonl
 from formats.prepared_folder import SPLITS, read_manifest
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ def prepare(request: PrepareRequest) -> None:
     if open_folder(plan, output):
         log.info("%s is whole already: the same episodes, the same options.", output)
         if request.jsonl:
-            write_jsonl(output)
+            write_index(output)
         return
     index, count = request.shard
     if not request.merge:
@@ -44,7 +43,7 @@ def prepare(request: PrepareRequest) -> None:
             return
     whole = finish_folder(plan, output, options)
     if request.jsonl:
-        write_jsonl(output)
+        write_index(output)
     Console(stderr=True).print(_report(whole, plan))
     log.info(
         "no target frame: %d skipped; static: %d dropped; split by %s.",
@@ -54,14 +53,13 @@ def prepare(request: PrepareRequest) -> None:
     )
 
 
-def write_jsonl(folder: Path) -> None:
+def write_index(folder: Path) -> None:
     """One line per pair: both pictures and the sentence."""
     lines = []
     for pair in read_manifest(folder):
         source, target = (path.relative_to(folder).as_posix() for path in pair.paths(folder))
-        line = {"input_image": source, "edited_image": target, "edit": pair.instruction}
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    write_text(folder / JSONL, "".join(lines))
+        lines.append({"input_image": source, "edited_image": target, "edit": pair.instruction})
+    write_jsonl(folder / JSONL, lines)
 
 
 def _report(whole: dict, plan: Plan) -> Table:

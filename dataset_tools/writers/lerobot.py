@@ -25,7 +25,7 @@ from dataset_tools.episode import Episode, Joints, Recording
 from dataset_tools.preparing.instructions import SentenceRule, make_instruction
 from dataset_tools.readers.lerobot import ACTION, ANGLES, CAMERA_PREFIX, INFO, SOURCES, STATE
 from dataset_tools.writers.rolling_files import CHUNK_SIZE, CODEC, PICTURE, PIXELS, RollingTable, RollingVideo
-from formats.atomic import draft_folder, write_json, write_text
+from formats.atomic import draft_folder, write_json, write_jsonl
 from formats.pictures import encode_picture
 
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200  # LeRobot's defaults
@@ -251,7 +251,7 @@ def _write_meta(root: Path, written: _Written, rate: float, pictures: str, robot
     ]
     (root / EPISODES_FILE).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), root / EPISODES_FILE)
-    write_text(root / SOURCES, "".join(json.dumps(source) + "\n" for source in written.sources))
+    write_jsonl(root / SOURCES, written.sources)
     write_json(
         root / "meta" / "stats.json",
         {name: {kind: value.tolist() for kind, value in values.items()} for name, values in merged.items()},

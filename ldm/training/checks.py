@@ -11,6 +11,7 @@ from typing import Any
 from commands.errors import UserError
 from formats.atomic import read_json
 from formats.prepared_folder import FramePair
+from ldm.training.keys import find
 
 PLAIN = "{instruction}"  # the form of sentences without a template
 NEEDED = ("seed", "model.target", "data.target", "lightning.checkpoint")  # of a config that trains; overlays lack some
@@ -26,12 +27,7 @@ def check_whole(config: Mapping, base: Sequence[Path]) -> None:
     Raises:
         UserError: names what is missing.
     """
-    lacking = []
-    for key in NEEDED:
-        section, _, name = key.partition(".")
-        value = config.get(section)
-        if value is None or (name and not (isinstance(value, Mapping) and name in value)):
-            lacking.append(key)
+    lacking = [key for key in NEEDED if find(config, key) is None]
     if lacking:
         files = " ".join(map(str, base))
         raise UserError(
@@ -65,8 +61,8 @@ def check_resolutions(model: Any, params: Mapping) -> None:
 def resolution_doubts(config: Mapping) -> list[str]:
     """A sentence where pairs train at another resolution than the config's own, at which the model will predict."""
     wanted = config.get("resolution")
-    side = ((config["data"]["params"].get("train") or {}).get("params") or {}).get("resolution", wanted)
-    if wanted is None or side == wanted:
+    side = find(config, "data.params.train.params.resolution")
+    if None in (wanted, side) or side == wanted:
         return []
     return [
         f"the config's resolution is {wanted}, at which the model will predict, but it trains on pairs of {side}: give "
@@ -133,11 +129,9 @@ def true_template(config: Mapping) -> dict[str, Any]:
 
     Nothing is said where the data do not tell, or tell of seconds, which predictions do not count in.
     """
-    folder = ((config["data"]["params"].get("train") or {}).get("params") or {}).get("folder")
+    folder = find(config, "data.params.train.params.folder")
     path = Path(folder or "") / "dataset.json"
-    options = read_json(path).get("options") if folder and path.is_file() else None
-    sentences = options.get("sentences") if isinstance(options, dict) else None
-    template = sentences.get("template") if isinstance(sentences, dict) else None
+    template = find(read_json(path), "options.sentences.template") if folder and path.is_file() else None
     if not isinstance(template, str) or template.count(PLAIN) != 1 or "{seconds}" in template:
         return {}
     return {"instruction_template": None if template == PLAIN else template}

@@ -16,7 +16,7 @@ from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, data_command, data_doubts, how_to_prepare
 from ldm.training.fit import accepted_trainer, build_callbacks, quiet_lightning
-from ldm.training.keys import check_values
+from ldm.training.keys import check_values, find
 from ldm.training.launcher import count_processes, follow_launcher
 from ldm.training.memory import estimate_memory
 from ldm.util import check_config, get_obj_from_str, instantiate_from_config
@@ -76,12 +76,12 @@ def _check_parts(config: Mapping) -> None:
 
     The Trainer is built for one process of this machine's CPU; devices and precision are looked at elsewhere.
     """
-    params, lightning = config["data"]["params"], config["lightning"]
+    lightning = config["lightning"]
     instantiate_from_config(config["data"], "data")
     for split in ("train", "validation", "test"):
-        augmentation = ((params.get(split) or {}).get("params") or {}).get("augmentation_config")
-        if augmentation:
-            instantiate_from_config(augmentation, f"data.params.{split}.params.augmentation_config")
+        place = f"data.params.{split}.params.augmentation_config"
+        if augmentation := find(config, place):
+            instantiate_from_config(augmentation, place)
     build_callbacks(config, RunFolder(Path("logs")))
     trainer = {name: value for name, value in (lightning.get("trainer") or {}).items() if name != "precision"}
     if str(trainer.get("strategy", "")).startswith(SHARDED):

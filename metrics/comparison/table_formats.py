@@ -1,7 +1,5 @@
 """A score table as csv, json, markdown and for the terminal."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from formats import tables
 from formats.atomic import read_json
 from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.rows import Kind, kind_by_name
@@ -40,16 +39,14 @@ def format_estimate(key: str, estimate: Estimate) -> str:
 
 def to_csv(table: ScoreTable) -> str:
     """One line a (group, row), three columns a measure (mean, low, high), plain numbers."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     columns = [f"{key}{part}" for key in table.keys for part in ("", "_low", "_high")]
-    writer.writerow(["group", "row", "pairs", "of", "episodes", *columns])
+    rows = []
     for row in table.rows:
         estimates = [row.estimates[key] for key in table.keys]
         numbers = [_plain(value) for one in estimates for value in (one.mean, one.low, one.high)]
         num_episodes = max((one.num_episodes for one in estimates), default=0)
-        writer.writerow([row.group, row.name, row.num_pairs, row.num_wanted, num_episodes, *numbers])
-    return stream.getvalue()
+        rows.append([row.group, row.name, row.num_pairs, row.num_wanted, num_episodes, *numbers])
+    return tables.to_csv(["group", "row", "pairs", "of", "episodes", *columns], rows)
 
 
 def _plain(value: float) -> str:
@@ -158,23 +155,17 @@ def _without_nan(value: object) -> object:
 def to_markdown(table: ScoreTable) -> str:
     """A table for a README; the best row of each group and measure in bold."""
     headings = ["", "", *(MEASURES[key].heading for key in table.keys), "n"]
-    out = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    previous = None
+    rows, previous = [], None
     for row in table.rows:
         cells = [_bold(format_estimate(key, row.estimates[key]), table.is_best(row, key)) for key in table.keys]
-        group = row.group if row.group != previous else ""
-        out.append("| " + " | ".join([*map(_escape, (group, row.name)), *cells, row.count_text]) + " |")
+        rows.append([row.group if row.group != previous else "", row.name, *cells, row.count_text])
         previous = row.group
-    out += ["", *(f"- {note}" for note in table.notes)]
-    return "\n".join(out).rstrip() + "\n"
+    notes = ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join([tables.to_markdown(headings, rows), *notes]).rstrip() + "\n"
 
 
 def _bold(text: str, best: bool) -> str:
     return f"**{text}**" if best else text
-
-
-def _escape(name: str) -> str:
-    return name.replace("|", "\\|")
 
 
 def print_table(console: Console, table: ScoreTable, title: str) -> None:

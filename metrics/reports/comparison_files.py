@@ -1,12 +1,11 @@
 """Writes a comparison: table in three formats, scores pair by pair, grid of pictures."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from formats.atomic import write_text
+from formats.atomic import write_jsonl, write_text
 from formats.prepared_folder import FramePair
 from metrics.comparison.compare import Comparison
 from metrics.comparison.rows import MODEL, TRUTH, UPPER_BOUND
@@ -18,22 +17,19 @@ from metrics.reports.figures import GridColumn, make_grid, save_figure
 def write_comparison(comparison: Comparison, output: Path) -> list[Path]:
     """Write table.csv, .json, .md, pairs.jsonl and grid.png, .pdf; returns the files."""
     by_id = {pair.pair_id: pair for pair in comparison.pairs}
-    texts = {
-        "table.csv": to_csv(comparison.table),
-        "table.json": to_json(comparison.table),
-        "table.md": to_markdown(comparison.table),
-        "pairs.jsonl": "".join(pair_line(score, by_id[score.pair_id]) for score in comparison.scores),
-    }
-    for name, text in texts.items():
-        write_text(output / name, text)
-    files = [output / name for name in texts]
+    texts = {"csv": to_csv(comparison.table), "json": to_json(comparison.table), "md": to_markdown(comparison.table)}
+    files = [output / f"table.{suffix}" for suffix in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        write_text(file, text)
+    files.append(output / "pairs.jsonl")
+    write_jsonl(files[-1], (pair_line(score, by_id[score.pair_id]) for score in comparison.scores))
     row_names, columns = make_comparison_grid(comparison)
     return files + (save_figure(make_grid(row_names, columns), output / "grid") if columns else [])
 
 
-def pair_line(score: PairScore, pair: FramePair) -> str:
+def pair_line(score: PairScore, pair: FramePair) -> dict:
     """One line of pairs.jsonl; infinite and unknown values as text."""
-    entry = {
+    return {
         "row": score.row,
         "pair_id": score.pair_id,
         "group": score.group,
@@ -44,7 +40,6 @@ def pair_line(score: PairScore, pair: FramePair) -> str:
         "remarks": list(score.remarks),
         **{key: value if np.isfinite(value) else str(value) for key, value in score.values.items()},
     }
-    return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
 def make_comparison_grid(comparison: Comparison) -> tuple[list[str], list[GridColumn]]:

@@ -46,7 +46,7 @@ def test_a_page_has_a_table_a_section_without_empty_columns(tmp_path):
         made.add(row)
     made.add(Row("c", "three", 10.0, "samples/s", 2.0, "PIL", floor=5.0), "Other")
     rows = "| a | two | - | - | absent |\n| b | one | 2 s | 1,500 | - |"
-    heads = "| row | what | value | n | note |\n| --- | --- | ---: | ---: | --- |"
+    heads = "| row | what | value | n | note |\n|---|---|---:|---:|---|"
     other = "| c | three | 10 samples/s | PIL 2 | 5 | 2 |"
     assert made.text.startswith(f"# T\n\n`x`\n\nthreads 1; rate 1.235.\n\nSaid.\n\n{heads}\n{rows}\n\n## Other\n\n")
     assert other in made.text and (tmp_path / "t.md").read_text() == made.text
