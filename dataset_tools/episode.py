@@ -115,6 +115,11 @@ class Recording:
         """The first camera's episode: it gives task, number, length and joints."""
         return next(iter(self.views.values()))
 
+    @property
+    def renamed(self) -> str:
+        """The cameras that go by other names than their own, for the stamp of what was made from it."""
+        return "".join(f" {name}={view.camera}" for name, view in self.views.items() if name not in ("", view.camera))
+
 
 def group_views(episodes: Iterable[Episode]) -> list[Recording]:
     """Episodes of one source, task and number but several cameras => one recording each, in order."""

@@ -8,12 +8,14 @@
     <folder>/dataset.json           sources, counts, options of the preparation
 
 A folder without index.jsonl (somebody's InstructPix2Pix data set) is read as well; then task, episode and
-rate are unknown, and the split follows InstructPix2Pix: by position in seeds.json, 90 / 5 / 5.
+rate are unknown, and the split follows InstructPix2Pix: by position in seeds.json, 90 / 5 / 5. If an index.csv with
+the columns sample, task and episode (and src_frame, dst_frame) lies in it or beside it, `read_indexed` takes those.
 """
 
+import csv
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 POSITION_SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}  # edit_dataset.py of InstructPix2Pix
 PICTURE_SUFFIXES = (".jpg", ".png", ".jpeg")
+INDEX_CSV = "index.csv"
 MEND = "prepare the folder again"
 Sentence = Annotated[str, Meta(max_length=10_000)]
 FrameNumber = Annotated[int, Meta(ge=0, le=10**9)]
@@ -122,6 +125,47 @@ def read_manifest(folder: Path, split: str | None = None) -> list[FramePair]:
             f"{', '.join(sorted({str(pair.split) for pair in pairs}))}. Prepare it again with more episodes."
         )
     return chosen
+
+
+def data_root(folder: Path) -> Path:
+    """Folder that holds the samples: `folder` itself, or its `pairs`."""
+    folder = Path(folder)
+    inner = folder / "pairs"
+    return inner if inner.is_dir() and not (folder / "index.jsonl").is_file() else folder
+
+
+def read_indexed(folder: Path, split: str | None = None) -> list[FramePair]:
+    """As `read_manifest`, of a folder or its `pairs`, with what an index.csv adds.
+
+    Raises:
+        UserError: also if a line of the index is wrong.
+    """
+    folder = data_root(folder)
+    pairs = read_manifest(folder, split)
+    index = next((path for path in (folder / INDEX_CSV, folder.parent / INDEX_CSV) if path.is_file()), None)
+    if index is None or (folder / "index.jsonl").is_file():
+        return pairs
+    with index.open(encoding="utf-8", newline="") as stream:
+        entries = {entry.get("sample"): entry for entry in csv.DictReader(stream)}
+    log.info("tasks and episodes are taken from %s.", index)
+    return [_with_entry(pair, entries.get(pair.sample), index) for pair in pairs]
+
+
+def _with_entry(pair: FramePair, entry: dict | None, index: Path) -> FramePair:
+    if entry is None:
+        return pair
+    try:
+        return replace(
+            pair,
+            task=entry["task"],
+            episode=int(entry["episode"]),
+            source_index=int(entry["src_frame"]) if entry.get("src_frame") else None,
+            target_index=int(entry["dst_frame"]) if entry.get("dst_frame") else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{index}, sample {pair.sample}: wanted the columns sample, task, episode (a number), got {entry}."
+        ) from error
 
 
 def _how_to_make(folder: Path) -> str:

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from commands.run import run_command, show_progress
 from formats.atomic import write_json, write_text
-from metrics.comparison.pairs import data_root, read_pairs
+from formats.prepared_folder import data_root
+from metrics.comparison.pairs import read_pairs
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.resizing import read_pixels
 from metrics.compute_metrics import run as compute_metrics

@@ -25,7 +25,7 @@ from dataset_tools.preparing.splits import SplitRule, add_split_arguments, read_
 from dataset_tools.readers.arguments import add_reading_arguments, reading_request
 from dataset_tools.readers.detect import read_episodes
 from dataset_tools.readers.naming import name_episodes
-from formats.atomic import read_json, write_json
+from formats.atomic import check_name, read_json, write_json
 from formats.hashing import stable_number
 from formats.pictures import resize_square
 from formats.prepared_episodes import (
@@ -74,7 +74,7 @@ class Options:
 def prepare_command(argv: Sequence[str] | None) -> None:
     """The command's body: arguments, then `prepare`."""
     args = make_parser().parse_args(argv)
-    recordings = name_recordings(read_episodes(reading_request(args)))
+    recordings = rename_cameras(name_recordings(read_episodes(reading_request(args))), args.named)
     options = make_options(args, recordings)
     prepare(choose(recordings, args.max_episodes), args.output, options, args.workers)
 
@@ -87,6 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_reading_arguments(parser)
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder to write, or to add to")
+    add("--named", nargs="+", metavar="NAME", help="what to call the cameras, so that several robots' are alike")
     add("--size", type=int, nargs="+", default=[128], metavar="S", help="side in pixels: one, or one a camera")
     add_split_arguments(add)
     add("--instruction", help="one sentence for all episodes (default: their own)")
@@ -131,6 +132,22 @@ def name_recordings(episodes: Sequence[Episode]) -> list[Recording]:
     return [replace(recording, name=name) for recording, name in zip(recordings, names, strict=True)]
 
 
+def rename_cameras(recordings: Sequence[Recording], names: Sequence[str] | None) -> list[Recording]:
+    """The same recordings with other names for their cameras, in order; None keeps their own."""
+    if names is None:
+        return list(recordings)
+    renamed = []
+    for recording in recordings:
+        if len(names) != len(recording.views) or len(set(names)) < len(names):
+            raise UserError(
+                f"--named {' '.join(names)} for {len(recording.views)} cameras ({', '.join(recording.views)}); give "
+                "each a name of its own."
+            )
+        views = dict(zip(map(check_name, names), recording.views.values(), strict=True))
+        renamed.append(replace(recording, views=views))
+    return renamed
+
+
 def prepare(recordings: Sequence[Recording], folder: Path, options: Options, workers: int = 1) -> None:
     """Convert what is new, then write scales and index over all that the folder holds of these recordings."""
     description = {"version": 1, "options": asdict(options)}
@@ -139,7 +156,7 @@ def prepare(recordings: Sequence[Recording], folder: Path, options: Options, wor
     )  # refuses now
     _open(folder, description)
     stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
-    jobs = [(recording, folder, options, stamps[recording.main.source]) for recording in recordings]
+    jobs = [(each, folder, options, stamps[each.main.source] + each.renamed) for each in recordings]
     for _ in show_progress(run_jobs(convert, jobs, workers), "episodes", len(jobs)):
         pass
     episodes = [read_json(folder / recording.name / DONE, _Done).episode for recording in recordings]

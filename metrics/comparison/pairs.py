@@ -1,21 +1,14 @@
 """The pairs to be measured and the groups that a table has rows for.
 
-A prepared folder knows task and episode of each pair. An InstructPix2Pix data set does not; if an index.csv with
-the columns sample, task and episode (and src_frame, dst_frame) lies in it or beside it, they are taken from there.
+A prepared folder knows task and episode of each pair; an InstructPix2Pix data set does by an index.csv.
 """
 
-import csv
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from commands.errors import UserError
-from formats.prepared_folder import FramePair, read_manifest
-
-log = logging.getLogger(__name__)
-
-INDEX_NAME = "index.csv"
+from formats.prepared_folder import FramePair, data_root, read_indexed
 
 
 def group_by_task(pair: FramePair) -> str:
@@ -85,49 +78,14 @@ def read_pairs(folder: Path, split: str | None = None, episodes: range | None = 
         MissingFileError: if there are no pairs.
         UserError: if the split or the episodes hold none, a line of the index is wrong, or an id stands twice.
     """
-    folder = data_root(folder)
-    pairs = read_manifest(folder, split=split)
-    if not (folder / "index.jsonl").is_file():
-        pairs = _complete(pairs, folder)
+    pairs = read_indexed(folder, split)
     if episodes is None:
         return pairs
     chosen = [pair for pair in pairs if pair.episode in episodes]
     if not chosen:
         known = sorted({pair.episode for pair in pairs if pair.episode is not None})
         has = f"its episodes are {known[0]}-{known[-1]}" if known else "its episodes are unknown"
-        raise UserError(f"{folder} has no pairs of the episodes {episodes.start}-{episodes.stop - 1}: {has}.")
-    return chosen
-
-
-def data_root(folder: Path) -> Path:
-    """Folder that holds the samples: `folder` itself, or its `pairs`."""
-    folder = Path(folder)
-    inner = folder / "pairs"
-    return inner if inner.is_dir() and not (folder / "index.jsonl").is_file() else folder
-
-
-def _complete(pairs: list[FramePair], folder: Path) -> list[FramePair]:
-    index = next((p for p in (folder / INDEX_NAME, folder.parent / INDEX_NAME) if p.is_file()), None)
-    if index is None:
-        return pairs
-    with index.open(encoding="utf-8", newline="") as stream:
-        entries = {entry.get("sample"): entry for entry in csv.DictReader(stream)}
-    log.info("tasks and episodes are taken from %s.", index)
-    return [_with_entry(pair, entries.get(pair.sample), index) for pair in pairs]
-
-
-def _with_entry(pair: FramePair, entry: dict | None, index: Path) -> FramePair:
-    if entry is None:
-        return pair
-    try:
-        return replace(
-            pair,
-            task=entry["task"],
-            episode=int(entry["episode"]),
-            source_index=int(entry["src_frame"]) if entry.get("src_frame") else None,
-            target_index=int(entry["dst_frame"]) if entry.get("dst_frame") else None,
-        )
-    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{index}, sample {pair.sample}: wanted the columns sample, task, episode (a number), got {entry}."
-        ) from error
+            f"{data_root(folder)} has no pairs of the episodes {episodes.start}-{episodes.stop - 1}: {has}."
+        )
+    return chosen

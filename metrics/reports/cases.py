@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from commands.errors import UserError
-from formats.prepared_folder import FramePair
-from metrics.comparison.pairs import data_root, group_by_task, read_pairs
+from formats.prepared_folder import FramePair, data_root
+from metrics.comparison.pairs import group_by_task, read_pairs
 from metrics.comparison.predictions import Predictions, match_predictions
 from metrics.comparison.resizing import check_size
 from metrics.comparison.scoring import Scorer

@@ -60,6 +60,32 @@ def test_exports_of_agibot_fractal_and_bridge_become_windows(tmp_path, robot, ca
     assert np.allclose(window.actions, wanted[3:5], atol=1e-6) and not np.isnan(opened.statistics.action_std).any()
 
 
+def test_cameras_of_several_robots_go_by_one_name(tmp_path, capsys):
+    """Another camera under the same name is another recording."""
+    source = write_robot_export(tmp_path / "bridge", "bridge")
+    arguments = ["--episodes", str(source), "--size", "16", "--actions", "deltas", "--output", str(tmp_path / "out")]
+    for camera in ("image_0", "image_2"):
+        assert main([*arguments, "--camera", camera, "--named", "head_camera"]) == 0
+        done = json.loads((tmp_path / "out/move_the_square/0/episode.json").read_text())
+        assert done["episode"]["cameras"] == ["head_camera"] and done["source"].endswith(f"head_camera={camera}")
+    assert EpisodeFolder(tmp_path / "out").frames(0, "head_camera").shape == (12, 16, 16, 3)
+    assert main([*arguments, "--camera", "image_0", "--named", "a", "b"]) == 2
+    assert "--named a b for 1 cameras" in capsys.readouterr().err
+
+
+def test_pairs_become_episodes_of_two_frames(tmp_path, prepared):
+    """Their split is that of their episode; their seconds are those between the frames."""
+    pairs = prepared("--horizon", "5", count=12)
+    assert main(["--episodes", str(pairs), "--output", str(tmp_path / "out"), "--size", "64"]) == 0
+    made = {episode.episode_id: episode for episode in read_episodes(tmp_path / "out")}
+    splits = {pair.episode: pair.split for pair in read_manifest(pairs)}
+    assert len(made) == len(read_manifest(pairs)) and all(e.split == splits[e.number] for e in made.values())
+    opened = EpisodeFolder(tmp_path / "out")
+    window = opened.window(0, 0, chunk=1, ahead=(1,))
+    first, later = (read_index(frame) for frame in (window.frames["head_camera"], window.future["head_camera"][0]))
+    assert later - first == 5 and window.seconds[0] == pytest.approx(5 / 5.0) and not window.action_valid.any()
+
+
 def test_of_many_episodes_some_are_chosen_and_more_are_added(tmp_path, caplog):
     """A larger number holds the smaller one's; thousands of sentences are counted together."""
     sentences = ("", *(f"put {number} into the bowl" for number in range(24)))

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metrics.comparison.pairs import data_root, read_pairs
+from formats.prepared_folder import data_root
+from metrics.comparison.pairs import read_pairs
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.resizing import read_pixels
 from metrics.measures.psnr import AS_PUBLISHED, AS_PUBLISHED_GAIN, measure_psnr

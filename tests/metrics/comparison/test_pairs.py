@@ -3,7 +3,8 @@ import json
 import pytest
 from PIL import Image
 
-from metrics.comparison.pairs import data_root, episode_of, group_by_step, group_by_task, parse_episodes, read_pairs
+from formats.prepared_folder import data_root
+from metrics.comparison.pairs import episode_of, group_by_step, group_by_task, parse_episodes, read_pairs
 from tests.metrics.conftest import noisy_picture
 
 
