@@ -12,6 +12,9 @@ class FrameSample(TypedDict):
     target_frame: Tensor  # (3, H, W) in [-1, 1]
     instruction: str
     pair_id: str  # "<task>/<episode>/<source>-<target>", unique in a prepared folder
+    seconds: NotRequired[float]  # from source to target; absent where the data do not say
+    state: NotRequired[Tensor]  # (2, S) where robot and objects are at source and target, see ldm.data.futures
+    state_known: NotRequired[Tensor]  # (S,) bool
     seed: int  # decides everything that chance decides about this sample at this point of the training
 
 
@@ -22,6 +25,9 @@ class FrameBatch(TypedDict):
     target_frame: NotRequired[Tensor]  # (B, 3, H, W) in [-1, 1]; absent at prediction
     instruction: list[str]  # B sentences
     pair_id: list[str]  # B names
+    seconds: NotRequired[Tensor]  # (B,) from source to target; absent where the data do not say
+    state: NotRequired[Tensor]  # (B, 2, S)
+    state_known: NotRequired[Tensor]  # (B, S) bool
     seed: NotRequired[Tensor]  # (B,) int64; absent at prediction
 
 
@@ -35,4 +41,5 @@ class CachedBatch(TypedDict):
     null_text: NotRequired[Tensor]  # (1, L, D) embedding of the empty sentence
     instruction: list[str]  # B sentences
     pair_id: list[str]  # B names
+    seconds: NotRequired[Tensor]  # (B,) from source to target; absent where the data do not say
     seed: Tensor  # (B,) int64

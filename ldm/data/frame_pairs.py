@@ -77,13 +77,14 @@ class FramePairDataset(Dataset):
             generator = torch.Generator().manual_seed(sample_seed(seed, 1))
             unit, instruction = self.augmentation(pixels.float() / 255.0, instruction, generator)
             frames = unit_to_signed(unit)
-        return {
+        sample: FrameSample = {
             "source_frame": frames[0],
             "target_frame": frames[1],
             "instruction": instruction,
             "pair_id": pair.pair_id,
             "seed": seed,
         }
+        return sample if pair.horizon_seconds is None else {**sample, "seconds": pair.horizon_seconds}
 
     @property
     def pair_ids(self) -> list[str]:
@@ -112,10 +113,15 @@ def collate(samples: list[FrameSample] | dict) -> dict:
     """FrameBatch of samples; a batch that comes whole, from cached latents, stays as it is."""
     if isinstance(samples, dict):
         return samples
-    return {
+    batch = {
         "source_frame": torch.stack([s["source_frame"] for s in samples]),
         "target_frame": torch.stack([s["target_frame"] for s in samples]),
         "instruction": [s["instruction"] for s in samples],
         "pair_id": [s["pair_id"] for s in samples],
         "seed": torch.tensor([s["seed"] for s in samples], dtype=torch.int64),
+    }
+    if all("seconds" in s for s in samples):
+        batch["seconds"] = torch.tensor([s["seconds"] for s in samples])
+    return batch | {
+        name: torch.stack([s[name] for s in samples]) for name in ("state", "state_known") if name in samples[0]
     }

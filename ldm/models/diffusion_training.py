@@ -146,9 +146,11 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
         terms = partial(self.frame_terms, t=draws.t, batch=batch, generator=draws.generators[0])
         result = self.p_losses(x_start, cond, draws.t, draws.eps, terms if self.frame_loss is not None else None)
-        self.log_loss(result.loss, result.parts, batch)
+        states = cond.foreseen.losses(batch["state"], batch["state_known"]) if cond.foreseen is not None else {}
+        loss = sum(states.values(), result.loss)
+        self.log_loss(loss, result.parts | states, batch)
         self.log("lr_abs", self.optimizers().param_groups[0]["lr"], batch_size=len(seeds))
-        return result.loss
+        return loss
 
     def validation_step(self, batch: FrameBatch, batch_idx: int) -> None:
         """Loss without dropout, on noise that is the same at every epoch; for the network and for its average."""
@@ -159,6 +161,8 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
         self.log("val/loss_simple", loss, batch_size=size, sync_dist=True, prog_bar=True)
         with self.ema_scope():
+            if self.foresight is not None:  # a part of what is averaged
+                cond = self.get_input(batch, draws, dropout=0.0)[1]
             loss = self.p_losses(x_start, cond, draws.t, draws.eps).loss
         self.log("val/loss_simple_ema", loss, batch_size=size, sync_dist=True)
 

@@ -80,7 +80,7 @@ def data_doubts(config: Mapping, pairs: Mapping[str, Sequence[FramePair]]) -> li
     train, validation = pairs.get("train", []), pairs.get("validation", [])
     return [
         *resolution_doubts(config),
-        *horizon_doubts(horizons_of(train), config.get("horizon")),
+        *([] if takes_seconds(config) else horizon_doubts(horizons_of(train), config.get("horizon"))),
         *template_doubts(config, true_template(config)),
         *task_doubts(train, validation),
     ]
@@ -122,6 +122,20 @@ def true_horizon(config: Mapping, train: Sequence[FramePair]) -> dict[str, Any]:
     if len(found) == 1:
         return {"horizon": min(found), "horizon_range": None}
     return {"horizon": None, "horizon_range": [min(found), max(found)]}
+
+
+def takes_seconds(config: Mapping) -> bool:
+    """Whether the time ahead is an input of a config's model."""
+    return bool(config["model"]["params"].get("horizon_channels"))
+
+
+def true_seconds(config: Mapping, train: Any) -> dict[str, Any]:
+    """`seconds_range` of the training data, for the config of a run whose model takes the seconds ahead."""
+    if not takes_seconds(config):
+        return {}
+    known = [pair.horizon_seconds for pair in getattr(train, "pairs", []) if pair.horizon_seconds]
+    between = getattr(train, "seconds", None) or ((min(known), max(known)) if known else None)
+    return {"horizon": None, "horizon_range": None} | ({"seconds_range": list(between)} if between else {})
 
 
 def true_template(config: Mapping) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from formats.prepared_folder import FramePair, read_manifest
 from formats.run_folder import RunFolder
+from ldm.data.futures import EpisodeFutures
 from ldm.data.latent_cache import CachedPairDataset
 from ldm.data.mixture import Mixture
 from ldm.data.windows import EpisodeWindows
@@ -205,5 +206,8 @@ def _count_pairs(split: str, node: Mapping, folder: str, pairs: dict[str, list[F
     if get_obj_from_str(node["target"]) is EpisodeWindows:
         windows = instantiate_from_config(node, f"data.params.{split}")
         return f"{len(windows):,} windows of {windows.num_episodes} episodes in {folder}"
+    if get_obj_from_str(node["target"]) is EpisodeFutures:
+        futures = instantiate_from_config(node, f"data.params.{split}")
+        return f"{len(futures):,} frames of {len(futures.source.episodes)} episodes in {folder}"
     pairs[split] = read_manifest(folder, node["params"].get("split"))
     return f"{len(pairs[split]):,} in {folder}"

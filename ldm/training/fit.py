@@ -23,7 +23,14 @@ from ldm.callbacks.same_batches import SameBatches
 from ldm.callbacks.wandb_run import make_wandb_logger
 from ldm.data.latent_cache import cache_or_check, is_whole_cache
 from ldm.training.build import build_trained_model
-from ldm.training.checks import check_resolutions, data_doubts, how_to_prepare, true_horizon, true_template
+from ldm.training.checks import (
+    check_resolutions,
+    data_doubts,
+    how_to_prepare,
+    true_horizon,
+    true_seconds,
+    true_template,
+)
 from ldm.training.config import merge, save_config
 from ldm.training.keys import check_values
 from ldm.training.launcher import choose_devices, count_processes, own_device, read_launcher
@@ -120,7 +127,8 @@ class TrainingRun:
         pairs = {split: getattr(data, "pairs", []) for split, data in self.data.datasets.items()}
         for doubt in data_doubts(self.config, pairs):
             log.log(logging.WARNING if is_first_process() else logging.DEBUG, "%s", doubt)
-        return true_horizon(self.config, pairs.get("train", [])) | true_template(self.config)
+        found = true_horizon(self.config, pairs.get("train", [])) | true_template(self.config)
+        return found | true_seconds(self.config, self.data.datasets.get("train"))
 
     def _train_from_cache(self, cache: Path) -> dict:
         """Take the training pairs from cached latents, which are made where they are not there; the config's change."""

@@ -12,7 +12,7 @@ from commands.errors import UserError
 from ldm.util import check_config, nearest_name
 
 TOP_LEVEL = (
-    "seed", "resolution", "horizon", "horizon_range", "instruction_template", "prepare", "pretrained", "model", "data",
+    "seed", "resolution", "horizon", "horizon_range", "seconds", "seconds_range", "instruction_template", "prepare", "pretrained", "model", "data",
     "sampling", "lightning",
 )  # fmt: skip
 SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
@@ -164,6 +164,12 @@ RULES = (
         is_whole(-1),
         "a whole number, or -1 for no end",
         "lightning.trainer.max_epochs lightning.trainer.max_steps lightning.trainer.num_sanity_val_steps",
+    ),
+    Rule(lambda value: is_number(value) and value > 0, "a number above 0", "seconds"),
+    Rule(
+        lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_number, value)),
+        "the least and the greatest number of seconds, such as [0.2, 6.0]",
+        "seconds_range",
     ),
     Rule(
         is_number,

@@ -112,6 +112,8 @@ def _loss(model: TrainedModel, batch_size: int, resolution: int) -> Tensor:
     widths = (layer.in_features for name, layer in model.model.named_modules() if name.endswith(".attn2.to_k"))
     text = torch.empty(batch_size, CLIP_TOKENS, next(widths, 1))
     t = torch.zeros(batch_size, dtype=torch.int64)
+    told = getattr(model.model.diffusion_model, "adm_in_channels", None)
+    vector = None if told is None else torch.empty(batch_size, told)
 
     def terms(start: Tensor) -> Any:
         loss = model.frame_loss
@@ -124,7 +126,7 @@ def _loss(model: TrainedModel, batch_size: int, resolution: int) -> Tensor:
 
     return model.p_losses(
         latent,
-        Conditioning(context, text),
+        Conditioning(context, text, vector),
         t,
         torch.empty_like(latent),
         terms if model.frame_loss is not None else None,

@@ -3,7 +3,7 @@
 Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,14 +11,17 @@ from torch import Tensor
 from commands.errors import UserError
 from ldm.models.diffusion.schedule import per_sample
 from ldm.modules.attention import ProjectedContext
+from ldm.modules.foresight import Foreseen
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A batch of conditions: the current frame's latent and the instruction's tokens."""
+    """A batch of conditions: the current frame's latent, the instruction's tokens, and numbers of each sample."""
 
     concat: Tensor  # (B, C, h, w) latent of the source frame: posterior mode, not scaled
     crossattn: Tensor | ProjectedContext  # (B, L, D) embedded instruction; when predicting, its keys and values
+    vector: Tensor | None = None  # (B, V) seconds ahead and what is foreseen, for networks that take it; never hidden
+    foreseen: Foreseen | None = None  # what the vector was made of, in training
 
     def __len__(self) -> int:
         return len(self.concat)
@@ -31,12 +34,13 @@ class Conditioning:
             text = {layer: torch.cat([text[layer] for text in texts]) for layer in texts[0]}
         else:
             text = torch.cat(texts)
-        return Conditioning(torch.cat([part.concat for part in parts]), text)
+        vector = None if parts[0].vector is None else torch.cat([part.vector for part in parts])
+        return Conditioning(torch.cat([part.concat for part in parts]), text, vector)
 
 
 def make_null(cond: Conditioning, null_text: Tensor) -> Conditioning:
     """The same batch without frame and text: zeros, and the embedding of "" (1, L, D)."""
-    return Conditioning(torch.zeros_like(cond.concat), null_text.expand_as(cond.crossattn))
+    return replace(cond, concat=torch.zeros_like(cond.concat), crossattn=null_text.expand_as(cond.crossattn))
 
 
 def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probability: float) -> Conditioning:
@@ -57,7 +61,7 @@ def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probabil
     hide_frame = per_sample((u >= probability) & (u < 3 * probability), cond.concat)
     text = torch.where(hide_text, null_text.to(cond.crossattn.dtype), cond.crossattn)
     frame = torch.where(hide_frame, torch.zeros_like(cond.concat), cond.concat)
-    return Conditioning(frame, text)
+    return replace(cond, concat=frame, crossattn=text)
 
 
 @dataclass(frozen=True)

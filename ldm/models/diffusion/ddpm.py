@@ -25,13 +25,18 @@ from ldm.models.diffusion.sampler import Sampler
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
+from ldm.modules.basic import timestep_embedding
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
+from ldm.modules.foresight import Foreseen, Foresight
 from ldm.util import instantiate_from_config
 
 if TYPE_CHECKING:
     from ldm.modules.losses.frame_loss import FrameTerms
 SEED_RANGE = 2**63
+SECONDS_RATE = (
+    10.0  # radians a second of the fastest sinusoid: frames 0.2 s apart differ, and what lies between is even
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ class DiffusionWrapper(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         """Network output (B, C, h, w)."""
-        return self.diffusion_model(torch.cat([x_t, cond.concat], dim=1), t, context=cond.crossattn)
+        told = {} if cond.vector is None else {"y": cond.vector}
+        return self.diffusion_model(torch.cat([x_t, cond.concat], dim=1), t, context=cond.crossattn, **told)
 
 
 class DDPM(nn.Module):
@@ -166,6 +172,8 @@ class LatentDiffusion(DDPM):
         frame_loss_config: node of FrameLoss, terms on the decoded prediction; None trains on the noise alone.
         trainable_config: node of TrainedParts: which parts of the U-Net train; None trains all of it.
         optimizer_bits: 32, or 8 for bitsandbytes' AdamW.
+        horizon_channels: sinusoids that tell the network the seconds ahead, in its vector (`adm_in_channels`), beside
+            what its foresight sees; 0: it is not told, and predicts as far ahead as its training pairs.
         lambda_simple: weight of the denoising loss beside the terms of frame_loss_config; 0 trains on those alone.
         compile_unet: run the U-Net through torch.compile; names of weights stay as they are.
         **ddpm: see DDPM.
@@ -185,9 +193,12 @@ class LatentDiffusion(DDPM):
         lambda_simple: float = 1.0,
         *,
         compile_unet: bool = False,
+        horizon_channels: int = 0,
         **ddpm: object,
     ) -> None:
         super().__init__(**ddpm)
+        self.horizon_channels = horizon_channels
+        self._check_vector()
         self.optimizer_bits = optimizer_bits
         self.lambda_simple = lambda_simple
         self.compile_unet = compile_unet
@@ -244,9 +255,83 @@ class LatentDiffusion(DDPM):
             latent = latent + context
         return self.first_stage_model.decode(latent)
 
-    def get_learned_conditioning(self, source_frame: Tensor, instruction: list[str]) -> Conditioning:
-        """Conditions of B samples from frames (B, 3, H, W) in [-1, 1] and B sentences."""
-        return Conditioning(self.encode_context(source_frame), self.encode_instruction(instruction))
+    @property
+    def foresight(self) -> Foresight | None:
+        """What tells the network where things will be, where it has such a part."""
+        return getattr(self.model.diffusion_model, "foresight", None)
+
+    @property
+    def takes_seconds(self) -> bool:
+        """Whether the time ahead is an input of the model."""
+        return self.horizon_channels > 0
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether it predicts the mean of all futures in one step, so that other seeds draw the same picture."""
+        return self.foresight is None and self.parameterization == "x0" and len(set(self.levels)) == 1
+
+    def _check_vector(self) -> None:
+        takes = getattr(self.model.diffusion_model, "adm_in_channels", None) or 0
+        told = self.horizon_channels + (self.foresight.width if self.foresight is not None else 0)
+        if takes != told or (self.foresight is not None and not self.takes_seconds):
+            raise UserError(
+                f"unet_config: adm_in_channels is {takes}, and {told} numbers are told: horizon_channels "
+                f"{self.horizon_channels} and, with a foresight, two for each number of its state; give {told}, and "
+                "horizon_channels to a model with a foresight."
+            )
+
+    def foresee(self, context: Tensor, text: Tensor, seconds: Tensor) -> tuple[Tensor, Foreseen | None]:
+        """The seconds ahead as the network takes them (B, horizon_channels), and where things will be then.
+
+        Args:
+            context: (B, C, h, w) latent of the source frame.
+            text: (B, L, D) embedded sentences.
+            seconds: (B,) ahead.
+        """
+        ahead = timestep_embedding(SECONDS_RATE * seconds, self.horizon_channels)
+        if self.foresight is None:
+            return ahead, None
+        frame = self.first_stage_model.decode(context.to(self.frame_dtype))
+        number = next(self.foresight.parameters()).dtype
+        return ahead, self.foresight(frame.to(number), text.mean(dim=1).to(number), ahead.to(number))
+
+    def get_learned_conditioning(
+        self,
+        source_frame: Tensor,
+        instruction: list[str],
+        seconds: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> Conditioning:
+        """Conditions of B samples from frames (B, 3, H, W) in [-1, 1], B sentences and, where taken, seconds (B,)."""
+        context, text = self.encode_context(source_frame), self.encode_instruction(instruction)
+        return Conditioning(context, text, self.vector_of(context, text, seconds, generators))
+
+    def vector_of(
+        self, context: Tensor, text: Tensor, seconds: Tensor | None, generators: list[torch.Generator] | None = None
+    ) -> Tensor | None:
+        """What the network is told of each sample (B, adm_in_channels) when it predicts; None where it takes nothing.
+
+        Args:
+            context, text: see `foresee`.
+            seconds: (B,) ahead.
+            generators: one a sample, to draw where things will be; None takes the mean.
+
+        Raises:
+            UserError: if the model takes seconds and there are none.
+        """
+        if not self.takes_seconds:
+            return None
+        if seconds is None:
+            raise UserError(
+                "this model takes the seconds ahead as an input, and none are told: predict with --seconds, train on pairs "
+                "whose frame rate is known (prepare_dataset --save-freq)."
+            )
+        ahead, foreseen = self.foresee(context, text, seconds.to(context.device))
+        if foreseen is None:
+            return ahead
+        drawn = generators is not None
+        told = self.foresight.tell_sure(foreseen.draw(generators)) if drawn else self.foresight.tell(foreseen)
+        return torch.cat([ahead, told.to(ahead)], dim=1)
 
     def encode_instruction(self, instruction: list[str]) -> Tensor:
         """Embedded sentences (B, L, D); with gradients only when the text encoder trains."""
@@ -277,13 +362,29 @@ class LatentDiffusion(DDPM):
             context = self.encode_context(batch["source_frame"])
             x_start = self.encode_first_stage(batch["target_frame"], draws.generators)
         text = batch["text"].float() if "text" in batch else self.encode_instruction(batch["instruction"])
-        cond = Conditioning(context, text)
+        cond = Conditioning(context, text, *self.vector_of_training(context, text, batch, draws))
         if self.predict_change:
             x_start = x_start - self.scale_factor * context
         if dropout > 0.0:
             null = batch["null_text"].float() if "text" in batch else self.encode_instruction([""])
             cond = drop_conditioning(cond, null, draws.u, dropout)
         return x_start, cond
+
+    def vector_of_training(
+        self, context: Tensor, text: Tensor, batch: FrameBatch | CachedBatch, draws: TrainingDraws
+    ) -> tuple[Tensor | None, Foreseen | None]:
+        """The vector of a batch and, where the batch knows its states, what was foreseen, for its loss.
+
+        While it trains, some samples are told their true future, see Foresight.teach.
+        """
+        if self.foresight is None or "state" not in batch:
+            return self.vector_of(context, text, batch.get("seconds")), None
+        ahead, foreseen = self.foresee(context, text, batch["seconds"])
+        told = self.foresight.tell(foreseen)
+        if self.training:
+            coins = torch.stack([torch.rand((), generator=g) for g in draws.generators]).to(ahead)
+            told = self.foresight.teach(foreseen, batch["state"][:, 1], coins)
+        return torch.cat([ahead, told.detach()], dim=1), foreseen
 
     @property
     def size_multiple(self) -> int:
@@ -329,7 +430,7 @@ class LatentDiffusion(DDPM):
         target = batch["target_frame"]
         reconstruction = self.first_stage_model.decode(self.first_stage_model.encode(target).mode())
         with self.ema_scope():
-            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"])
+            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"], batch.get("seconds"))
             prediction = self.draw_frames(cond, self.get_null_conditioning(cond), options, range(len(target)))
         return {
             "input": batch["source_frame"],

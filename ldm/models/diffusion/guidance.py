@@ -5,7 +5,7 @@ section 3.4. Sees a callable, never a model.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from einops import rearrange, repeat
@@ -44,7 +44,7 @@ class DualGuidance:
 
     def branches(self) -> list[tuple[float, Conditioning]]:
         """Weight and condition of each branch that counts: (frame, text), (frame), (none)."""
-        frame_only = Conditioning(self.cond.concat, self.null.crossattn)
+        frame_only = replace(self.cond, crossattn=self.null.crossattn)
         weighted = [
             (self.text_scale, self.cond),
             (self.image_scale - self.text_scale, frame_only),

@@ -5,15 +5,73 @@ away; a small network leaves its outline there. Here the source frame is taken a
 is there already: the empty scene, one learned picture.
 """
 
+from collections.abc import Mapping
+
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import functional
 
 from commands.errors import UserError
+from ldm.modules.basic import zero_module
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
+from ldm.util import instantiate_from_config
 
 # The scene is stored this much smaller than it is: Adam's steps are the learning rate, and pixels lie far apart.
 SCENE_GAIN = 8.0
+MAP_SIDE = 8  # places of the map that is made of a vector
+MAP_HIDDEN = 256
+
+
+class VectorMap(nn.Module):
+    """A coarse map made of a vector, so that what is known of a whole picture may say what lies where.
+
+    Args:
+        width: V, numbers of the vector.
+        channels: of the map.
+        size: side of the map, a multiple of MAP_SIDE: each of MAP_SIDE x MAP_SIDE places is repeated.
+    """
+
+    def __init__(self, width: int, channels: int, size: int) -> None:
+        if size % MAP_SIDE:
+            raise UserError(f"map_channels: a map on latents of {size} places a side; wanted a multiple of {MAP_SIDE}.")
+        super().__init__()
+        self.times = size // MAP_SIDE
+        self.layers = nn.Sequential(
+            nn.Linear(width, MAP_HIDDEN), nn.SiLU(), nn.Linear(MAP_HIDDEN, channels * MAP_SIDE**2), nn.SiLU()
+        )
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(B, V) => (B, channels, size, size)."""
+        coarse = rearrange(self.layers(y), "b (c h w) -> b c h w", h=MAP_SIDE, w=MAP_SIDE)
+        return repeat(coarse, "b c h w -> b c (h a) (w e)", a=self.times, e=self.times)
+
+
+class DetailHead(nn.Module):
+    """From features of patches to their pixels by way of half-size patches: one linear step from a patch's features to
+    its pixels draws soft edges.
+
+    Args:
+        channels: at twice the latent's side.
+        planes: pictures that come out, such as three colours and a mask.
+        patch: side of a patch in pixels, even.
+    """
+
+    def __init__(self, channels: int, planes: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.layers = nn.Sequential(
+            nn.PixelShuffle(2),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            zero_module(nn.Conv2d(channels, planes * (patch // 2) ** 2, 3, padding=1)),
+            nn.PixelShuffle(patch // 2),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 4 channels, h, w) => (B, planes patch^2, h, w), pixels of a patch as PatchFirstStage has them."""
+        return functional.pixel_unshuffle(self.layers(features), self.patch)
 
 
 class BlendingUNet(UNetModel):
@@ -29,16 +87,25 @@ class BlendingUNet(UNetModel):
         mask_channels: M; mask m acts on the latent channels m, m + M, m + 2 M ...; for patches of pixels, p^2 gives
             every pixel one.
         scale_factor: the model's own; the source comes unscaled, the change goes scaled.
+        sees_noise: hand the noisy latent to the network; false for one step from pure noise, which says nothing.
+        map_channels: of a VectorMap of the vector, seen beside the source; 0 for none.
+        detail_channels: of a DetailHead, for patches of pixels; 0 draws all pixels of a patch at once.
+        foresight_config: node of a Foresight, whose states are part of the vector; None foresees none.
         **unet: see UNetModel.
     """
 
-    def __init__(  # noqa: PLR0913 - the U-Net's channels beside the blend's
+    def __init__(
         self,
         in_channels: int,
         out_channels: int,
         latent_size: int,
         mask_channels: int,
         scale_factor: float,
+        *,
+        sees_noise: bool = True,
+        map_channels: int = 0,
+        detail_channels: int = 0,
+        foresight_config: Mapping | None = None,
         **unet: object,
     ) -> None:
         if in_channels != 2 * out_channels or out_channels % mask_channels:
@@ -46,18 +113,32 @@ class BlendingUNet(UNetModel):
                 f"in_channels {in_channels}, out_channels {out_channels}, mask_channels {mask_channels}: wanted 2 C, "
                 "C and a divisor of C."
             )
-        super().__init__(in_channels=in_channels, out_channels=out_channels + mask_channels, **unet)
-        self.latent_channels = out_channels
+        seen = (in_channels if sees_noise else out_channels) + map_channels
+        drawn = 4 * detail_channels or out_channels + mask_channels
+        super().__init__(in_channels=seen, out_channels=drawn, **unet)
+        self.latent_channels, self.mask_channels = out_channels, mask_channels
+        self.sees_noise = sees_noise
         self.scale_factor = scale_factor
         self.scene = nn.Parameter(torch.zeros(out_channels, latent_size, latent_size))
+        self.vector_map = VectorMap(self.adm_in_channels or 0, map_channels, latent_size) if map_channels else None
+        self.detail = self._make_detail(detail_channels) if detail_channels else None
+        self.foresight = (
+            None if foresight_config is None else instantiate_from_config(foresight_config, "foresight_config")
+        )
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
-        """Clean change (B, C, H, W), in the dtype of x; arguments as UNetModel's.
+    def _make_detail(self, channels: int) -> DetailHead:
+        """The head; the layer before it is then no last one, and does not start at zero."""
+        patch = round(self.mask_channels**0.5)
+        self.out[2].reset_parameters()
+        return DetailHead(channels, (self.latent_channels + self.mask_channels) // patch**2, patch)
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None) -> Tensor:
+        """Clean change (B, C, H, W), in the dtype of x; arguments as UNetModel's, x (B, 2 C, H, W).
 
         Raises:
             UserError: if the latent has another size than the scene.
         """
-        self._check(x)
+        self._check(x, 2 * self.latent_channels)
         if x.shape[-2:] != self.scene.shape[-2:]:
             raise UserError(
                 f"latent of {x.shape[-2]} x {x.shape[-1]}: this network was built for one camera at "
@@ -65,7 +146,11 @@ class BlendingUNet(UNetModel):
             )
         noisy, source = x.chunk(2, dim=1)
         scene = SCENE_GAIN * self.scene.to(x.dtype)
-        output = super().forward(torch.cat([noisy, source - scene], dim=1), timesteps, context)
-        figure, mask = output.split([self.latent_channels, output.shape[1] - self.latent_channels], dim=1)
-        mask = repeat(mask.sigmoid(), "b m h w -> b (c m) h w", c=self.latent_channels // mask.shape[1])
+        seen = ([noisy] if self.sees_noise else []) + [source - scene]
+        if self.vector_map is not None:
+            seen.append(self.vector_map(y.to(self.scene.dtype)).to(x.dtype))
+        output = super().forward(torch.cat(seen, dim=1), timesteps, context, y)
+        output = output if self.detail is None else self.detail(output)
+        figure, mask = output.split([self.latent_channels, self.mask_channels], dim=1)
+        mask = repeat(mask.sigmoid(), "b m h w -> b (c m) h w", c=self.latent_channels // self.mask_channels)
         return self.scale_factor * mask * (scene + figure - source)

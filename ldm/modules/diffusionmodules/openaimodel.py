@@ -90,6 +90,8 @@ class UNetModel(nn.Module):
         dropout: within residual blocks.
         use_linear_in_transformer: linear layers at entry and exit of transformers (SD v2).
         use_checkpoint: compute activations again in the backward pass: less memory, about a third more time.
+        adm_in_channels: numbers of a vector about each sample that is embedded beside the timestep (SDXL's name); None
+            takes no vector. Its last layer is zero at first: weights trained without it give what they gave.
     """
 
     def __init__(  # noqa: PLR0913 - the published config's names, one for one
@@ -107,6 +109,8 @@ class UNetModel(nn.Module):
         dropout: float = 0.0,
         use_linear_in_transformer: bool = False,
         use_checkpoint: bool = False,
+        *,
+        adm_in_channels: int | None = None,
     ):
         super().__init__()
         if (num_heads == -1) == (num_head_channels == -1):
@@ -116,6 +120,7 @@ class UNetModel(nn.Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
+        self.adm_in_channels = adm_in_channels
         self.model_channels = model_channels
         self.downsampling_factor = 2 ** (len(channel_mult) - 1)
         self.emb_channels = TIME_FACTOR * model_channels
@@ -124,6 +129,12 @@ class UNetModel(nn.Module):
             nn.SiLU(),
             nn.Linear(self.emb_channels, self.emb_channels),
         )
+        if adm_in_channels is not None:
+            self.label_emb = nn.Sequential(
+                nn.Linear(adm_in_channels, self.emb_channels),
+                nn.SiLU(),
+                zero_module(nn.Linear(self.emb_channels, self.emb_channels)),
+            )
         blocks = _BlockMaker(
             emb_channels=self.emb_channels,
             dropout=dropout,
@@ -150,13 +161,16 @@ class UNetModel(nn.Module):
             zero_module(nn.Conv2d(widths[0], out_channels, 3, padding=1)),
         )
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor | ProjectedContext) -> Tensor:
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context: Tensor | ProjectedContext, y: Tensor | None = None
+    ) -> Tensor:
         """Output of the network, in the dtype of x.
 
         Args:
             x: (B, in_channels, H, W); H and W multiples of `downsampling_factor`.
             timesteps: (B,), whole or fractional.
             context: (B, L, context_dim) embedded instruction, or what `project_context` made of it.
+            y: (B, adm_in_channels) vector about each sample, for a network that takes one.
 
         Returns:
             (B, out_channels, H, W).
@@ -164,6 +178,8 @@ class UNetModel(nn.Module):
         self._check(x)
         dtype = self.time_embed[0].weight.dtype
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(dtype))
+        if y is not None:
+            emb = emb + self.label_emb(y.to(dtype))
         h, context = x.to(dtype), context if isinstance(context, dict) else context.to(dtype)
         skips = []
         for block in self.input_blocks:
@@ -174,10 +190,11 @@ class UNetModel(nn.Module):
             h = block(torch.cat([h, skips.pop()], dim=1), emb, context)
         return self.out(h).to(x.dtype)
 
-    def _check(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
+    def _check(self, x: Tensor, channels: int | None = None) -> None:
+        channels = channels or self.in_channels
+        if x.ndim != 4 or x.shape[1] != channels:
             raise UserError(
-                f"the U-Net takes (B, {self.in_channels}, H, W), got {tuple(x.shape)}; "
+                f"the U-Net takes (B, {channels}, H, W), got {tuple(x.shape)}; "
                 "the channels are the noisy latent's and, where it is concatenated, the source frame's."
             )
         height, width = x.shape[-2:]
