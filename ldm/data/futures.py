@@ -1,6 +1,6 @@
 """Pairs out of prepared episodes, any time apart, with where robot and objects are at both ends.
 
-Prepared pairs hold the times that were chosen when they were made; here each visit of a frame draws another, by its seed.
+Prepared pairs hold the times that were chosen when they were made; here each visit of a frame draws another.
 """
 
 import bisect

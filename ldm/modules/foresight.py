@@ -63,7 +63,10 @@ class Foreseen(NamedTuple):
 
 
 class Foresight(nn.Module):
-    """Keypoints of the picture => the state now; with sentence and seconds => the state then, and how sure.
+    """Keypoints of the picture => the state now; that, sentence and seconds => the state then, and how sure.
+
+    The future comes of the present state alone: what else a picture shows would be learnt by heart. Its gradient does
+    not reach the picture, which is asked one thing.
 
     Args:
         encoder: parameters of a KeypointEncoder.
@@ -93,8 +96,8 @@ class Foresight(nn.Module):
         self.size, self.rank, self.doubt, self.reveal = state, rank, doubt, reveal
         self.encoder = KeypointEncoder(**encoder)
         self.norm = nn.LayerNorm(self.encoder.width)
-        self.locate = make_layers(self.encoder.width, hidden // 2, 1, state)
-        self.foresee = make_layers(self.encoder.width + text + ahead + state, hidden, layers, state * (2 + rank))
+        self.locate = make_layers(self.encoder.width, hidden, 1, state)
+        self.foresee = make_layers(state + text + ahead, hidden, layers, state * (2 + rank))
 
     @property
     def width(self) -> int:
@@ -103,9 +106,8 @@ class Foresight(nn.Module):
 
     def forward(self, frame: Tensor, text: Tensor, ahead: Tensor) -> Foreseen:
         """Frames (B, 3, H, W) in [-1, 1], averaged tokens (B, D), embedded seconds (B, A)."""
-        seen = self.norm(self.encoder(frame))
-        now = self.locate(seen)
-        told = self.foresee(torch.cat([seen, text, ahead, now.detach()], dim=1))
+        now = self.locate(self.norm(self.encoder(frame)))
+        told = self.foresee(torch.cat([now.detach(), text, ahead], dim=1))
         change, log_std, factor = told.split([self.size, self.size, self.size * self.rank], dim=1)
         log_std = log_std.clamp(LEAST_LOG_STD, MOST_LOG_STD)
         return Foreseen(now, now.detach() + change, log_std, factor.unflatten(1, (self.size, self.rank)))

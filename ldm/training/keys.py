@@ -12,7 +12,8 @@ from commands.errors import UserError
 from ldm.util import check_config, nearest_name
 
 TOP_LEVEL = (
-    "seed", "resolution", "horizon", "horizon_range", "seconds", "seconds_range", "instruction_template", "prepare", "pretrained", "model", "data",
+    "seed", "resolution", "horizon", "horizon_range", "seconds", "seconds_range", "instruction_template", "prepare",
+    "pretrained", "model", "data",
     "sampling", "lightning",
 )  # fmt: skip
 SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions

@@ -323,8 +323,8 @@ class LatentDiffusion(DDPM):
             return None
         if seconds is None:
             raise UserError(
-                "this model takes the seconds ahead as an input, and none are told: predict with --seconds, train on pairs "
-                "whose frame rate is known (prepare_dataset --save-freq)."
+                "this model takes the seconds ahead as an input, and none are told: predict with --seconds, train on "
+                "pairs whose frame rate is known (prepare_dataset --save-freq)."
             )
         ahead, foreseen = self.foresee(context, text, seconds.to(context.device))
         if foreseen is None:

@@ -124,17 +124,10 @@ class UNetModel(nn.Module):
         self.model_channels = model_channels
         self.downsampling_factor = 2 ** (len(channel_mult) - 1)
         self.emb_channels = TIME_FACTOR * model_channels
-        self.time_embed = nn.Sequential(
-            nn.Linear(model_channels, self.emb_channels),
-            nn.SiLU(),
-            nn.Linear(self.emb_channels, self.emb_channels),
-        )
+        self.time_embed = _make_embedding(model_channels, self.emb_channels)
         if adm_in_channels is not None:
-            self.label_emb = nn.Sequential(
-                nn.Linear(adm_in_channels, self.emb_channels),
-                nn.SiLU(),
-                zero_module(nn.Linear(self.emb_channels, self.emb_channels)),
-            )
+            self.label_emb = _make_embedding(adm_in_channels, self.emb_channels)
+            zero_module(self.label_emb[2])
         blocks = _BlockMaker(
             emb_channels=self.emb_channels,
             dropout=dropout,
@@ -203,6 +196,11 @@ class UNetModel(nn.Module):
                 f"latent of {height} x {width}: the U-Net halves it {len(bin(self.downsampling_factor)) - 3} times, "
                 f"so both must be multiples of {self.downsampling_factor}."
             )
+
+
+def _make_embedding(width: int, emb_channels: int) -> nn.Sequential:
+    """Two layers from numbers (B, width) to what residual blocks add."""
+    return nn.Sequential(nn.Linear(width, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels))
 
 
 @dataclass(frozen=True)

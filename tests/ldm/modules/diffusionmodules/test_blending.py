@@ -9,13 +9,12 @@ PATCH, SIZE, SCALE = 2, 4, 3.0
 CHANNELS = 3 * PATCH**2
 
 
-@pytest.fixture
-def network():
+def make_network(**options):
     torch.manual_seed(0)
     return BlendingUNet(
         in_channels=2 * CHANNELS,
         out_channels=CHANNELS,
-        latent_size=SIZE,
+        latent_size=options.pop("latent_size", SIZE),
         mask_channels=PATCH**2,
         scale_factor=SCALE,
         model_channels=32,
@@ -24,7 +23,13 @@ def network():
         channel_mult=[1],
         num_heads=4,
         context_dim=8,
+        **options,
     ).requires_grad_(False)
+
+
+@pytest.fixture
+def network():
+    return make_network()
 
 
 @pytest.fixture
@@ -32,10 +37,10 @@ def source():
     return torch.rand(2, CHANNELS, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def change(network, source):
-    noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(2))
+def change(network, source, *vector, seed=2):
+    noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(seed))
     context = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(3))
-    return network(torch.cat([noise, source], dim=1), torch.tensor([5, 7]), context)
+    return network(torch.cat([noise, source], dim=1), torch.tensor([5, 7]), context, *vector)
 
 
 def set_mask(network, logit):
@@ -73,3 +78,33 @@ def test_another_latent_size_is_refused_by_name(network):
 def test_channels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="mask_channels 5"):
         BlendingUNet(in_channels=24, out_channels=12, latent_size=4, mask_channels=5, scale_factor=1.0)
+
+
+def test_a_network_that_sees_no_noise_draws_the_same_from_any(source):
+    network = make_network(sees_noise=False)
+    network.out[2].reset_parameters()
+    assert torch.equal(change(network, source, seed=2), change(network, source, seed=9))
+
+
+def test_the_detail_head_has_its_pixels_where_the_patches_have_them(source):
+    """With its mask off in all but one pixel of a patch, that pixel alone changes."""
+    network = make_network(detail_channels=8)
+    assert torch.equal(change(network, source), -SCALE * 0.5 * source), "at first half the source is gone"
+    planes = network.detail.layers[-2].bias  # patches of half the side: 1 x 1 here, one number a plane
+    planes[3] = -1e4
+    assert not change(network, source).any()
+
+
+def test_weights_without_a_vector_draw_the_same_in_a_network_with_a_map(network, source):
+    """The first layer's new channels and the vector's last layer are zero: the first output is the old one."""
+    network.out[2].reset_parameters()
+    wide = make_network(adm_in_channels=6, map_channels=4, latent_size=SIZE * 2)
+    old = make_network(latent_size=SIZE * 2)
+    old.out[2].reset_parameters()
+    known = old.state_dict()
+    first = "input_blocks.0.0.weight"
+    known[first] = torch.nn.functional.pad(known[first], (0, 0, 0, 0, 0, 4))
+    lost = wide.load_state_dict(known, strict=False)
+    assert all(name.startswith(("label_emb.", "vector_map.")) for name in lost.missing_keys)
+    source = source.repeat(1, 1, 2, 2)
+    torch.testing.assert_close(change(wide, source, torch.randn(2, 6)), change(old, source))

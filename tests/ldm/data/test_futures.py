@@ -1,0 +1,44 @@
+"""EpisodeFutures: the seed draws how far ahead; frame and state are of that moment; what a task lacks is not known."""
+
+import pytest
+
+from commands.errors import UserError
+from ldm.data.futures import EpisodeFutures
+from tests.ldm.data.conftest import LENGTH, D
+
+
+def open_futures(folder, split="train", **changes):
+    given = {"resolution": 16, "camera": "head", "seconds": (0.06, 0.18), "objects": 2}
+    return EpisodeFutures(folder, split, **given | changes)
+
+
+def test_frame_seconds_and_state_are_of_one_moment(episodes):
+    """Frame t is of grey value 10 t at 16.7 frames a second, and its joints rise by 0.1 a frame."""
+    futures = open_futures(episodes())
+    assert len(futures) == 2 * (LENGTH - 1), "the last frame has no future"
+    seen = set()
+    for seed in range(40):
+        sample = futures[1, seed]
+        grey = [round(float(sample[name][0, 0, 0] + 1) * 127.5) // 10 for name in ("source_frame", "target_frame")]
+        ahead = grey[1] - grey[0]
+        assert grey[0] == 1 and sample["seconds"] == pytest.approx(ahead / 16.7)
+        assert sample["pair_id"] == f"push/0/1-{1 + ahead}"
+        moved = (sample["state"][1] - sample["state"][0])[:D] * futures._deviation[:D]
+        assert moved.tolist() == pytest.approx([0.1 * ahead] * D, abs=1e-5)
+        seen.add(ahead)
+    assert seen == {1, 2, 3}
+    assert all(futures[1, 7][name] == futures[1, 7][name] for name in ("pair_id", "instruction"))
+
+
+def test_an_object_that_a_task_has_not_is_zero_and_not_known(episodes):
+    sample = open_futures(episodes(objects=1))[0]
+    assert sample["state_known"].sum() == D + 9 and not sample["state"][:, D + 9 :].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"resolution": 32}, "prepared at 16 x 16"), ({"seconds": (0.0, 1.0)}, "above 0"), ({"objects": 0}, "1 objects")],
+)
+def test_what_does_not_fit_the_episodes_is_refused(episodes, changes, said):
+    with pytest.raises(UserError, match=said):
+        open_futures(episodes(), **changes)
