@@ -126,7 +126,7 @@ def true_horizon(config: Mapping, train: Sequence[FramePair]) -> dict[str, Any]:
 
 def takes_seconds(config: Mapping) -> bool:
     """Whether the time ahead is an input of a config's model."""
-    return bool(config["model"]["params"].get("horizon_channels"))
+    return bool(find(config, "model.params.horizon_channels"))
 
 
 def true_seconds(config: Mapping, train: Any) -> dict[str, Any]:
