@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -211,10 +210,3 @@ def test_what_cannot_be_served_is_said_in_one_sentence(arguments, said, capsys):
 def test_a_fault_of_ours_is_logged_and_not_shown(caplog):
     assert "its log says more" in edit_app.sentence_of(RuntimeError("secret detail"))
     assert "secret detail" in caplog.text
-
-
-def test_help_needs_no_heavy_package(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(SystemExit):
-        edit_app.main(["--help"])
-    assert "python edit_app.py" in capsys.readouterr().out

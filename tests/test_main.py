@@ -2,8 +2,6 @@
 
 import csv
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -310,17 +308,3 @@ def test_a_saved_run_is_tested_with_its_own_weights(run, base):
     expected = read_test_loss(folder)
     assert run("--resume", folder, "--train", "false")[0] == 0
     assert (folder / "metrics-000.csv").is_file() and read_test_loss(folder) == expected
-
-
-HELP = """
-import sys, main
-try:
-    main.main(["--help"])
-except SystemExit:
-    print(sorted({"torch", "omegaconf", "numpy"} & sys.modules.keys()))
-"""
-
-
-def test_help_imports_nothing_heavy():
-    said = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "--cache-latents" in said and said.endswith("[]\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm.training.config import compose
 from ldm.util import instantiate_from_config
 from stable_diffusion.convert import convert
 from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
@@ -29,33 +30,6 @@ SMALL = {
     },
     "first_stage": {"ddconfig": {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4}, "embed_dim": 4},
     "text": {"width": 16, "layers": 2, "heads": 2, "intermediate": 32, "vocabulary": 514, "max_length": 77},
-}
-FULL_SIZE = {  # Stable Diffusion v1's, with InstructPix2Pix's eight channels
-    "unet": {
-        "in_channels": 8,
-        "out_channels": 4,
-        "model_channels": 320,
-        "num_res_blocks": 2,
-        "attention_resolutions": [4, 2, 1],
-        "channel_mult": [1, 2, 4, 4],
-        "num_heads": 8,
-        "context_dim": 768,
-        "transformer_depth": 1,
-        "use_linear_in_transformer": False,
-    },
-    "first_stage": {
-        "ddconfig": {
-            "ch": 128,
-            "ch_mult": [1, 2, 4, 4],
-            "num_res_blocks": 2,
-            "z_channels": 4,
-            "in_channels": 3,
-            "out_ch": 3,
-            "attn_resolutions": [],
-        },
-        "embed_dim": 4,
-    },
-    "text": {"width": 768, "layers": 12, "heads": 12, "intermediate": 3072, "vocabulary": 49408, "max_length": 77},
 }
 TARGETS = {
     "unet": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
@@ -98,10 +72,14 @@ def model_config():
     return config_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def full_size() -> dict:
-    """Parameters by part of Stable Diffusion's true size."""
-    return FULL_SIZE
+    """Parameters by part of Stable Diffusion v1's true size, with InstructPix2Pix's eight channels."""
+    params = compose([Path(__file__).resolve().parents[2] / "configs" / "base.yaml"])["model"]["params"]
+    unet = {k: v for k, v in params["unet_config"]["params"].items() if k not in ("dropout", "use_checkpoint")}
+    text = {"width": 768, "layers": 12, "heads": 12, "intermediate": 3072, "vocabulary": 49408, "max_length": 77}
+    full = {"unet": unet | {"use_linear_in_transformer": False}, "first_stage": params["first_stage_config"]["params"]}
+    return full | {"text": text}
 
 
 @pytest.fixture

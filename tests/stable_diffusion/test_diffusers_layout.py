@@ -148,17 +148,3 @@ def test_an_unknown_name_is_an_error(make_model):
         layout.first_stage_to_diffusers({**lazy(model.first_stage_model), "quantize.embedding.weight": strange})
     with pytest.raises(ValueError, match=r"CLIP's has not: model\.ln_final\.weight"):
         layout.text_from_transformers({"model.ln_final.weight": strange})
-
-
-def test_names_of_the_full_size(make_model):
-    """SD v1's first and last blocks, as the published file names them."""
-    modules = layout.unet_modules(layout.Levels(4, 2, (True, True, True, False)))
-    assert modules["input_blocks.3.0.op"] == "down_blocks.0.downsamplers.0.conv"
-    assert modules["input_blocks.8.1"] == "down_blocks.2.attentions.1"
-    assert modules["input_blocks.11.0.in_layers.2"] == "down_blocks.3.resnets.1.conv1"
-    assert modules["output_blocks.2.1.conv"] == "up_blocks.0.upsamplers.0.conv"
-    assert modules["output_blocks.5.2.conv"] == "up_blocks.1.upsamplers.0.conv"
-    assert modules["output_blocks.11.1"] == "up_blocks.3.attentions.2"
-    coder = layout.first_stage_modules(layout.Levels(4, 2))
-    assert coder["decoder.up.3.block.0.conv1"] == "decoder.up_blocks.0.resnets.0.conv1"
-    assert coder["decoder.up.0.block.2.nin_shortcut"] == "decoder.up_blocks.3.resnets.2.conv_shortcut"
