@@ -1,6 +1,5 @@
 """Exit codes and messages of the command."""
 
-
 import numpy as np
 import pytest
 
