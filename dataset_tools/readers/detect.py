@@ -11,7 +11,7 @@ from typing import Protocol
 
 from commands.errors import UserError
 from dataset_tools.episode import Episode
-from dataset_tools.readers import calvin, clips, extracted_frames, lerobot, pairs, robotwin
+from dataset_tools.readers import calvin, clips, extracted_frames, lerobot, pairs, prepared, robotwin
 
 
 class Reader(Protocol):
@@ -32,6 +32,7 @@ READERS: dict[str, Reader] = {
     "clips": clips,
     "calvin": calvin,
     "pairs": pairs,
+    "prepared": prepared,
     "frames": extracted_frames,
 }
 LAYOUTS = tuple(READERS)
@@ -70,7 +71,7 @@ def find_episodes(
 
     Args:
         folder: folder of episodes, or one hdf5 file.
-        layout: robotwin (1.0 pkl, 2.0 hdf5 and their relatives), lerobot, clips, calvin, pairs, frames, or auto.
+        layout: one of LAYOUTS (robotwin: 1.0 pkl, 2.0 hdf5 and their relatives), or auto.
         camera: which camera; None takes the head camera, or the first.
         save_freq: RoboTwin's physics steps per saved frame, where the episodes do not say.
 

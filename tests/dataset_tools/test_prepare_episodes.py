@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from dataset_tools.episode import Joints, Recording
+from dataset_tools.prepare_dataset import main as prepare_dataset
 from dataset_tools.prepare_episodes import main
 from dataset_tools.preparing import episodes as preparing
 from dataset_tools.readers.detect import find_episodes
 from dataset_tools.writers.robotwin import write_hdf5_episode
+from formats.pictures import read_picture
 from formats.prepared_episodes import EpisodeFolder, read_episodes
 from formats.prepared_folder import read_manifest
 from simulator.recorder import Trajectory
@@ -71,6 +73,21 @@ def test_cameras_of_several_robots_go_by_one_name(tmp_path, capsys):
     assert EpisodeFolder(tmp_path / "out").frames(0, "head_camera").shape == (12, 16, 16, 3)
     assert main([*arguments, "--camera", "image_0", "--named", "a", "b"]) == 2
     assert "--named a b for 1 cameras" in capsys.readouterr().err
+
+
+def test_pairs_of_the_prepared_frames_are_those_of_the_recording(tmp_path, episodes_folder):
+    """Prepared episodes are read again: the same pairs, splits and seconds as from what they were made of."""
+    data = episodes_folder(count=3)
+    assert main(["--episodes", str(data), "--output", str(tmp_path / "episodes"), "--size", "64"]) == 0
+    for name in ("data", "episodes"):
+        arguments = ["--episodes", str(tmp_path / name), "--output", str(tmp_path / f"{name}_pairs"), "--size", "64"]
+        assert prepare_dataset([*arguments, "--horizon-seconds", "1", "--workers", "1"]) == 0
+    first, second = (read_manifest(tmp_path / f"{name}_pairs") for name in ("data", "episodes"))
+    kept = ("pair_id", "instruction", "split", "task", "episode", "source_index", "target_index", "frames_per_second")
+    assert [[getattr(pair, name) for name in kept] for pair in first] == [
+        [getattr(pair, name) for name in kept] for pair in second
+    ]
+    assert read_index(read_picture(second[0].target_path(tmp_path / "episodes_pairs")).pixels) == 5
 
 
 def test_pairs_become_episodes_of_two_frames(tmp_path, prepared):
