@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from torch import nn
 
 from commands.errors import MissingPackageError, UserError
 
@@ -70,8 +71,10 @@ class LeRobotPolicy:
         return batch
 
 
-class PolicyForLeRobot:
+class PolicyForLeRobot(nn.Module):
     """One of our policies with the methods by which LeRobot plays one: its evaluation, its robots, its servers.
+
+    A module without weights, since LeRobot's rollout refuses anything else.
 
     What they hand over as the state is the command in force; the measured joints are taken to have reached it.
 
@@ -82,6 +85,7 @@ class PolicyForLeRobot:
     name = "frame_prediction"
 
     def __init__(self, make_policy: Callable[[], Any]) -> None:
+        super().__init__()
         self._make_policy = make_policy
         self.reset()
 
@@ -131,7 +135,7 @@ def load_lerobot_policy(path: str) -> LeRobotPolicy:
     """A pretrained policy of a folder or of the Hub, with its own pre- and postprocessor.
 
     Raises:
-        MissingPackageError: without lerobot, which needs Python 3.12.
+        MissingPackageError: without lerobot.
         UserError: if LeRobot cannot load it.
     """
     try:
@@ -139,8 +143,8 @@ def load_lerobot_policy(path: str) -> LeRobotPolicy:
         from lerobot.policies.factory import get_policy_class, make_pre_post_processors
     except ImportError as error:
         raise MissingPackageError(
-            f"--policy lerobot:{path} needs lerobot ({error}): pip install -e .[lerobot] under Python 3.12, or serve "
-            "the policy from an environment of its own by prediction.policy_server."
+            f"--policy lerobot:{path} needs lerobot ({error}): pip install -e .[lerobot] (from 0.5 on under Python 3.12), or "
+            "serve the policy from an environment of its own by prediction.policy_server."
         ) from error
     try:
         config = PreTrainedConfig.from_pretrained(path)

@@ -158,7 +158,8 @@ class RobotTask(gymnasium.Env, EzPickle):
 def make_env(n_envs: int = 1, use_async_envs: bool = False) -> dict[str, dict[int, gymnasium.vector.VectorEnv]]:
     """The three tasks, {"robot_tasks": {0: environments, 1: ..., 2: ...}}, as LeRobot's EnvHub asks of an env.py.
 
-    `from simulator.gymnasium_env import make_env` is all that such a file has to say.
+    `from simulator.gymnasium_env import make_env` is all that such a file has to say. The environments are bare:
+    LeRobot looks for the sentence on the environment itself, where a wrapper would hide it, and counts the steps itself.
 
     Args:
         n_envs: of each task.
@@ -167,8 +168,8 @@ def make_env(n_envs: int = 1, use_async_envs: bool = False) -> dict[str, dict[in
     kind = gymnasium.vector.AsyncVectorEnv if use_async_envs else gymnasium.vector.SyncVectorEnv
     autoreset = gymnasium.vector.AutoresetMode.NEXT_STEP
     made = {
-        number: kind([partial(gymnasium.make, f"robot_tasks/{name}")] * n_envs, autoreset_mode=autoreset)
-        for number, name in enumerate(IDS)
+        number: kind([partial(RobotTask, task)] * n_envs, autoreset_mode=autoreset)
+        for number, task in enumerate(IDS.values())
     }
     return {"robot_tasks": made}
 
