@@ -143,7 +143,7 @@ def load_lerobot_policy(path: str) -> LeRobotPolicy:
         from lerobot.policies.factory import get_policy_class, make_pre_post_processors
     except ImportError as error:
         raise MissingPackageError(
-            f"--policy lerobot:{path} needs lerobot ({error}): pip install -e .[lerobot] (from 0.5 on under Python 3.12), or "
+            f"--policy lerobot:{path} needs lerobot ({error}): pip install -e .[lerobot] (0.5 wants Python 3.12), or "
             "serve the policy from an environment of its own by prediction.policy_server."
         ) from error
     try:

@@ -159,7 +159,7 @@ def make_env(n_envs: int = 1, use_async_envs: bool = False) -> dict[str, dict[in
     """The three tasks, {"robot_tasks": {0: environments, 1: ..., 2: ...}}, as LeRobot's EnvHub asks of an env.py.
 
     `from simulator.gymnasium_env import make_env` is all that such a file has to say. The environments are bare:
-    LeRobot looks for the sentence on the environment itself, where a wrapper would hide it, and counts the steps itself.
+    LeRobot looks for the sentence on the environment, where a wrapper would hide it, and counts the steps itself.
 
     Args:
         n_envs: of each task.
