@@ -18,7 +18,7 @@ from pathlib import Path
 from commands.errors import UserError
 from commands.processes import run_jobs
 from commands.run import run_command, show_progress
-from formats.rollouts_folder import VIDEOS, Rollout, append_rollout, begin_rollouts, pending, read_rollouts
+from formats.rollouts_folder import Rollout, append_rollout, begin_rollouts, film_path, pending, read_rollouts
 from formats.run_folder import RunFolder, locked
 from simulator.tasks import TASKS
 
@@ -128,11 +128,11 @@ def play_episode(request: RolloutRequest, task: str, seed: int) -> Rollout:
     instruction = choose_sentence(request.sentences, task, seed)
     film = draw_film_frame if filmed else None
     outcome = play(policy, task, seed, look=request.look, instruction=instruction, execute=request.execute, film=film)
-    if filmed:
-        name = f"{task}_{seed}_{'success' if outcome.success else 'failure'}.mp4"
-        write_film(request.output / VIDEOS / name, outcome.frames)
     values = {name: value for name, value in vars(outcome).items() if name != "frames"}
-    return Rollout(task=task, seed=seed, look=request.look, instruction=instruction, **values)
+    rollout = Rollout(task=task, seed=seed, look=request.look, instruction=instruction, **values)
+    if filmed:
+        write_film(film_path(request.output, rollout), outcome.frames)
+    return rollout
 
 
 def choose_sentence(sentences: str, task: str, seed: int) -> str:

@@ -80,6 +80,12 @@ def read_rollouts(folder: Path, *, missing_ok: bool = False) -> list[Rollout]:
     return sorted(rollouts, key=lambda rollout: (rollout.task, rollout.look, rollout.seed))
 
 
+def film_path(folder: Path, rollout: Rollout) -> Path:
+    """Where the film of an episode lies, if one was made."""
+    outcome = "success" if rollout.success else "failure"
+    return Path(folder) / VIDEOS / f"{rollout.task}_{rollout.seed}_{outcome}.mp4"
+
+
 def append_rollout(folder: Path, rollout: Rollout) -> None:
     """Add one episode; on the disk when this returns. A half-written last line is overwritten."""
     path = Path(folder) / ROLLOUTS

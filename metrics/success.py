@@ -211,12 +211,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rollouts", nargs="+", required=True, metavar="[NAME=]FOLDER", help="from run_policy.py")
     parser.add_argument("--base", metavar="NAME", help="compare each row with this one alone: a table of ablations")
     parser.add_argument("--output", type=Path, help="folder for success.md, .csv and .png")
+    parser.add_argument("--films", type=int, default=0, metavar="N", help="films.jpg too: of the first row, the first N"
+                        " seeds of each task, played with run_policy.py --videos")  # fmt: skip
     options = parser.parse_args(argv)
 
     def run() -> None:
         named, base = parse_named(options.rollouts), options.base
         if base is not None and base not in named:
             raise UserError(f"--base {base} is none of the rows {', '.join(named)}; name one of them.")
+        if options.films and not options.output:
+            raise UserError(f"--films {options.films} has no place to go: give --output.")
         played = {name: read_rollouts(folder) for name, folder in named.items()}
         rows = [row for name, rollouts in played.items() for row in summarise(name, rollouts)]
         both = [(name, base) for name in played if name != base] if base else combinations(played, 2)
@@ -226,6 +230,12 @@ def main(argv: list[str] | None = None) -> int:
             write_text(options.output / "success.md", text)
             write_text(options.output / "success.csv", to_csv(rows))
             plot_success(rows, options.output / "success.png")
+        if options.films > 0:
+            from metrics.reports.figures import save_figure
+            from metrics.reports.films import draw_films
+
+            first = next(iter(named))
+            save_figure(draw_films(named[first], played[first], options.films), options.output / "films.jpg", (".jpg",))
         sys.stdout.write(text)
 
     return run_command("python -m metrics.success", run)

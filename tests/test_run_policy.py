@@ -17,6 +17,7 @@ import run_policy
 from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
 from formats.rollouts_folder import ROLLOUTS, read_rollouts
 from formats.run_folder import RUN_VARIABLE
+from metrics import success
 from prediction.load_policy import load_run_policy
 from prediction.policy import FunctionPolicy, RemotePolicy
 from prediction.policy_server import make_server
@@ -46,6 +47,10 @@ def test_a_film_of_the_first_seed(tmp_path, can_draw):
     assert run("--policy", "policies_of_a_test:wave", *options, "--output", tmp_path, "--execute", 250) == 0
     (film,) = (tmp_path / "videos").iterdir()
     assert film.name.endswith("_failure.mp4") and film.stat().st_size > 1000
+    sheet = ["--rollouts", str(tmp_path), "--output", str(tmp_path / "tables"), "--films"]
+    assert success.main([*sheet, "1"]) == 0 and (tmp_path / "tables" / "films.jpg").stat().st_size > 1000
+    film.unlink()
+    assert success.main([*sheet, "1"]) == 2, "a film that is not there"
 
 
 def test_what_fails_keeps_what_was_played(tmp_path, capsys, monkeypatch):

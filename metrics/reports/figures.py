@@ -130,7 +130,9 @@ def make_grid(row_names: Sequence[str], columns: Sequence[GridColumn]) -> Figure
     """Rows of pictures (current frame, predictions, truth) under a column per task, captions below the cells."""
     num_rows, num_columns = len(row_names), len(columns)
     captioned = any(any(column.captions) for column in columns)
-    height = (CELL_INCHES + (0.16 if captioned else 0.0)) * num_rows + 0.3
+    shapes = [picture.shape for column in columns for picture in column.pictures if picture is not None]
+    cell = CELL_INCHES * max((tall / wide for tall, wide, _ in shapes), default=1.0)
+    height = (cell + (0.16 if captioned else 0.0)) * num_rows + 0.3
     figure = Figure(figsize=(CELL_INCHES * num_columns + 1.0, height), layout="constrained")
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     for j, column in enumerate(columns):
