@@ -99,6 +99,9 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
         return
     if not any(pretrained.get(key) for key in ("path", "name", "first_stage")):
         raise UserError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
+    if getattr(model, "kind", None) == "joint":
+        log.info("%s", go_on_from_stage(model, Path(pretrained["path"] or "")))
+        return
     if pretrained.get("path") or pretrained.get("name"):
         path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
         options = {"use_ema": pretrained.get("use_ema", True), "widen": pretrained.get("widen", True)}
@@ -106,6 +109,17 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
     if pretrained.get("first_stage"):  # such as a fine-tuned decoder, in place of the one just loaded
         trained = any(pretrained.get(key) for key in ("path", "name"))
         log.info("first stage of %s", load_first_stage(model, pretrained["first_stage"], trained=trained))
+
+
+def go_on_from_stage(model: Any, path: Path) -> Any:
+    """Give a model of video and action the weights of an earlier stage; returns what was matched, new, dropped."""
+    from formats.run_folder import find_run
+    from ldm.models.joint.stages import init_from
+    from stable_diffusion.tensor_files import open_tensor_file, read_finite
+
+    file = path if path.is_file() else find_run(path)[1]
+    tensors = open_tensor_file(file).tensors
+    return init_from(model, {name: read_finite(name, tensor, file) for name, tensor in tensors.items()}, file)
 
 
 def missing_weights(config: dict) -> list[str]:

@@ -265,12 +265,19 @@ def floors(size: int) -> np.ndarray:
 class EpisodeFolder:
     """Prepared episodes of one split, opened for cutting windows; frames stay on disk until they are asked for."""
 
-    def __init__(self, folder: Path, split: str | None = None, cameras: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: str | None = None,
+        cameras: Sequence[str] | None = None,
+        *,
+        some_lack_cameras: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self.episodes = read_episodes(folder, split)
         shared = [camera for camera in self.episodes[0].cameras if all(camera in e.cameras for e in self.episodes)]
         self.cameras = tuple(shared if cameras is None else cameras)
-        for camera in self.cameras:
+        for camera in () if some_lack_cameras else self.cameras:
             if camera not in shared:
                 raise UserError(
                     f"not all episodes of {folder} have a camera '{camera}'; they share {', '.join(shared)}."
@@ -328,7 +335,8 @@ class EpisodeFolder:
         steps = t + np.arange(chunk)
         state_size, action_size = self._sizes
         state = np.zeros(state_size, np.float32) if motion.states is None else motion.states[t]
-        views = {camera: self.frames(index, camera) for camera in (self.cameras if cameras is None else cameras)}
+        wanted = self.cameras if cameras is None else cameras
+        views = {camera: self.frames(index, camera) for camera in wanted if camera in episode.cameras}
         rate = episode.frames_per_second
         return Window(
             frames={camera: np.asarray(view[t // episode.draw_every]) for camera, view in views.items()},

@@ -4,6 +4,7 @@ Everything that chance decides about a sample (sentence, shift, brightness) come
 """
 
 import bisect
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -83,15 +84,29 @@ class EpisodeWindows(Dataset):
         more: int = 0,
         object_noise: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        self.source = EpisodeFolder(Path(folder), split, cameras)
+        self.source = self.open_folder(Path(folder), split, cameras)
         self.chunk, self.objects, self.every = chunk, objects, every
         self.strides = [every * (episode.draw_every if self.source.cameras else 1) for episode in self.source.episodes]
         self.shift, self.brightness = shift, brightness
         self.more, self.object_noise = more, np.repeat(np.asarray(object_noise, np.float32), (3, 6))
         self._check()
-        self._episodes = _first_of_each_task([episode.task for episode in self.source.episodes], max_episodes)
+        self._episodes = self.acting = self.first_of_each_task(max_episodes)
         counts = [-(-(self.source.episodes[index].length - 1) // self.strides[index]) for index in self._episodes]
         self._ends = list(accumulate(counts))
+
+    def open_folder(self, folder: Path, split: str, cameras: Sequence[str]) -> EpisodeFolder:
+        """The split's episodes."""
+        return EpisodeFolder(folder, split, cameras)
+
+    def first_of_each_task(self, most: int | None) -> list[int]:
+        """Numbers of the first episodes of each task, `most` of them; None: all."""
+        seen: Counter[str] = Counter()
+        chosen = []
+        for index, episode in enumerate(self.source.episodes):
+            seen[episode.task] += 1
+            if most is None or seen[episode.task] <= most:
+                chosen.append(index)
+        return chosen
 
     def _check(self) -> None:
         """Refuse episodes that cannot teach actions."""
@@ -141,16 +156,20 @@ class EpisodeWindows(Dataset):
         t = (number - (self._ends[place - 1] if place else 0)) * self.strides[index]
         rng = np.random.default_rng(sample_seed(seed, 1))
         window = self.source.window(index, t, chunk=self.chunk)
-        frames = {camera: self._augment(frame, rng) for camera, frame in window.frames.items()}
-        sample = {"frames": frames, **self._tell(index, window, rng), "pair_id": self._name(index, t), "seed": seed}
+        shown = self._show(index, t, window, rng)
+        sample = {**shown, **self._tell(index, window, rng), "pair_id": self._name(index, t), "seed": seed}
         return sample | ({"more": [self._draw_unseen(rng) for _ in range(self.more)]} if self.more else {})
+
+    def _show(self, index: int, t: int, window: Window, rng: np.random.Generator) -> dict:
+        """The pictures of a sample."""
+        return {"frames": {camera: self._augment(frame, rng) for camera, frame in window.frames.items()}}
 
     def _name(self, index: int, t: int) -> str:
         return f"{self.source.episodes[index].episode_id}/{t}"
 
     def _draw_unseen(self, rng: np.random.Generator) -> dict:
         """A window without pictures that chance chooses, its objects a little off."""
-        index = self._episodes[int(rng.integers(len(self._episodes)))]
+        index = self.acting[int(rng.integers(len(self.acting)))]
         t = int(rng.integers(self.source.episodes[index].length - 1))
         window = self.source.window(index, t, chunk=self.chunk, cameras=())
         told = self._tell(index, window, rng)
@@ -173,14 +192,15 @@ class EpisodeWindows(Dataset):
             "instruction": sentences[int(rng.integers(len(sentences)))],
         }
 
-    def _augment(self, frame: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """uint8 (S, S, 3) => (3, S, S) in [-1, 1], shifted and brightened as chance has it."""
-        pixels = torch.from_numpy(rearrange(frame, "h w c -> c h w").copy()).float() / 255.0
-        most = round(self.shift * frame.shape[0] / REFERENCE_SIDE)
+    def _augment(self, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """uint8 (..., S, S, 3) => (..., 3, S, S) in [-1, 1], all shifted and brightened alike, as chance has it."""
+        pixels = torch.from_numpy(rearrange(frames, "... h w c -> ... c h w").copy()).float() / 255.0
+        side = frames.shape[-2]
+        most = round(self.shift * side / REFERENCE_SIDE)
         if most:
             down, right = rng.integers(0, 2 * most + 1, 2)
-            padded = functional.pad(pixels[None], (most,) * 4, mode="replicate")[0]
-            pixels = padded[:, down : down + frame.shape[0], right : right + frame.shape[1]]
+            padded = functional.pad(pixels.reshape(-1, 3, side, side), (most,) * 4, mode="replicate")
+            pixels = padded[:, :, down : down + side, right : right + side].reshape(pixels.shape)
         if self.brightness:
             pixels = (pixels * float(rng.uniform(1 - self.brightness, 1 + self.brightness))).clamp(0.0, 1.0)
         return pixels * 2.0 - 1.0
@@ -189,13 +209,3 @@ class EpisodeWindows(Dataset):
         """EpisodeBatch of samples."""
         more = [told for sample in samples for told in sample.pop("more", ())]
         return default_collate(samples) | ({"more": default_collate(more)} if more else {})
-
-
-def _first_of_each_task(tasks: Sequence[str], most: int | None) -> list[int]:
-    seen: dict[str, int] = {}
-    chosen = []
-    for index, task in enumerate(tasks):
-        seen[task] = seen.get(task, 0) + 1
-        if most is None or seen[task] <= most:
-            chosen.append(index)
-    return chosen

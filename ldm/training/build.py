@@ -6,6 +6,8 @@ from typing import Any
 from commands.errors import UserError
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion_training import TrainedLatentDiffusion
+from ldm.models.joint.training import TrainedJointVideoAction
+from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.policy.chunk_policy import ChunkPolicy
 from ldm.models.policy.training import TrainedChunkPolicy
 from ldm.models.trained_model import TrainedModel
@@ -14,6 +16,7 @@ from ldm.util import check_config, get_obj_from_str
 TRAINED_BY: dict[type, type[TrainedModel]] = {
     LatentDiffusion: TrainedLatentDiffusion,
     ChunkPolicy: TrainedChunkPolicy,
+    JointVideoAction: TrainedJointVideoAction,
 }
 
 

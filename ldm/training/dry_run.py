@@ -203,7 +203,7 @@ def _count_pairs(split: str, node: Mapping, folder: str, pairs: dict[str, list[F
     if get_obj_from_str(node["target"]) is CachedPairDataset:
         cache = CachedPairDataset(folder)
         return f"{len(cache):,} as latents, in {cache.key['variants']} variant(s), in {folder}"
-    if get_obj_from_str(node["target"]) is EpisodeWindows:
+    if issubclass(get_obj_from_str(node["target"]), EpisodeWindows):
         windows = instantiate_from_config(node, f"data.params.{split}")
         return f"{len(windows):,} windows of {windows.num_episodes} episodes in {folder}"
     if get_obj_from_str(node["target"]) is EpisodeFutures:

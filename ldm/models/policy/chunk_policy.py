@@ -17,14 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from commands.errors import UserError
-from formats.prepared_episodes import Statistics
 from ldm.data.windows import EpisodeBatch
+from ldm.models.policy.scales import ActionScales
 from ldm.modules.ema import LitEma
-from ldm.modules.policy.networks import POSE, ActionPlan
+from ldm.modules.policy.networks import ActionPlan
 from ldm.util import instantiate_from_config
-
-LAG_SCALE = 0.02  # radians or metres: what a measured joint typically lags behind its command
-HASH_BYTES = 32  # of SHA-256
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class PolicyLoss:
     objects: Tensor | None
 
 
-class ChunkPolicy(nn.Module):
+class ChunkPolicy(ActionScales, nn.Module):
     """Sentence, pictures and state to a chunk of targets.
 
     Args:
@@ -89,11 +86,7 @@ class ChunkPolicy(nn.Module):
         self.chunk, self.execute, self.cameras = chunk, execute, dict(cameras)
         self.object_weight = object_weight
         self.model_ema = LitEma(self.model, ema_decay) if ema_decay else None
-        for name, shape in (("state_mean", (state_size,)), ("state_std", (state_size,)),
-                            ("action_mean", (chunk, state_size)), ("action_std", (chunk, state_size)),
-                            ("object_mean", (objects, POSE)), ("object_std", (objects, POSE)),
-                            ("statistics_hash", (HASH_BYTES,))):  # fmt: skip
-            self.register_buffer(name, torch.zeros(shape))
+        self.register_scales(state_size, chunk, objects)
 
     @property
     def privileged(self) -> bool:
@@ -108,64 +101,21 @@ class ChunkPolicy(nn.Module):
         """Parameters by part."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self.model.items()}
 
-    def learn_statistics(self, statistics: Statistics, objects: tuple[Tensor, Tensor]) -> None:
-        """Take the scales of the training data, or check that they are those that the model knows.
-
-        Args:
-            statistics: of states and actions.
-            objects: mean and scale of where objects are, (N, 9) each.
-
-        Raises:
-            UserError: if the model was trained with the scales of other data, or the sizes differ.
-        """
-        digest = torch.tensor(list(bytes.fromhex(statistics.digest())), dtype=self.statistics_hash.dtype)
-        digest = digest.to(self.statistics_hash.device)
-        if self.statistics_hash.any():
-            if not torch.equal(digest, self.statistics_hash):
-                raise UserError(
-                    "the model was trained with the scales of other data; go on with those, or begin a new run."
-                )
-            return
-        if len(statistics.state_mean) != len(self.state_mean):
-            raise UserError(
-                f"the data have states of {len(statistics.state_mean)} numbers, model.params.state_size is "
-                f"{len(self.state_mean)}."
-            )
-        if not statistics.relative:
-            raise UserError("the data's scales are of deltas; prepare the episodes with --actions targets.")
-        for name in ("state_mean", "state_std", "action_mean", "action_std"):
-            getattr(self, name).copy_(torch.tensor(getattr(statistics, name))[: len(getattr(self, name))])
-        self.object_mean.copy_(objects[0])
-        self.object_std.copy_(objects[1])
-        self.statistics_hash.copy_(digest)
-
     def plan(self, batch: EpisodeBatch) -> ActionPlan:
         """What the network answers to a batch, in its own units."""
-        objects = self._in_units(batch["objects"]) if self.privileged else None
+        objects = self.objects_in_units(batch["objects"]) if self.privileged else None
         return self.model["network"](batch["frames"], *self._tell(batch), objects)
 
     def _tell(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """State (B, 2 D) and sentence (B, T) in the network's units."""
-        state = torch.cat(
-            [(batch["command"] - self.state_mean) / self.state_std, (batch["measured"] - batch["command"]) / LAG_SCALE],
-            dim=1,
-        )
+        state = self.state_in_units(batch)
         sentences = list(dict.fromkeys(batch["instruction"]))  # a batch has many frames and few sentences
         text = self.model["text"](sentences).mean(dim=1)[[sentences.index(told) for told in batch["instruction"]]]
         return state, text
 
-    def _in_units(self, objects: Tensor) -> Tensor:
-        """Object poses (B, N, 9) without their mean, in units of their scale."""
-        return (objects - self.object_mean) / self.object_std
-
-    def _present(self, batch: EpisodeBatch) -> Tensor:
-        """Object poses in units, zeros where there is no such object."""
-        return self._in_units(batch["objects"]) * batch["object_valid"][..., None]
-
     def predict(self, batch: EpisodeBatch) -> Tensor:
         """Targets (B, K, D), radians and metres."""
-        relative = self.plan(batch).actions * self.action_std + self.action_mean
-        return batch["command"][:, None] + relative
+        return self.targets(self.plan(batch).actions, batch["command"])
 
     def losses(self, batch: EpisodeBatch) -> PolicyLoss:
         """L1 of the actions that are there, in units of their scales, and of where the objects are.
@@ -174,26 +124,15 @@ class ChunkPolicy(nn.Module):
         but for a little noise. A slot without an object is to be told as zeros, where the episode has objects at all.
         """
         plan = self.plan(batch)
-        actions = self._actions_off(plan.actions, batch)
+        actions = self.actions_off(plan.actions, batch)
         if "more" in batch:
             more = batch["more"]
-            decided = self.model["network"].decide(*self._tell(more), self._present(more))
-            actions = actions + self._actions_off(decided, more)
+            decided = self.model["network"].decide(*self._tell(more), self.objects_present(more))
+            actions = actions + self.actions_off(decided, more)
         if plan.objects is None or not self.object_weight:
             return PolicyLoss(actions, actions, None)
-        told = batch["object_valid"].any(dim=1, keepdim=True).expand_as(batch["object_valid"])
-        objects = _mean_where(torch.abs(plan.objects - self._present(batch)), told)
+        objects = self.objects_off(plan.objects, batch)
         return PolicyLoss(actions + self.object_weight * objects, actions, objects)
-
-    def _actions_off(self, actions: Tensor, batch: EpisodeBatch) -> Tensor:
-        wanted = (batch["actions"] - batch["command"][:, None] - self.action_mean) / self.action_std
-        return _mean_where(torch.abs(actions - wanted), batch["action_valid"])
-
-
-def _mean_where(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of (B, N, C) over the (B, N) that are valid; 0, with a gradient of 0, where none is."""
-    chosen = values * valid[..., None]
-    return chosen.sum() / (valid.sum() * values.shape[-1]).clamp(min=1)
 
 
 def as_batch(

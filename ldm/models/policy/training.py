@@ -35,7 +35,7 @@ class TrainedChunkPolicy(ChunkPolicy, TrainedModel):
         with self.ema_scope():
             result = self.losses(batch)
             plan = self.plan(batch)
-        targets = batch["command"][:, None] + plan.actions * self.action_std + self.action_mean
+        targets = self.targets(plan.actions, batch["command"])
         joints = torch.ones_like(self.state_mean, dtype=torch.bool)
         joints[ARM - 1 :: ARM] = False
         off = torch.abs(targets - batch["actions"])[..., joints][batch["action_valid"]]

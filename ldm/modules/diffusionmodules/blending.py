@@ -152,5 +152,9 @@ class BlendingUNet(UNetModel):
         output = super().forward(torch.cat(seen, dim=1), timesteps, context, y)
         output = output if self.detail is None else self.detail(output)
         figure, mask = output.split([self.latent_channels, self.mask_channels], dim=1)
-        mask = repeat(mask.sigmoid(), "b m h w -> b (c m) h w", c=self.latent_channels // self.mask_channels)
-        return self.scale_factor * mask * (scene + figure - source)
+        return self.scale_factor * spread_mask(mask, self.latent_channels) * (scene + figure - source)
+
+
+def spread_mask(mask: Tensor, channels: int) -> Tensor:
+    """Logits (B, M, H, W) => mask in (0, 1) of `channels` channels; m acts on the channels m, m + M, m + 2 M ..."""
+    return repeat(mask.sigmoid(), "b m h w -> b (c m) h w", c=channels // mask.shape[1])

@@ -65,11 +65,18 @@ class KeypointEncoder(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], H and W multiples of 4 => (B, width): places in [-1, 1], then values."""
-        features = functional.gelu(self.blocks(self.stem(frame)))
+        return self.read(self.look(frame))
+
+    def look(self, frame: Tensor) -> Tensor:
+        """(B, 3, H, W) => feature map (B, channels, H / 4, W / 4)."""
+        return functional.gelu(self.blocks(self.stem(frame)))
+
+    def read(self, features: Tensor) -> Tensor:
+        """Keypoints (B, width) of a feature map."""
         logits = self.logits(features) * self.log_sharpness.exp()
         height, width = logits.shape[-2:]
         shares = rearrange(logits, "b k h w -> b k (h w)").softmax(dim=-1)
-        y, x = (torch.linspace(-1, 1, side, device=frame.device, dtype=frame.dtype) for side in (height, width))
+        y, x = (torch.linspace(-1, 1, side, device=features.device, dtype=features.dtype) for side in (height, width))
         places = torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)  # (H W, 2)
         values = rearrange(self.values(features), "b v h w -> b (h w) v")
         seen = torch.cat([shares @ places, shares @ values], dim=-1)

@@ -1,0 +1,64 @@
+"""Training a JointVideoAction: its steps, and how far actions, objects and frames are off on held-out episodes."""
+
+import torch
+from torch import Tensor
+
+from ldm.data.joint_windows import JointBatch
+from ldm.models.joint.prediction import predict
+from ldm.models.joint.video_action import JointVideoAction
+from ldm.models.trained_model import TrainedModel
+
+ARM = 7  # numbers of one arm, the gripper last
+
+
+class TrainedJointVideoAction(JointVideoAction, TrainedModel):
+    """JointVideoAction as it trains; built from the same config, under the same names of weights."""
+
+    def loss_weights(self) -> dict[str, float]:
+        """Terms of the loss."""
+        return self.loss_terms()
+
+    def on_fit_start(self) -> None:
+        """Take the scales of the training data."""
+        if self.actions is not None:
+            data = self.trainer.datamodule.datasets["train"]
+            self.learn_statistics(data.statistics, data.object_scales())
+
+    def training_step(self, batch: JointBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        torch.manual_seed(int(batch["seed"][0]))  # layers that draw by themselves repeat after a resume
+        result = self.losses(batch)
+        self.log_loss(result.loss, result.parts, batch)
+        return result.loss
+
+    def validation_step(self, batch: JointBatch, batch_idx: int) -> None:
+        """Of the average: the loss, the joints' mean error in mrad, objects' in cm, PSNR of frames and of copying."""
+        with self.ema_scope():
+            values = {"loss": self.losses(batch).loss} | self._off(batch)
+        for name, value in values.items():
+            if torch.isfinite(value):
+                self.log(f"val/{name}", value, batch_size=len(batch["pair_id"]), sync_dist=True, prog_bar=True)
+
+    test_step = validation_step
+
+    @torch.no_grad()
+    def _off(self, batch: JointBatch) -> dict[str, Tensor]:
+        """How far predictions are off, nan where there is nothing to compare."""
+        values: dict[str, Tensor] = {}
+        seeds = batch["seed"].tolist()
+        if self.actions is not None:
+            targets = predict(self, batch, "policy", seeds).actions
+            joints = torch.ones_like(self.state_mean, dtype=torch.bool)
+            joints[ARM - 1 :: ARM] = False
+            values["joints_mrad"] = 1e3 * (targets - batch["actions"]).abs()[..., joints][batch["action_valid"]].mean()
+            found = self.observe(batch, video=False).plan.objects * self.object_std + self.object_mean
+            aside = (found - batch["objects"])[..., :3].norm(dim=-1)
+            values["objects_cm"] = 1e2 * aside[batch["object_valid"]].mean()
+        if self.video.weight:
+            drawn = predict(self, batch, "video", seeds).frames
+            for camera, frames in drawn.items():
+                valid = batch["future_valid"][camera]
+                for name, shown in (("psnr", frames.clamp(-1, 1)), ("copy", batch["frames"][camera][:, -1:])):
+                    error = ((shown - batch["future"][camera])[valid] / 2).square().mean(dim=(1, 2, 3))
+                    values[f"{name}_{camera}"] = -10 * torch.log10(error.clamp(min=1e-10)).mean()
+        return values

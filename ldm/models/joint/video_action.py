@@ -1,0 +1,393 @@
+"""Video and action together: from a sentence, the last frames and states, the frames to come and what to do.
+
+    pi(l, o_{t-h:t}, s_{t-h:t}) -> (o_{t+dt}, a_{t+1:t+K})
+
+The formula is GR-1's (arXiv 2312.13139). The architecture goes back to UVA, Unified Video Action Model (arXiv
+2503.00200); of it is
+    kept      one network for video and actions with two heads, frames as tokens of a first stage's latents, masked
+              training whose masks make policy, video, forward and inverse modes, a policy that computes no video
+    shrunk    the size: 2 to 4 million parameters (nano) instead of 0.5 billion; one frame to come instead of four
+    changed   one joint latent => two streams that attend to each other (MMDiT; OpenWAM finds 92 against 85 %); masks =>
+              noise levels, of each modality and frame its own (UWM); random patches => whole frames, as the deck has
+              it (UVA's mask is an option); diffusion heads on a masked transformer's latent (MAR) => the streams
+              themselves predict, in one step or many, actions by regression, two levels (MIP) or diffusion; cameras
+              joined by channel => adapters between views; keypoints and where objects are beside the tokens
+No network of video is needed to act: keys of what is seen are computed once, actions look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from commands.errors import UserError
+from ldm.data.joint_windows import JointBatch
+from ldm.data.windows import EpisodeBatch
+from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
+from ldm.models.diffusion.timesteps import spaced_timesteps
+from ldm.models.joint.levels import GIVEN, TEACHES_ACTIONS, LevelOptions, Levels, LevelSampler
+from ldm.models.policy.scales import ActionScales
+from ldm.modules.ema import LitEma
+from ldm.modules.joint.network import AskedActions, AskedFrames, JointNetwork, Memory, Observation
+from ldm.util import instantiate_from_config
+
+ActionLoss = Literal["regression", "mip", "diffusion"]
+SECOND_LEVEL = 1 / 9  # noise over signal of MIP's second level, t* = 0.9 (arXiv 2512.01809)
+VIDEO_MODES = ("joint", "video", "forward", "inverse")
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How frames are predicted.
+
+    Args:
+        scale_factor: brings the first stage's latents to unit variance.
+        parameterization: what the head is asked for; x0 with masks.
+        training_steps: train only at the levels that a sampler of so many trailing steps visits; None: at all.
+        weight: of the loss; 0 trains no video, and then no sample's frames to come are computed.
+    """
+
+    scale_factor: float
+    parameterization: Parameterization = "x0"
+    training_steps: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ActionOptions:
+    """How actions are predicted.
+
+    Args:
+        state_size: D, numbers of a state; actions are as many.
+        chunk: K, actions predicted.
+        execute: of them, how many are executed before the policy is asked again.
+        objects: N, the most objects of a task.
+        object_weight: of the loss of where the objects are.
+        loss: `regression`: L1 from nothing; `mip`: L1 from nothing and from a nearly clean chunk, two steps;
+            `diffusion`: velocity at all levels, `steps` steps.
+        steps: of diffusion.
+    """
+
+    state_size: int
+    chunk: int
+    execute: int
+    objects: int
+    object_weight: float = 1.0
+    loss: ActionLoss = "regression"
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.execute <= self.chunk:
+            raise UserError(f"action.execute: {self.execute} of a chunk of {self.chunk}; wanted 1 to {self.chunk}.")
+        if self.loss not in ("regression", "mip", "diffusion"):
+            raise UserError(f"action.loss: '{self.loss}' is not one of regression, mip, diffusion.")
+
+
+@dataclass(frozen=True)
+class JointLoss:
+    """Loss of a batch, and its terms by name, () each."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class JointVideoAction(ActionScales, nn.Module):
+    """See the module.
+
+    Args:
+        network_config: node of a JointNetwork.
+        cond_stage_config: node of a text encoder; one with gradients trains along.
+        first_stage_config: node of the frozen autoencoder.
+        schedule: parameters of NoiseSchedule.
+        levels: parameters of LevelOptions.
+        video: parameters of VideoOptions.
+        action: parameters of ActionOptions; null: a model of video alone.
+        learning_rate, weight_decay, scheduler_config, ema_decay: of training.
+        rates: beginning of parameters' names => factor of their learning rate.
+    """
+
+    kind = "joint"
+
+    def __init__(
+        self,
+        network_config: Mapping,
+        cond_stage_config: Mapping,
+        first_stage_config: Mapping,
+        schedule: Mapping,
+        levels: Mapping,
+        video: Mapping,
+        learning_rate: float,
+        ema_decay: float,
+        action: Mapping | None = None,
+        weight_decay: float = 0.01,
+        scheduler_config: Mapping | None = None,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        where = "model.params"
+        self.video = VideoOptions(**video)
+        self.actions = ActionOptions(**action) if action is not None else None
+        self.schedule = NoiseSchedule(**schedule)
+        self.first_stage_model = instantiate_from_config(first_stage_config, f"{where}.first_stage_config")
+        self.first_stage_model.requires_grad_(False)
+        text = instantiate_from_config(cond_stage_config, f"{where}.cond_stage_config")
+        network = instantiate_from_config(network_config, f"{where}.network_config")
+        self.cond_stage_trainable = any(p.requires_grad for p in text.parameters())
+        self.model = nn.ModuleDict({"network": network} | ({"text": text} if self.cond_stage_trainable else {}))
+        self.frozen_text = None if self.cond_stage_trainable else text
+        self._check(text)
+        self.sampler = self._make_sampler(LevelOptions(**levels))
+        self.learning_rate, self.weight_decay, self.optimizer_bits = learning_rate, weight_decay, 32
+        self.scheduler_config, self.frame_loss, self.rates = scheduler_config, None, dict(rates or {})
+        self.model_ema = LitEma(self.model, ema_decay) if ema_decay else None
+        if self.actions is not None:
+            self.register_scales(self.actions.state_size, self.actions.chunk, self.actions.objects)
+
+    def _check(self, text: nn.Module) -> None:
+        """Refuse parts that do not fit each other."""
+        grid, network = self.network.tokens.grid, self.network
+        first = self.first_stage_model
+        found = {"latent.channels": (grid.channels, first.latent_channels),
+                 "latent.factor": (grid.factor, first.downsampling_factor),
+                 "text": (network.read_text.in_features, text.width)}  # fmt: skip
+        if (self.actions is None) != (network.action is None):
+            raise UserError("model.params: action and network_config.params.action go together; give both, or neither.")
+        if self.actions is not None:
+            wanted = (self.actions.chunk, self.actions.state_size)
+            found["action.chunk and .actions"] = (network.action.shape, wanted)
+            found["action.objects"] = (network.action.num_objects, self.actions.objects)
+            found["action.state, twice state_size,"] = (network.action.told[0], 2 * self.actions.state_size)
+        for name, (there, wanted) in found.items():
+            if there != wanted:
+                raise UserError(
+                    f"model.params.network_config: its {name} is {there}; the model's other parts: {wanted}."
+                )
+        if network.head.masks and self.video.parameterization != "x0":
+            raise UserError(
+                "model.params.video: masks predict the clean latent; give parameterization: x0, or masks: 0."
+            )
+
+    def _make_sampler(self, options: LevelOptions) -> LevelSampler:
+        """What draws levels, of those that prediction visits."""
+        total, noisiest = self.schedule.timesteps, self.noisiest
+        video = spaced_timesteps(total, self.video.training_steps or total, "trailing")
+        if self.actions is None:
+            actions = [noisiest]
+        elif self.actions.loss == "diffusion":
+            actions = list(range(total))
+        else:
+            actions = [noisiest, self.second_level] if self.actions.loss == "mip" else [noisiest]
+        tokens = {camera: place.shape[0] for camera, place in self.network.tokens.place.items()}
+        return LevelSampler(options, video, actions, noisiest, tokens)
+
+    @property
+    def network(self) -> JointNetwork:
+        """The network."""
+        return self.model["network"]
+
+    @property
+    def text(self) -> nn.Module:
+        """The text encoder."""
+        return self.model["text"] if self.cond_stage_trainable else self.frozen_text
+
+    @property
+    def cameras(self) -> dict[str, int]:
+        """Camera => side of its pictures in pixels."""
+        grid = self.network.tokens.grid
+        return {c: int(len(place) ** 0.5) * grid.token_side for c, place in self.network.tokens.place.items()}
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sides of frames must be multiples of."""
+        return self.network.tokens.grid.token_side
+
+    @property
+    def noisiest(self) -> int:
+        """The timestep that tells nothing."""
+        return self.schedule.timesteps - 1
+
+    @property
+    def second_level(self) -> int:
+        """The timestep of MIP's second level."""
+        sigma = self.schedule.noise / self.schedule.signal
+        return 0 if sigma.is_meta else int((sigma - SECOND_LEVEL).abs().argmin())
+
+    def ema_scope(self) -> AbstractContextManager[None]:
+        """Inside the block the average predicts."""
+        return nullcontext() if self.model_ema is None else self.model_ema.shown_by(self.model)
+
+    def describe_parts(self) -> dict[str, int]:
+        """Parameters by part."""
+        count = lambda *parts: sum(p.numel() for part in parts for p in part.parameters())  # noqa: E731
+        network = self.network
+        action = count(network.action) if network.action is not None else 0
+        parts = {"encoders": count(network.tokens), "video stream": count(network) - count(network.tokens) - action}
+        return parts | {"action stream": action, "text encoder": count(self.text),
+                        "first stage": count(self.first_stage_model)}  # fmt: skip
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """Scaled latents (B, T, C, h, w) of frames (B, T, 3, S, S) in [-1, 1]."""
+        flat = self.first_stage_model.encode(frames.flatten(0, 1)).mode()
+        return self.video.scale_factor * flat.unflatten(0, frames.shape[:2])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Frames (B, T, 3, S, S), about [-1, 1], of scaled latents."""
+        flat = self.first_stage_model.decode(latents.flatten(0, 1) / self.video.scale_factor)
+        return flat.unflatten(0, latents.shape[:2])
+
+    def encode_instruction(self, sentences: list[str]) -> Tensor:
+        """Embedded sentences (B, L, width); each different one is embedded once."""
+        different = list(dict.fromkeys(sentences))
+        with torch.set_grad_enabled(self.cond_stage_trainable and torch.is_grad_enabled()):
+            return self.text(different)[[different.index(told) for told in sentences]]
+
+    def observation(self, batch: JointBatch, levels: Levels | None = None) -> Observation:
+        """A batch's frames, states and sentences as the network takes them, some of them hidden in training."""
+        frames = {camera: batch["frames"][camera] for camera in self.network.cameras}
+        sentences, shown = batch["instruction"], batch["view_valid"]
+        if levels is not None:
+            sentences = [told if tell else "" for told, tell in zip(sentences, levels.tell_text, strict=True)]
+            shown = levels.shown
+        latents = {camera: self.encode(seen) for camera, seen in frames.items()}
+        valid = {camera: shown[camera].to(batch["history"].device) for camera in frames}
+        text = self.encode_instruction(sentences)
+        state = past = None
+        if self.actions is not None:
+            known = batch["state_valid"][:, None]
+            state = self.state_in_units(batch) * known
+            past = (batch["past_commands"] - self.state_mean) / self.state_std * known[..., None]
+        return Observation(frames, latents, valid, batch["history"], text, state, past)
+
+    def observe(self, batch: JointBatch, *, video: bool = True) -> Memory:
+        """What the network makes of what a batch shows; without `video` for actions alone."""
+        return self.network.observe(self.observation(batch), video=video)
+
+    def losses(self, batch: JointBatch) -> JointLoss:
+        """Video and actions, each a mean over what is there and was asked, and where the objects are.
+
+        Windows without frames (`more`) teach actions where the objects truly are, but for a little noise.
+        """
+        futures = {camera: batch["future_valid"][camera].cpu() for camera in self.network.cameras}
+        shown = {camera: batch["view_valid"][camera].cpu() for camera in self.network.cameras}
+        acts = batch["action_valid"].any(dim=1).cpu() & (self.actions is not None)
+        levels = self.sampler.draw(batch["seed"].cpu(), acts, futures, shown)
+        seen = self.observation(batch, levels)
+        sums: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.loss_terms()}
+        for modes in (("policy",), VIDEO_MODES):
+            rows = levels.rows(*modes)
+            if len(rows):
+                self._ask(batch, levels, rows, seen, sums, sees_future=modes is VIDEO_MODES)
+        nothing = next(p for p in self.model.parameters() if p.requires_grad).sum() * 0.0
+        parts = {name: _ratio(terms) if terms else nothing for name, terms in sums.items()}
+        if "more" in batch and self.actions is not None:
+            parts["actions"] = parts["actions"] + self._unseen_off(batch["more"])
+        return JointLoss(sum(self.loss_terms()[name] * value for name, value in parts.items()), parts)
+
+    def _unseen_off(self, more: EpisodeBatch) -> Tensor:
+        """The actions' term () of windows without frames, from nothing told of their actions."""
+        state = self.state_in_units(more) * more["state_valid"][:, None]
+        told = Observation({}, {}, {}, state, self.encode_instruction(more["instruction"]), state, None)
+        memory = self.network.imagine(told, self.objects_present(more))
+        level = torch.full(state.shape[:1], self.noisiest, device=state.device)
+        asked = AskedActions(torch.zeros_like(more["actions"]), level, torch.ones_like(level, dtype=torch.bool))
+        answer = self.network(memory, None, asked).actions.float()
+        sign = -1.0 if self.action_parameterization == "v" else 1.0  # the velocity of nothing but noise
+        return self.actions_off(sign * answer, more)
+
+    def loss_terms(self) -> dict[str, float]:
+        """Weight of each term."""
+        acting = {} if self.actions is None else {"actions": 1.0, "objects": self.actions.object_weight}
+        return ({"video": self.video.weight} if self.video.weight else {}) | acting
+
+    def _ask(
+        self,
+        batch: JointBatch,
+        levels: Levels,
+        rows: Tensor,
+        seen: Observation,
+        sums: dict[str, list[tuple[Tensor, Tensor]]],
+        *,
+        sees_future: bool,
+    ) -> None:
+        """Ask about some samples; to `sums` is added what their answers are off, (sum, count) by term."""
+        device = batch["history"].device
+        at = rows.to(device)
+        memory = self.network.observe(seen.take(at), video=sees_future)
+        frames, targets = self._ask_frames(batch, levels, rows) if sees_future else (None, {})
+        asked = wanted = None
+        if self.actions is not None:
+            asked, wanted = self._ask_actions(batch, levels, rows)
+        answer = self.network(memory, frames, asked)
+        for camera, target in targets.items():
+            off = self.network.tokens.grid.cut((answer.frames[camera].float() - target) ** 2)
+            valid = batch["future_valid"][camera][at][..., None] & ~frames.given[camera]
+            sums["video"].append(_sum(off, valid))
+        if self.actions is None:
+            return
+        teaches = torch.tensor([levels.modes[row] in TEACHES_ACTIONS for row in rows.tolist()], device=device)
+        off = answer.actions.float() - wanted
+        off = off**2 if self.actions.loss == "diffusion" else off.abs()
+        sums["actions"].append(_sum(off, batch["action_valid"][at] & teaches[:, None]))
+        there = batch["object_valid"][at]
+        off = (memory.plan.objects.float() - self.objects_present(batch)[at]).abs()
+        sums["objects"].append(_sum(off, there.any(dim=1, keepdim=True).expand_as(there)))
+
+    def _ask_frames(self, batch: JointBatch, levels: Levels, rows: Tensor) -> tuple[AskedFrames, dict[str, Tensor]]:
+        """The frames to come of some samples, noisy, and what the network is to answer."""
+        device, grid = batch["history"].device, self.network.tokens.grid
+        at = rows.to(device)
+        content, targets = {}, {}
+        chosen = {name: {c: getattr(levels, name)[c][rows].to(device) for c in self.network.cameras}
+                  for name in ("video", "given", "hidden")}  # fmt: skip
+        for camera in self.network.cameras:
+            clean = self.encode(batch["future"][camera][at])
+            given, hidden = (grid.spread(chosen[name][camera], clean) for name in ("given", "hidden"))
+            eps = self._noise(levels, rows, clean) if len(self.sampler.video_levels) > 1 else torch.zeros_like(clean)
+            t = chosen["video"][camera].clamp(min=0).flatten()
+            flat, noise = clean.flatten(0, 1), eps.flatten(0, 1)
+            noisy = self.schedule.q_sample(flat, t, noise).unflatten(0, clean.shape[:2])
+            content[camera] = torch.where(given, clean, noisy * ~hidden)
+            wanted = self.schedule.training_target(self.video.parameterization, flat, t, noise)
+            targets[camera] = wanted.unflatten(0, clean.shape[:2])
+        asked = AskedFrames(content, chosen["video"], chosen["given"], chosen["hidden"], batch["seconds"][at])
+        return asked, targets
+
+    def _ask_actions(self, batch: JointBatch, levels: Levels, rows: Tensor) -> tuple[AskedActions, Tensor]:
+        """The actions of some samples, noisy, and what the network is to answer."""
+        at = rows.to(batch["history"].device)
+        clean, level = self.actions_in_units(batch)[at], levels.actions[rows].to(at.device)
+        eps = self._noise(levels, rows, clean) if len(self.sampler.action_levels) > 1 else torch.zeros_like(clean)
+        t, hidden = level.clamp(min=0), level == self.noisiest
+        noisy = self.schedule.q_sample(clean, t, eps) * ~hidden[:, None, None]
+        content = torch.where((level == GIVEN)[:, None, None], clean, noisy)
+        wanted = self.schedule.training_target(self.action_parameterization, clean, t, eps)
+        return AskedActions(content, level, hidden), wanted
+
+    @property
+    def action_parameterization(self) -> Parameterization:
+        """What the action head is asked for."""
+        return "v" if self.actions.loss == "diffusion" else "x0"
+
+    @staticmethod
+    def _noise(levels: Levels, rows: Tensor, like: Tensor) -> Tensor:
+        """Normal noise of the shape of `like`, each sample's from its own seed."""
+        return torch.stack([torch.randn(like.shape[1:], generator=levels.generators[row]) for row in rows.tolist()]).to(
+            like
+        )
+
+
+def _sum(off: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the means (..., C) over C where they are valid (...), and their number."""
+    return (off.mean(dim=-1) * valid).sum(), valid.sum()
+
+
+def _ratio(sums: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """All sums over all counts."""
+    return sum(part for part, _ in sums) / sum(count for _, count in sums).clamp(min=1)
