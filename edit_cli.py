@@ -7,6 +7,7 @@
     python edit_cli.py --input data/prepared --split test --output predictions/
     python edit_cli.py --input data/prepared --output predictions/ --frames 15 --video 15_frames.mp4
     python edit_cli.py --input data/prepared --output upper_bound/ --reconstruction
+    torchrun --nproc-per-node 4 edit_cli.py --input data/prepared --output predictions/
 
 Without --ckpt the small bundled model predicts. Too little changes: raise --cfg-text or lower --cfg-image, say it in
 other words, try other seeds. Nothing imports this file.
@@ -20,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from commands.errors import UserError
+from commands.processes import is_first_process
 from commands.run import run_command, show_progress
 from ldm.models.diffusion.timesteps import SAMPLER_NAMES, SPACINGS
 
@@ -153,6 +156,7 @@ def run_data_set(
     """Pairs of a prepared data set, resumable."""
     from formats.predictions_folder import BENCHMARK
     from prediction import dataset, drawings
+    from prediction.sharing import Share
 
     request.check_truths(loaded.horizon)
     sentence = None if request.edit is None else sentence_of(request.edit, loaded)
@@ -167,8 +171,12 @@ def run_data_set(
         )
         return show_progress(batches, "predicting", -(-len(todo) // request.batch_size))
 
-    facts = dataset.describe_run(loaded, request.batch_size)
-    there = dataset.predict_data_set(batches_of, jobs, request.output, settings, facts, others)
+    facts, share = dataset.describe_run(loaded, request.batch_size), Share.of_launcher()
+    there = dataset.predict_data_set(
+        batches_of, jobs, request.output, settings, facts, others, share=share, batch_size=request.batch_size
+    )
+    if not share.first:
+        return
     if there < len(jobs) or not (request.output / BENCHMARK).is_file():
         dataset.write_benchmark(request.output, loaded, settings)
     print(f"{len(jobs)} predictions in {request.output} ({there} were there), {memory_note()}")
@@ -180,6 +188,7 @@ def run_data_set(
 def run_reconstruction(request: "DatasetRequest", loaded: "LoadedPredictor") -> None:
     """The true frames of a data set, through the first stage and back."""
     from prediction.dataset import jobs_of_pairs, predict_data_set, reconstruct_batches, reconstruction_settings
+    from prediction.sharing import Share
 
     def batches_of(todo: Sequence) -> Iterable:
         batches = reconstruct_batches(loaded.predictor, todo, request.batch_size)
@@ -187,8 +196,10 @@ def run_reconstruction(request: "DatasetRequest", loaded: "LoadedPredictor") -> 
 
     jobs = jobs_of_pairs(request.pairs, request.input, request.output, None, request.seed)
     jobs = [replace(job, source=job.truth) for job in jobs]  # what is read
-    there = predict_data_set(batches_of, jobs, request.output, reconstruction_settings(loaded))
-    print(f"{len(jobs)} reconstructions of the truth in {request.output} ({there} were there)")
+    share, settings = Share.of_launcher(), reconstruction_settings(loaded)
+    there = predict_data_set(batches_of, jobs, request.output, settings, share=share, batch_size=request.batch_size)
+    if share.first:
+        print(f"{len(jobs)} reconstructions of the truth in {request.output} ({there} were there)")
 
 
 def write_movie(request: "Request", frames: Iterable, rate: float) -> None:
@@ -202,9 +213,11 @@ def write_movie(request: "Request", frames: Iterable, rate: float) -> None:
 
 
 def load(request: "ModelRequest") -> "LoadedPredictor":
-    """The model of a request, ready to predict."""
+    """The model of a request, ready to predict, on this process's own device."""
     from prediction.load import load_predictor
+    from prediction.sharing import choose_own_device
 
+    choose_own_device()
     return load_predictor(request)
 
 
@@ -214,7 +227,12 @@ def run(flags: dict[str, Any]) -> None:
 
     request = make_request(flags)
     from prediction.postprocess import Postprocess
+    from prediction.sharing import Share
 
+    if not isinstance(request, DatasetRequest) and not Share.of_launcher().alone:
+        raise UserError(
+            f"{request.input} is no data set, whose pairs torchrun's processes could share; leave torchrun out."
+        )
     postprocess = Postprocess(request.colour_balance, request.sharpen)
     loaded = load(ModelRequest.of(flags))
     if isinstance(request, DatasetRequest) and request.reconstruction:
@@ -232,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> None:
         run(vars(make_parser().parse_args(argv)))
 
-    return run_command("edit_cli.py", body, interrupted=STOPPED, out_of_memory=OUT_OF_MEMORY)
+    level = logging.INFO if is_first_process() else logging.WARNING  # once is enough
+    return run_command("edit_cli.py", body, interrupted=STOPPED, out_of_memory=OUT_OF_MEMORY, level=level)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
                                  steps, scales, seconds, peak_memory_mib (of the GPU where there is one, else of the
                                  process, until then), and on what it was predicted
    <folder>/benchmark.json       time and memory of a prediction
+   <folder>/records/<i>.jsonl    records of process i, while several processes fill the folder
 
 All reading and writing of such folders is done here. PIL and the standard library.
 """
@@ -22,10 +23,11 @@ from formats.atomic import atomic_path, check_name, read_jsonl, write_jsonl
 
 RECORDS = "predictions.jsonl"
 BENCHMARK = "benchmark.json"
+SHARES = "records"  # folder of the records of several processes
 METADATA_KEY = "prediction"  # text chunk of a written PNG
 MEND = "delete the line or the file"
 # Settings that a record names only where they were given; older records have none of them.
-OPTIONAL = ("first_stage", "first_stage_sha256")
+OPTIONAL = ("first_stage", "first_stage_sha256", "neighbours", "neighbours_sha256")
 
 
 def picture_path(folder: Path, pair_id: str) -> Path:
@@ -48,9 +50,22 @@ def save_picture(path: Path, picture: Image.Image, record: Mapping[str, Any]) ->
             picture.save(draft)
 
 
-def write_records(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write predictions.jsonl anew, whole or not at all."""
-    write_jsonl(Path(folder) / RECORDS, map(dict, records))
+def write_records(folder: Path, records: Iterable[Mapping[str, Any]], share: int | None = None) -> None:
+    """Write predictions.jsonl anew, or the records of one of several processes, whole or not at all."""
+    write_jsonl(Path(folder) / (RECORDS if share is None else f"{SHARES}/{share}.jsonl"), map(dict, records))
+
+
+def join_records(folder: Path, order: Iterable[str] = ()) -> None:
+    """Put the records of several processes into predictions.jsonl, those of `order` first; nothing without any."""
+    shares = sorted((Path(folder) / SHARES).glob("*.jsonl"))
+    if not shares:
+        return
+    records = read_records(folder)
+    first = {name: records[name] for name in order if name in records}
+    write_records(folder, (first | records).values())
+    for share in shares:
+        share.unlink()
+    shares[0].parent.rmdir()
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -59,9 +74,15 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: if a line is damaged, or names a file outside the folder.
     """
-    path = Path(folder) / RECORDS
-    if not path.exists():
-        return {}
+    files = (Path(folder) / RECORDS, *sorted((Path(folder) / SHARES).glob("*.jsonl")))
+    records: dict[str, dict[str, Any]] = {}
+    for path in files:
+        if path.exists():
+            records |= _read_file(path)
+    return records
+
+
+def _read_file(path: Path) -> dict[str, dict[str, Any]]:
     records = {}
     for record in read_jsonl(path, dict[str, Any], mend=MEND):
         pair_id, file = record.get("pair_id"), record.get("file")

@@ -32,6 +32,7 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.data.joint_windows": "JointWindows",
     "ldm.data.latent_cache": "CachedPairDataset",
     "ldm.data.mixture": "Mixture",
+    "ldm.data.neighbours": "Neighbours",
     "ldm.data.transforms": "PairedAugmentation",
     "ldm.data.windows": "EpisodeWindows",
     "ldm.lr_scheduler": "LambdaLinearScheduler",

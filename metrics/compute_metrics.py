@@ -9,14 +9,17 @@ The row "copy the input" stands in every table: a number means nothing without i
 import argparse
 import shlex
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from commands.errors import UserError
 from commands.run import run_command, show_progress
-from metrics.comparison.compare import ComparisonRequest, compare
+from metrics.comparison.compare import ComparisonRequest, compare, score_shard
 from metrics.comparison.pairs import GROUPINGS, PairSelection, parse_episodes
 from metrics.comparison.parallel import default_cache_folder
+from metrics.comparison.scoring import PairScore
 from metrics.comparison.table_formats import print_table
 from metrics.measures.columns import CHOOSABLE, DEFAULT_MEASURES, parse_measures, with_as_published
 
@@ -87,12 +90,33 @@ def make_parser() -> argparse.ArgumentParser:
     add("--workers", type=int, help="processes; one a processor by default")
     add("--cache", type=Path, default=default_cache_folder(), help="folder in which results are kept")
     add("--no-cache", action="store_true", help="measure everything again, keep nothing")
+    add("--shard", type=parse_shard, metavar="i/n", help="only measure the i-th of n shares of the pairs, i from 0")
+    add("--merge", action="store_true", help="make the table from the shares that are in --output")
     return parser
 
 
-def read_request(argv: list[str] | None = None) -> tuple[ComparisonRequest, Path | None]:
-    """The request of a command line, and the output folder."""
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "0/4" => share 0 of 4."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no share; write 0/4, 1/4, 2/4, 3/4.")
+    return int(index), int(count)
+
+
+def read_request(argv: Sequence[str] | None = None) -> tuple[ComparisonRequest, argparse.Namespace]:
+    """The request of a command line, and all options.
+
+    Raises:
+        UserError: if shares have no folder, or are to be measured and put together at once.
+    """
+    argv = sys.argv[1:] if argv is None else argv
     options = make_parser().parse_args(argv)
+    if options.merge and options.shard is not None:
+        raise UserError("--shard and --merge: first every --shard, then --merge once.")
+    if (options.merge or options.shard is not None) and options.output is None:
+        raise UserError(
+            "--shard and --merge need --output, the folder that the shares lie in; give all of them the same."
+        )
     measures = parse_measures(options.measures)
     request = ComparisonRequest(
         data=read_data_options(options),
@@ -107,20 +131,28 @@ def read_request(argv: list[str] | None = None) -> tuple[ComparisonRequest, Path
         probe=options.probe,
         workers=options.workers,
         cache=None if options.no_cache else options.cache,
-        command=shlex.join(["python", "-m", "metrics.compute_metrics", *(sys.argv[1:] if argv is None else argv)]),
+        command=shlex.join(["python", "-m", "metrics.compute_metrics", *(word for word in argv if word != "--merge")]),
+        shards=options.output if options.merge else None,
     )
-    return request, options.output
+    return request, options
 
 
 def run(argv: list[str] | None = None) -> None:
     """Print the table, write it where --output says."""
-    request, output = read_request(argv)
-    comparison = compare(request, lambda scores, total: show_progress(scores, "scoring", total))
+    request, options = read_request(argv)
+
+    def progress(scores: Iterator[list[PairScore]], total: int) -> Iterable[list[PairScore]]:
+        return show_progress(scores, "scoring", total)
+
+    if options.shard is not None:
+        sys.stdout.write(f"{score_shard(request, options.shard, options.output, progress)}\n")
+        return
+    comparison = compare(request, progress)
     files = []
-    if output:
+    if options.output:
         from metrics.reports.comparison_files import write_comparison  # noqa: PLC0415 - matplotlib, for no worker
 
-        files = write_comparison(comparison, output)
+        files = write_comparison(comparison, options.output)
     print_table(Console(), comparison.table, f"{request.data.folder}, {len(comparison.pairs)} pairs")
     sys.stdout.write("".join(f"{file}\n" for file in files))
 

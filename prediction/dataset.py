@@ -22,13 +22,22 @@ from commands.errors import UserError
 from formats.atomic import write_json
 from formats.hashing import sha256_of_file
 from formats.pictures import Picture, open_picture
-from formats.predictions_folder import BENCHMARK, picture_path, resume_records, save_picture, write_records
+from formats.predictions_folder import (
+    BENCHMARK,
+    join_records,
+    picture_path,
+    resume_records,
+    save_picture,
+    write_records,
+)
 from formats.prepared_folder import FramePair
 from formats.provenance import describe_device, peak_memory_mib, read_commit
+from ldm.data.neighbours import Episode
 from ldm.data.pixels import array_to_tensor, tensor_to_array, to_signed, to_uint8
 from prediction.load import LoadedPredictor
 from prediction.postprocess import Postprocess
 from prediction.predictor import FramePredictor, Progress, seed_of
+from prediction.sharing import Share
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +60,7 @@ class Job:
     target: Path
     seed: int
     truth: Path | None = None  # the real future frame, where it is known
+    episode: Episode | None = None  # that it is of
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ def jobs_of_pairs(pairs: Iterable[FramePair], folder: Path, output: Path, edit: 
             picture_path(output, pair.pair_id),
             seed_of(pair.pair_id, seed),
             pair.target_path(folder),
+            (pair.task, pair.episode),
         )
         for pair in pairs
     ]
@@ -93,7 +104,8 @@ def predict_batches(
 
     def predict(frames: Tensor, batch: Sequence[Job]) -> Tensor:
         sentences, seeds = [job.instruction for job in batch], [job.seed for job in batch]
-        predicted = predictor.predict(frames, sentences, seeds, horizon, progress=progress).cpu()
+        episodes = [job.episode for job in batch]
+        predicted = predictor.predict(frames, sentences, seeds, horizon, progress=progress, episodes=episodes).cpu()
         return predicted if postprocess is None else postprocess(predicted, frames)
 
     return _in_batches(jobs, batch_size, predictor.resolution, predict)
@@ -135,6 +147,8 @@ def predict_data_set(
     settings: dict[str, Any],
     facts: dict[str, Any] | None = None,
     others: Iterable[Job] = (),
+    share: Share | None = None,
+    batch_size: int = 1,
 ) -> int:
     """Write a predictions folder; pairs that are done with the same settings are not done again.
 
@@ -145,6 +159,8 @@ def predict_data_set(
         settings: what the predictions depend on.
         facts: what else records say, such as the device; another call may have others.
         others: further jobs of the same call whose predictions the folder may hold.
+        share: this process's part of the jobs; None does all. Each process calls this with all jobs.
+        batch_size: that `batches_of` takes, for sharing.
 
     Returns:
         How many of the jobs were there already.
@@ -152,10 +168,17 @@ def predict_data_set(
     Raises:
         UserError: if the folder was made with other settings, another sentence or another seed.
     """
+    share = share or Share()
+    if share.first:
+        join_records(folder)  # of processes that were stopped
+    share.wait()
     records = resume_records(folder, settings)
     for job in (*others, *jobs) if records else ():
         _check_same_call(job, records.get(job.name), folder)
-    todo = [job for job in jobs if not _is_done(job, records.get(job.name))]
+    open_jobs = [job for job in jobs if not _is_done(job, records.get(job.name))]
+    todo = share.choose(open_jobs, batch_size)
+    share.wait()  # nobody writes while others read
+    done: dict[str, dict[str, Any]] = {}
     for batch in batches_of(todo):
         for item in batch:
             job = item.job
@@ -164,9 +187,15 @@ def predict_data_set(
             record |= {SOURCE_DIGEST: _digest(job.source)} | settings
             save_picture(job.target, Image.fromarray(item.frame), record)
             measured = {"seconds": round(item.seconds, 4), "peak_memory_mib": peak_memory_mib()}
-            records[job.name] = record | (facts or {}) | measured
-        write_records(folder, records.values())
-    return len(jobs) - len(todo)
+            done[job.name] = record | (facts or {}) | measured
+        if share.alone:
+            write_records(folder, (records | done).values())
+        else:
+            write_records(folder, done.values(), share.rank)
+    share.wait()
+    if share.first:
+        join_records(folder, [job.name for job in jobs])
+    return len(jobs) - len(open_jobs)
 
 
 def _check_same_call(job: Job, record: dict[str, Any] | None, folder: Path) -> None:

@@ -65,6 +65,8 @@ class LoadedPredictor:
             "tiny_decoder": self.tiny_decoder.name if self.tiny_decoder else None,
             "tiny_decoder_sha256": digest_of_weights(self.tiny_decoder) if self.tiny_decoder else None,
         }
+        if self.predictor.neighbours is not None:
+            settings |= self.predictor.neighbours.settings()
         if self.first_stage is not None:
             own = {"first_stage": self.first_stage.name, "first_stage_sha256": digest_of_weights(self.first_stage)}
             settings |= own
@@ -127,8 +129,14 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
     model = tune_for_inference(model.eval().to(device), runtime)
     model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
     between = config.get("horizon_range")
+    node = config.get("neighbours")
     predictor = FramePredictor(
-        model, resolution, options, horizon=config.get("horizon"), horizon_range=tuple(between) if between else None
+        model,
+        resolution,
+        options,
+        horizon=config.get("horizon"),
+        horizon_range=tuple(between) if between else None,
+        neighbours=instantiate_from_config(node, "neighbours") if node else None,
     )
     digest = digest_of_weights(request.ckpt)
     return LoadedPredictor(predictor, request.ckpt, digest, runtime, request.tiny_decoder, first_stage, template)

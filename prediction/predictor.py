@@ -14,7 +14,8 @@ from torch import Tensor
 
 from commands.errors import UserError
 from formats.hashing import stable_number
-from ldm.data.pixels import to_signed, to_uint8
+from ldm.data.neighbours import Episode, Neighbours
+from ldm.data.pixels import tensor_to_array, to_signed, to_uint8
 from ldm.models.diffusion.conditioning import Conditioning
 from ldm.models.diffusion.ddpm import SEED_RANGE, LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
@@ -88,6 +89,7 @@ class FramePredictor:
         options: how frames are drawn where a call does not say otherwise.
         horizon: frames ahead that the model was trained for; None where that is not known, or varies.
         horizon_range: least and largest of the horizons that it was trained for, where they vary.
+        neighbours: where a model that takes neighbours looks them up; None for others.
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class FramePredictor:
         options: SamplingOptions,
         horizon: int | None = None,
         horizon_range: tuple[int, int] | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.model = model
         self.resolution = resolution
         self.options = options
         self.horizon = horizon
         self.horizon_range = horizon_range
+        self.neighbours = neighbours
         self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
         self.sampler_of(options)  # refuses impossible step counts now
         self._texts: OrderedDict[str, ProjectedContext] = OrderedDict()
@@ -116,6 +120,7 @@ class FramePredictor:
         *,
         options: SamplingOptions | None = None,
         progress: Progress = iter,
+        episodes: Sequence[Episode] | None = None,
     ) -> Tensor:
         """Future frames of current ones.
 
@@ -128,6 +133,7 @@ class FramePredictor:
                 the model's own.
             options: of this call; None takes the predictor's.
             progress: wraps the sampler's steps, to show a bar.
+            episodes: B episodes that the frames are of, which are not looked up in; None where that is not known.
 
         Returns:
             (B, 3, H, W) uint8 RGB.
@@ -136,7 +142,8 @@ class FramePredictor:
             UserError: if an instruction is empty, or the model cannot reach the horizon.
         """
         num = self.count_predictions(horizon)
-        return self.rollout(frames, instructions, seeds, num, options=options, progress=progress)[-1]
+        rollout = self.rollout(frames, instructions, seeds, num, options=options, progress=progress, episodes=episodes)
+        return rollout[-1]
 
     def count_predictions(self, horizon: int | None) -> int:
         """How many predictions in a row reach so many frames ahead; None is the model's own horizon, in one.
@@ -174,14 +181,18 @@ class FramePredictor:
         seeds: Sequence[int],
         options: SamplingOptions | None,
         progress: Progress,
+        episodes: Sequence[Episode] | None,
     ) -> Tensor:
         """Frames at the model's own horizon; see `predict`."""
         _check_request(frames, instructions, seeds)
         options = options or self.options
         sampler = self.sampler_of(options)
         source = to_signed(frames.to(self.model.device)).to(self.model.frame_dtype)
-        cond = Conditioning(self.model.encode_context(source).float(), self._project(instructions))
-        null = Conditioning(torch.zeros_like(cond.concat), self._project([""] * len(frames)))
+        retrieved = self._retrieve(frames, instructions, episodes)
+        hidden = None if retrieved is None else torch.zeros_like(retrieved)
+        text, no_text = self._project(instructions), self._project([""] * len(frames))
+        cond = Conditioning(self.model.encode_context(source).float(), text, retrieved=retrieved)
+        null = Conditioning(torch.zeros_like(cond.concat), no_text, retrieved=hidden)
         drawn = self.model.draw_frames(cond, null, options, seeds, sampler, progress)
         return to_uint8(drawn)
 
@@ -194,6 +205,7 @@ class FramePredictor:
         *,
         options: SamplingOptions | None = None,
         progress: Progress = iter,
+        episodes: Sequence[Episode] | None = None,
     ) -> Tensor:
         """Frames at 1, 2, ... num times the horizon, each predicted from the one before.
 
@@ -207,9 +219,22 @@ class FramePredictor:
         predicted = []
         for k in range(num):
             own = [rollout_seed(k, seed) for seed in seeds]
-            frames = self._predict_once(frames, instructions, own, options, progress)
+            frames = self._predict_once(frames, instructions, own, options, progress, episodes)
             predicted.append(frames)
         return torch.stack(predicted)
+
+    def _retrieve(
+        self, frames: Tensor, instructions: Sequence[str], episodes: Sequence[Episode] | None
+    ) -> Tensor | None:
+        """Latents of the neighbours of frames, see Conditioning.retrieved; None for a model that takes none."""
+        if self.neighbours is None:
+            return None
+        near = []
+        for frame, sentence, episode in zip(frames, instructions, episodes or [None] * len(frames), strict=True):
+            ranked = self.neighbours.rank(tensor_to_array(frame), sentence, episode)
+            near.append(self.neighbours.read(ranked, frame.shape[-1]))
+        signed = to_signed(torch.stack(near).to(self.model.device)).to(self.model.frame_dtype)
+        return self.model.encode_neighbours(signed).float()
 
     def _project(self, instructions: Sequence[str]) -> ProjectedContext:
         """Keys and values of sentences, each distinct one's computed once and alone; the last used are kept."""

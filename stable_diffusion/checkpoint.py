@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +57,8 @@ PART_NAMES = tuple(prefix.rstrip(".") for prefix in PARTS)
 ENCODER = ("encoder.", "quant_conv.")  # the parts of an autoencoder that decide what its latents mean
 ENCODER_TOLERANCE = 0.01  # relative change of a weight; half precision changes 0.0005
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
+LAST_CONVOLUTION = ("model.diffusion_model.out.2.weight", "model.diffusion_model.out.2.bias")
+DESCRIPTION = "model.diffusion_model.describe."  # of a BlendingUNet with neighbours: what widened channels come from
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,8 @@ def load_pretrained(
         model: has `model`, `first_stage_model`, `cond_stage_model`, `model_ema` (or None).
         path: file or folder.
         use_ema: take the checkpoint's moving average for the U-Net where it has one.
-        widen: give the first convolution zero channels where the model has more (see `widen_first_convolution`).
+        widen: give the first convolution zero channels where the model has more (see `widen_first_convolution`), and
+            the last one too; with neighbours, their description begins as the model has it.
         parts: which of model, first_stage_model, cond_stage_model to load; None loads all that the model has.
         progress: wraps the names, to show a bar.
 
@@ -264,15 +268,25 @@ def load_first_stage(model: nn.Module, source: Path | str, *, trained: bool = Tr
 
 
 def _widen(source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[LazyTensors, tuple[str, ...]]:
-    """The source with room for the source frame in the first convolution, where the model has it."""
+    """The source with room in the first convolution for what the model sees beside it, in the last for what it adds."""
+    widened: LazyTensors = {}
     name = FIRST_CONVOLUTION
-    if name not in source or name not in targets or len(source[name].shape) != 4:
-        return source, ()
-    wanted = targets[name].shape[1]
-    if source[name].shape[1] == wanted:
-        return source, ()
-    wide: LazyTensor = source[name].map(lambda weight: widen_first_convolution(weight, wanted))
-    return {**source, name: wide}, (name,)
+    if name in source and name in targets and len(source[name].shape) == 4:
+        wanted = targets[name].shape[1]
+        if source[name].shape[1] != wanted:
+            widened[name] = source[name].map(lambda weight: widen_first_convolution(weight, wanted))
+    described = [name for name in targets if name.startswith(DESCRIPTION) and name not in source]
+    if described:  # trained without neighbours
+        widened |= {name: LazyTensor.of(targets[name].detach()) for name in described}
+        for name in LAST_CONVOLUTION:
+            if name in source:
+                widened[name] = source[name].map(partial(append_rows, rows=len(targets[name])))
+    return {**source, **widened}, tuple(widened)
+
+
+def append_rows(weight: Tensor, rows: int) -> Tensor:
+    """A weight or a bias (C_out, ...) with zero rows after its own, `rows` in all; as it is where it has as many."""
+    return torch.cat([weight, weight.new_zeros(max(0, rows - len(weight)), *weight.shape[1:])])
 
 
 def widen_first_convolution(weight: Tensor, in_channels: int) -> Tensor:

@@ -15,6 +15,7 @@ class FrameSample(TypedDict):
     seconds: NotRequired[float]  # from source to target; absent where the data do not say
     state: NotRequired[Tensor]  # (2, S) where robot and objects are at source and target, see ldm.data.futures
     state_known: NotRequired[Tensor]  # (S,) bool
+    neighbour_frames: NotRequired[Tensor]  # (2 K, 3, H, W) in [-1, 1]: see ldm.data.neighbours
     seed: int  # decides everything that chance decides about this sample at this point of the training
 
 
@@ -28,6 +29,7 @@ class FrameBatch(TypedDict):
     seconds: NotRequired[Tensor]  # (B,) from source to target; absent where the data do not say
     state: NotRequired[Tensor]  # (B, 2, S)
     state_known: NotRequired[Tensor]  # (B, S) bool
+    neighbour_frames: NotRequired[Tensor]  # (B, 2 K, 3, H, W) in [-1, 1]
     seed: NotRequired[Tensor]  # (B,) int64; absent at prediction
 
 

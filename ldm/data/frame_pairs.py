@@ -40,6 +40,8 @@ class FramePairDataset(Dataset):
         resolution: side of the square, in pixels.
         max_samples: take only so many pairs, drawn once by a fixed seed; None takes all.
         augmentation_config: node of PairedAugmentation, or None.
+        neighbours_config: node of Neighbours, whose frames come with each pair and are augmented as it is, or None.
+        neighbour_skip: probability of passing over a neighbour, so that training sees others than the nearest.
         keep_in_memory: decode each picture once and keep its uint8 pixels; 2 x 3 x resolution^2 bytes a pair.
     """
 
@@ -50,6 +52,8 @@ class FramePairDataset(Dataset):
         resolution: int,
         max_samples: int | None = None,
         augmentation_config: Mapping | None = None,
+        neighbours_config: Mapping | None = None,
+        neighbour_skip: float = 0.0,
         *,
         keep_in_memory: bool = False,
     ) -> None:
@@ -59,6 +63,9 @@ class FramePairDataset(Dataset):
         self.augmentation = (
             instantiate_from_config(augmentation_config, "augmentation_config") if augmentation_config else None
         )
+        self.neighbours = instantiate_from_config(neighbours_config, "neighbours_config") if neighbours_config else None
+        self.neighbour_skip = neighbour_skip
+        self._ranked: dict[int, list[FramePair]] = {}
         self._kept: dict[tuple[Path, int], Tensor] | None = {} if keep_in_memory else None
 
     def __len__(self) -> int:
@@ -71,6 +78,8 @@ class FramePairDataset(Dataset):
         pair = self.pairs[index]
         paths = (pair.source_path(self.folder), pair.target_path(self.folder))
         pixels = torch.stack([self._pixels(path, resolution) for path in paths])
+        if self.neighbours is not None:
+            pixels = torch.cat([pixels, self._read_neighbours(index, seed, resolution)])
         frames, instruction = to_signed(pixels), pair.instruction
         if self.augmentation is not None:
             # A seed of its own: the model draws timestep, noise and dropout of this sample by `seed` itself.
@@ -84,12 +93,24 @@ class FramePairDataset(Dataset):
             "pair_id": pair.pair_id,
             "seed": seed,
         }
+        if self.neighbours is not None:
+            sample["neighbour_frames"] = frames[2:]
         return sample if pair.horizon_seconds is None else {**sample, "seconds": pair.horizon_seconds}
 
     @property
     def pair_ids(self) -> list[str]:
         """Names of the pairs in order."""
         return [pair.pair_id for pair in self.pairs]
+
+    def _read_neighbours(self, index: int, seed: int, resolution: int) -> Tensor:
+        """Frames of the neighbours of a pair, uint8 (2 K, 3, S, S); its own episode's are none."""
+        if index not in self._ranked:
+            pair = self.pairs[index]
+            frame = read_picture(pair.source_path(self.folder))
+            self._ranked[index] = self.neighbours.rank(frame, pair.instruction, (pair.task, pair.episode))
+        ranked = self._ranked[index]
+        draws = torch.rand(len(ranked), generator=torch.Generator().manual_seed(sample_seed(seed, 2)))
+        return self.neighbours.read(ranked, resolution, draws < self.neighbour_skip)
 
     def _pixels(self, path: Path, resolution: int) -> Tensor:
         """uint8 (3, S, S) pixels of a picture."""
@@ -123,5 +144,7 @@ def collate(samples: list[FrameSample] | dict) -> dict:
     if all("seconds" in s for s in samples):
         batch["seconds"] = torch.tensor([s["seconds"] for s in samples])
     return batch | {
-        name: torch.stack([s[name] for s in samples]) for name in ("state", "state_known") if name in samples[0]
+        name: torch.stack([s[name] for s in samples])
+        for name in ("state", "state_known", "neighbour_frames")
+        if name in samples[0]
     }

@@ -70,7 +70,7 @@ class PairedAugmentation:
         """Augmented frames and their sentence.
 
         Args:
-            frames: (2, 3, S, S) in [0, 1]: the current and the future frame.
+            frames: (N, 3, S, S) in [0, 1]: the current frame, the future frame, and others that belong to them.
             sentence: the instruction.
             generator: of this sample.
         """

@@ -13,8 +13,7 @@ from ldm.util import check_config, nearest_name
 
 TOP_LEVEL = (
     "seed", "resolution", "horizon", "horizon_range", "seconds", "seconds_range", "instruction_template", "prepare",
-    "pretrained", "model", "data",
-    "sampling", "lightning",
+    "neighbours", "pretrained", "model", "data", "sampling", "lightning",
 )  # fmt: skip
 SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
 PRETRAINED = ("name", "path", "use_ema", "widen", "first_stage")

@@ -114,6 +114,8 @@ def _loss(model: TrainedModel, batch_size: int, resolution: int) -> Tensor:
     t = torch.zeros(batch_size, dtype=torch.int64)
     told = getattr(model.model.diffusion_model, "adm_in_channels", None)
     vector = None if told is None else torch.empty(batch_size, told)
+    neighbours = 2 * getattr(model.model.diffusion_model, "neighbours", 0)
+    retrieved = torch.cat([context] * neighbours, dim=1) if neighbours else None
 
     def terms(start: Tensor) -> Any:
         loss = model.frame_loss
@@ -126,7 +128,7 @@ def _loss(model: TrainedModel, batch_size: int, resolution: int) -> Tensor:
 
     return model.p_losses(
         latent,
-        Conditioning(context, text, vector),
+        Conditioning(context, text, vector, retrieved=retrieved),
         t,
         torch.empty_like(latent),
         terms if model.frame_loss is not None else None,

@@ -15,9 +15,10 @@ from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.notes import describe_systems, note_matching, note_measures, note_pairs, note_remarks, note_size
 from metrics.comparison.pairs import GROUPINGS, PairSelection
 from metrics.comparison.parallel import ScoreCache, score_all
-from metrics.comparison.predictions import match_all
+from metrics.comparison.predictions import Predictions, match_all
 from metrics.comparison.resizing import check_size
 from metrics.comparison.scoring import PairScore, Scorer
+from metrics.comparison.shards import read_shards, write_shard
 from metrics.comparison.table import ALL, ScoreTable, make_table
 from metrics.measures.columns import AS_PUBLISHED_OF, DEFAULT_MEASURES, PIXEL_KEYS
 from metrics.measures.motion import MOTION_THRESHOLD
@@ -44,6 +45,7 @@ class ComparisonRequest:
         workers: processes; None takes one for each core.
         cache: folder in which results are kept; None keeps none.
         command: what the user typed, for the provenance.
+        shards: folder whose shares (see `score_shard`) are put together; None measures.
     """
 
     data: PairSelection
@@ -59,6 +61,7 @@ class ComparisonRequest:
     workers: int | None = None
     cache: Path | None = None
     command: str = ""
+    shards: Path | None = None
 
     def __post_init__(self) -> None:
         check_size(self.size)
@@ -76,6 +79,59 @@ class Comparison:
     table: ScoreTable
 
 
+@dataclass(frozen=True)
+class _Setup:
+    """What is measured on what, before the first picture is read."""
+
+    pairs: list[FramePair]
+    training_pairs: list[FramePair] | None
+    systems: list[Predictions]
+    networks: Networks
+    columns: tuple[str, ...]
+    scorer: Scorer
+    notes: Sequence[str]  # of the probe
+
+
+def _set_up(request: ComparisonRequest) -> _Setup:
+    grouping, folder = GROUPINGS[request.group], request.data.root
+    pairs = request.data.read()
+    training_pairs = request.training.read() if request.training else None
+    baselines = make_baselines(request.training, request.train_means, request.size, grouping)
+    systems = match_all(request.predictions, folder, pairs, request.match)
+    networks = find_networks(request.measures, request.weights)
+    columns = tuple(key for key in request.measures if key in PIXEL_KEYS or key in networks.keys)
+    measured = [key for key in columns if key in PIXEL_KEYS]
+    measured += [AS_PUBLISHED_OF["ssim"]] if "ssim" in measured else []
+    meters, truth, notes = list(networks.meters), [], ()
+    if request.probe is not None:
+        from metrics.measures.positions import make_position_meter  # noqa: PLC0415 - imports torch
+
+        meters.append(make_position_meter(request.probe, folder, pairs))
+        columns, truth, notes = (*columns, *meters[-1].columns), [TrueFrame(folder)], meters[-1].notes
+    candidates = (*truth, *baselines, *systems)
+    scorer = Scorer(folder, candidates, grouping, tuple(dict.fromkeys(measured)), tuple(meters), request.size)
+    return _Setup(pairs, training_pairs, systems, networks, columns, scorer, notes)
+
+
+def _measure(request: ComparisonRequest, scorer: Scorer, pairs: list[FramePair], progress: Progress) -> list[PairScore]:
+    with ScoreCache(request.cache) as cache:
+        scored = progress(score_all(scorer, pairs, cache, request.workers), len(pairs))
+        return [score for of_pair in scored for score in of_pair]
+
+
+def score_shard(
+    request: ComparisonRequest, shard: tuple[int, int], folder: Path, progress: Progress = lambda scores, _: scores
+) -> Path:
+    """Score every row on share i of n of the pairs, pairs i, i + n, ..., and write them into `folder`.
+
+    Raises:
+        UserError: naming what is wrong with the input and the mend.
+    """
+    setup = _set_up(request)
+    own = setup.pairs[shard[0] :: shard[1]]
+    return write_shard(folder, shard, setup.scorer, own, _measure(request, setup.scorer, own, progress))
+
+
 def compare(request: ComparisonRequest, progress: Progress = lambda scores, _: scores) -> Comparison:
     """Score every row on every pair and make the table.
 
@@ -89,30 +145,17 @@ def compare(request: ComparisonRequest, progress: Progress = lambda scores, _: s
     Raises:
         UserError: naming what is wrong with the input and the mend.
     """
-    grouping, folder = GROUPINGS[request.group], request.data.root
-    pairs = request.data.read()
-    training_pairs = request.training.read() if request.training else None
-    baselines = make_baselines(request.training, request.train_means, request.size, grouping)
-    systems = match_all(request.predictions, folder, pairs, request.match)
-    networks = find_networks(request.measures, request.weights)
-    columns = tuple(key for key in request.measures if key in PIXEL_KEYS or key in networks.keys)
-    measured = [key for key in columns if key in PIXEL_KEYS]
-    measured += [AS_PUBLISHED_OF["ssim"]] if "ssim" in measured else []
-    meters, truth = list(networks.meters), []
-    if request.probe is not None:
-        from metrics.measures.positions import make_position_meter  # noqa: PLC0415 - imports torch
-
-        meters.append(make_position_meter(request.probe, folder, pairs))
-        columns, truth = (*columns, *meters[-1].columns), [TrueFrame(folder)]
-    candidates = (*truth, *baselines, *systems)
-    scorer = Scorer(folder, candidates, grouping, tuple(dict.fromkeys(measured)), tuple(meters), request.size)
-    with ScoreCache(request.cache) as cache:
-        scored = progress(score_all(scorer, pairs, cache, request.workers), len(pairs))
-        scores = [score for of_pair in scored for score in of_pair]
-    notes = [note_size(folder, pairs, systems, request.size), *note_measures(columns, request.size)]
-    notes += note_pairs(pairs, training_pairs, has_means=request.train_means is not None)
+    setup = _set_up(request)
+    pairs, systems, networks, columns = setup.pairs, setup.systems, setup.networks, setup.columns
+    scorer, grouping = setup.scorer, setup.scorer.grouping
+    if request.shards is None:
+        scores = _measure(request, scorer, pairs, progress)
+    else:
+        scores = read_shards(request.shards, scorer, pairs)
+    notes = [note_size(scorer.folder, pairs, systems, request.size), *note_measures(columns, request.size)]
+    notes += note_pairs(pairs, setup.training_pairs, has_means=request.train_means is not None)
     notes += [note for system in systems for note in note_matching(system, scores, columns)]
-    notes += [*networks.notes, *(meters[-1].notes if truth else ()), *note_remarks(scores)]
+    notes += [*networks.notes, *setup.notes, *note_remarks(scores)]
     table = make_table(
         scores,
         columns,

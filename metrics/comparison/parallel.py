@@ -134,7 +134,8 @@ def score_all(
             new = next(fresh)
             for score in new:
                 _keep_score(scorer, score, pair, cache)
-            scores = scores + new
+            place = {candidate.name: i for i, candidate in enumerate(scorer.candidates)}
+            scores = sorted([*scores, *new], key=lambda score: place[score.row])
         yield scores
 
 
@@ -176,7 +177,7 @@ def _score_adopted(pair: FramePair, names: tuple[str, ...]) -> list[PairScore]:
 
 def _read_score(scorer: Scorer, candidate: Candidate, pair: FramePair, cache: ScoreCache) -> PairScore | None:
     """The cached score; None unless every measure is cached."""
-    stored = cache.read(_result_id(scorer, candidate, pair))
+    stored = cache.read(identify_result(scorer, candidate, pair))
     values = {key: stored.get(stored_key) for key, stored_key in _stored_keys(scorer).items()}
     if any(value is None for value in values.values()):
         return None
@@ -188,7 +189,7 @@ def _keep_score(scorer: Scorer, score: PairScore, pair: FramePair, cache: ScoreC
     candidate = next(candidate for candidate in scorer.candidates if candidate.name == score.row)
     values = {stored_key: score.values[key] for key, stored_key in _stored_keys(scorer).items()}
     remarks = {f"{REMARK}{remark}": 1.0 for remark in score.remarks}
-    cache.write(_result_id(scorer, candidate, pair), values | remarks)
+    cache.write(identify_result(scorer, candidate, pair), values | remarks)
 
 
 def _stored_keys(scorer: Scorer) -> dict[str, str]:
@@ -197,6 +198,7 @@ def _stored_keys(scorer: Scorer) -> dict[str, str]:
     return keys | {key: f"{key} {meter.version}" for meter in scorer.meters for key in meter.keys}
 
 
-def _result_id(scorer: Scorer, candidate: Candidate, pair: FramePair) -> str:
+def identify_result(scorer: Scorer, candidate: Candidate, pair: FramePair) -> str:
+    """Hash of what a row's values on a pair depend on, the measures apart."""
     files = [file_stamp(path.resolve()) for path in pair.paths(scorer.folder)]
     return result_id([files, candidate.identity(pair), pair.task, pair.instruction, scorer.size])

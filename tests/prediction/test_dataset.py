@@ -107,7 +107,7 @@ def test_batches_keep_order_and_size(jobs):
     class Predictor:
         resolution = 8
 
-        def predict(self, frames, sentences, seeds, horizon, *, progress):
+        def predict(self, frames, sentences, seeds, horizon, *, progress, episodes):
             return frames
 
     batches = list(predict_batches(Predictor(), jobs, 2))

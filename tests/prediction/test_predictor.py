@@ -2,11 +2,15 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from ldm.data.pixels import to_signed, to_uint8
+from formats.prepared_folder import read_manifest, write_manifest
+from ldm.data.frame_pairs import read_picture
+from ldm.data.neighbours import Neighbours
+from ldm.data.pixels import array_to_tensor, to_signed, to_uint8
 from ldm.models.diffusion.sampling import SAMPLERS, SamplingOptions, make_sampler
 from ldm.modules.attention import BasicTransformerBlock
 from ldm.util import instantiate_from_config
@@ -17,6 +21,8 @@ from prediction.predictor import (
     seed_of,
     tune_for_inference,
 )
+from prediction.request import BUNDLED
+from stable_diffusion.checkpoint import for_prediction, load_pretrained, read_config
 
 
 @pytest.fixture
@@ -218,3 +224,25 @@ def test_compiled_predicts_the_same(predictor, frames):
     tune_for_inference(predictor.model, Runtime(compile=True))
     compiled = anew(predictor).predict(frames, ["stack blocks"] * 3, [0, 1, 2])
     assert (compiled.int() - exact.int()).abs().max() <= 1
+
+
+def test_a_network_that_copies_gives_the_future_of_the_nearest_pair(pair_folder):
+    """Loaded from the bundled model, which knows no neighbours; a frame's own episode is left out where it is told."""
+    folder = pair_folder(size=128)
+    pairs = [one for one in read_manifest(folder) if one.episode == 0 or one.source_index != 2]
+    write_manifest(folder, pairs, {})
+    config, _ = read_config(BUNDLED, None)
+    node = config["model"]
+    node["params"]["unet_config"]["params"]["neighbours"] = 1
+    model = instantiate_from_config(for_prediction(node), "model").eval()
+    assert len(load_pretrained(model, BUNDLED, use_ema=True).widened) == 5
+    with torch.no_grad():
+        model.model.diffusion_model.out[2].bias[192:256] = 1e4  # everything changes
+        model.model.diffusion_model.out[2].bias[256:] = 2e4  # to what the neighbour shows
+    neighbours = Neighbours(folder, None, 1)
+    predictor = FramePredictor(model, 128, SamplingOptions(**config["sampling"]), neighbours=neighbours)
+    pair = neighbours.pairs[2]
+    frame, future = (array_to_tensor(read_picture(path)) for path in pair.paths(folder))
+    predict = partial(predictor.predict, frame[None], [pair.instruction], [0])
+    assert torch.equal(predict()[0], future)
+    assert not torch.equal(predict(episodes=[("square", pair.episode)])[0], future), "it looked at its own episode"

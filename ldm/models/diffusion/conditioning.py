@@ -16,12 +16,13 @@ from ldm.modules.foresight import Foreseen
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A batch of conditions: the current frame's latent, the instruction's tokens, and numbers of each sample."""
+    """A batch of conditions: the current frame's latent, the instruction's tokens, numbers, pairs that look alike."""
 
     concat: Tensor  # (B, C, h, w) latent of the source frame: posterior mode, not scaled
     crossattn: Tensor | ProjectedContext  # (B, L, D) embedded instruction; when predicting, its keys and values
     vector: Tensor | None = None  # (B, V) seconds ahead and what is foreseen, for networks that take it; never hidden
     foreseen: Foreseen | None = None  # what the vector was made of, in training
+    retrieved: Tensor | None = None  # (B, 2 K C, h, w) latents of K neighbours, each its current, then its future frame
 
     def __len__(self) -> int:
         return len(self.concat)
@@ -35,19 +36,22 @@ class Conditioning:
         else:
             text = torch.cat(texts)
         vector = None if parts[0].vector is None else torch.cat([part.vector for part in parts])
-        return Conditioning(torch.cat([part.concat for part in parts]), text, vector)
+        retrieved = None if parts[0].retrieved is None else torch.cat([part.retrieved for part in parts])
+        return Conditioning(torch.cat([part.concat for part in parts]), text, vector, retrieved=retrieved)
 
 
 def make_null(cond: Conditioning, null_text: Tensor) -> Conditioning:
-    """The same batch without frame and text: zeros, and the embedding of "" (1, L, D)."""
-    return replace(cond, concat=torch.zeros_like(cond.concat), crossattn=null_text.expand_as(cond.crossattn))
+    """The same batch without frame, neighbours and text: zeros, and the embedding of "" (1, L, D)."""
+    retrieved = None if cond.retrieved is None else torch.zeros_like(cond.retrieved)
+    text = null_text.expand_as(cond.crossattn)
+    return replace(cond, concat=torch.zeros_like(cond.concat), crossattn=text, retrieved=retrieved)
 
 
 def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probability: float) -> Conditioning:
     """Hide text, frame or both of some samples, by one draw a sample.
 
     With p = `probability`: u < p hides the text only, p <= u < 2p both, 2p <= u < 3p the frame only. So each of
-    the three happens with probability p; InstructPix2Pix uses 0.05.
+    the three happens with probability p; InstructPix2Pix uses 0.05. Neighbours are hidden with the frame.
 
     Args:
         cond: conditions of B samples.
@@ -61,7 +65,10 @@ def drop_conditioning(cond: Conditioning, null_text: Tensor, u: Tensor, probabil
     hide_frame = per_sample((u >= probability) & (u < 3 * probability), cond.concat)
     text = torch.where(hide_text, null_text.to(cond.crossattn.dtype), cond.crossattn)
     frame = torch.where(hide_frame, torch.zeros_like(cond.concat), cond.concat)
-    return replace(cond, concat=frame, crossattn=text)
+    retrieved = cond.retrieved
+    if retrieved is not None:
+        retrieved = torch.where(hide_frame, torch.zeros_like(retrieved), retrieved)
+    return replace(cond, concat=frame, crossattn=text, retrieved=retrieved)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from einops import reduce
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from commands.errors import UserError
@@ -50,7 +50,7 @@ class DenoisingLoss:
 
 
 class DiffusionWrapper(nn.Module):
-    """The U-Net and how conditions reach it: frame by channel concatenation, text by cross-attention ("hybrid")."""
+    """The U-Net and how conditions reach it: frames by channel concatenation, text by cross-attention ("hybrid")."""
 
     def __init__(self, unet_config: Mapping) -> None:
         super().__init__()
@@ -59,7 +59,8 @@ class DiffusionWrapper(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         """Network output (B, C, h, w)."""
         told = {} if cond.vector is None else {"y": cond.vector}
-        return self.diffusion_model(torch.cat([x_t, cond.concat], dim=1), t, context=cond.crossattn, **told)
+        frames = [x_t, cond.concat] if cond.retrieved is None else [x_t, cond.concat, cond.retrieved]
+        return self.diffusion_model(torch.cat(frames, dim=1), t, context=cond.crossattn, **told)
 
 
 class DDPM(nn.Module):
@@ -295,16 +296,27 @@ class LatentDiffusion(DDPM):
         number = next(self.foresight.parameters()).dtype
         return ahead, self.foresight(frame.to(number), text.mean(dim=1).to(number), ahead.to(number))
 
+    def encode_neighbours(self, frames: Tensor | None) -> Tensor | None:
+        """Latents (B, 2 K C, h, w) of neighbours' frames (B, 2 K, 3, H, W) in [-1, 1]; None for none."""
+        if frames is None:
+            return None
+        latents = self.encode_context(rearrange(frames, "b n c h w -> (b n) c h w"))
+        return rearrange(latents, "(b n) c h w -> b (n c) h w", b=len(frames))
+
     def get_learned_conditioning(
         self,
         source_frame: Tensor,
         instruction: list[str],
         seconds: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
+        neighbours: Tensor | None = None,
     ) -> Conditioning:
-        """Conditions of B samples from frames (B, 3, H, W) in [-1, 1], B sentences and, where taken, seconds (B,)."""
+        """Conditions of B samples from frames (B, 3, H, W) in [-1, 1], B sentences and, where taken, seconds (B,) and
+        the frames of neighbours (B, 2 K, 3, H, W).
+        """
         context, text = self.encode_context(source_frame), self.encode_instruction(instruction)
-        return Conditioning(context, text, self.vector_of(context, text, seconds, generators))
+        vector = self.vector_of(context, text, seconds, generators)
+        return Conditioning(context, text, vector, retrieved=self.encode_neighbours(neighbours))
 
     def vector_of(
         self, context: Tensor, text: Tensor, seconds: Tensor | None, generators: list[torch.Generator] | None = None
@@ -362,7 +374,8 @@ class LatentDiffusion(DDPM):
             context = self.encode_context(batch["source_frame"])
             x_start = self.encode_first_stage(batch["target_frame"], draws.generators)
         text = batch["text"].float() if "text" in batch else self.encode_instruction(batch["instruction"])
-        cond = Conditioning(context, text, *self.vector_of_training(context, text, batch, draws))
+        retrieved = self.encode_neighbours(batch.get("neighbour_frames"))
+        cond = Conditioning(context, text, *self.vector_of_training(context, text, batch, draws), retrieved)
         if self.predict_change:
             x_start = x_start - self.scale_factor * context
         if dropout > 0.0:
@@ -430,7 +443,8 @@ class LatentDiffusion(DDPM):
         target = batch["target_frame"]
         reconstruction = self.first_stage_model.decode(self.first_stage_model.encode(target).mode())
         with self.ema_scope():
-            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"], batch.get("seconds"))
+            told = {"seconds": batch.get("seconds"), "neighbours": batch.get("neighbour_frames")}
+            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"], **told)
             prediction = self.draw_frames(cond, self.get_null_conditioning(cond), options, range(len(target)))
         return {
             "input": batch["source_frame"],

@@ -2,7 +2,8 @@
 
 Ours. Predicting the bare change of a lossless latent asks the network for the exact negative of everything that moves
 away; a small network leaves its outline there. Here the source frame is taken away by a mask instead, and what it hid
-is there already: the empty scene, one learned picture.
+is there already: the empty scene, one learned picture. Where training pairs that look alike are given as well, their
+future frames are further pictures to take from, pixel by pixel: a look-up that the network may correct.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from ldm.util import instantiate_from_config
 SCENE_GAIN = 8.0
 MAP_SIDE = 8  # places of the map that is made of a vector
 MAP_HIDDEN = 256
+NEIGHBOUR_CHANNELS = 64  # that the U-Net sees of one neighbour
 
 
 class VectorMap(nn.Module):
@@ -75,10 +77,13 @@ class DetailHead(nn.Module):
 
 
 class BlendingUNet(UNetModel):
-    """Predicts the clean change of a latent as `scale_factor * mask * (scene + figure - source)`.
+    """Predicts the clean change of a latent as `scale_factor * mask * (backdrop - source)`.
 
-    Mask and figure are the U-Net's; it sees the source as its difference from the scene. For models that predict the
-    change (`predict_change`) as x0, with the source latent concatenated to the noisy one.
+    The backdrop is scene + figure; with K neighbours it is a mean of that and of their future frames, weighted in every
+    place by a softmax. Mask, figure and weights are the U-Net's; it sees the source as its difference from the scene,
+    and both frames of each neighbour as their differences from the source, through one convolution that all neighbours
+    share. For models that predict the change (`predict_change`) as x0, with the source latent, then the neighbours'
+    (see Conditioning.retrieved), concatenated to the noisy one.
 
     Args:
         in_channels: 2 C, of the noisy latent and of the source's.
@@ -91,6 +96,7 @@ class BlendingUNet(UNetModel):
         map_channels: of a VectorMap of the vector, seen beside the source; 0 for none.
         detail_channels: of a DetailHead, for patches of pixels; 0 draws all pixels of a patch at once.
         foresight_config: node of a Foresight, whose states are part of the vector; None foresees none.
+        neighbours: K.
         **unet: see UNetModel.
     """
 
@@ -106,6 +112,7 @@ class BlendingUNet(UNetModel):
         map_channels: int = 0,
         detail_channels: int = 0,
         foresight_config: Mapping | None = None,
+        neighbours: int = 0,
         **unet: object,
     ) -> None:
         if in_channels != 2 * out_channels or out_channels % mask_channels:
@@ -113,14 +120,15 @@ class BlendingUNet(UNetModel):
                 f"in_channels {in_channels}, out_channels {out_channels}, mask_channels {mask_channels}: wanted 2 C, "
                 "C and a divisor of C."
             )
-        seen = (in_channels if sees_noise else out_channels) + map_channels
-        drawn = 4 * detail_channels or out_channels + mask_channels
+        seen = (in_channels if sees_noise else out_channels) + map_channels + neighbours * NEIGHBOUR_CHANNELS
+        drawn = 4 * detail_channels or out_channels + (1 + neighbours) * mask_channels
         super().__init__(in_channels=seen, out_channels=drawn, **unet)
         self.latent_channels, self.mask_channels = out_channels, mask_channels
-        self.sees_noise = sees_noise
+        self.sees_noise, self.neighbours = sees_noise, neighbours
         self.scale_factor = scale_factor
         self.scene = nn.Parameter(torch.zeros(out_channels, latent_size, latent_size))
         self.vector_map = VectorMap(self.adm_in_channels or 0, map_channels, latent_size) if map_channels else None
+        self.describe = nn.Conv2d(2 * out_channels, NEIGHBOUR_CHANNELS, 1) if neighbours else None
         self.detail = self._make_detail(detail_channels) if detail_channels else None
         self.foresight = (
             None if foresight_config is None else instantiate_from_config(foresight_config, "foresight_config")
@@ -130,31 +138,49 @@ class BlendingUNet(UNetModel):
         """The head; the layer before it is then no last one, and does not start at zero."""
         patch = round(self.mask_channels**0.5)
         self.out[2].reset_parameters()
-        return DetailHead(channels, (self.latent_channels + self.mask_channels) // patch**2, patch)
+        drawn = self.latent_channels + (1 + self.neighbours) * self.mask_channels
+        return DetailHead(channels, drawn // patch**2, patch)
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None) -> Tensor:
-        """Clean change (B, C, H, W), in the dtype of x; arguments as UNetModel's, x (B, 2 C, H, W).
+        """Clean change (B, C, H, W), in the dtype of x; arguments as UNetModel's, x (B, (2 + 2 K) C, H, W).
 
         Raises:
             UserError: if the latent has another size than the scene.
         """
-        self._check(x, 2 * self.latent_channels)
+        self._check(x, 2 * (1 + self.neighbours) * self.latent_channels)
         if x.shape[-2:] != self.scene.shape[-2:]:
             raise UserError(
                 f"latent of {x.shape[-2]} x {x.shape[-1]}: this network was built for one camera at "
                 f"{self.scene.shape[-2]} x {self.scene.shape[-1]} (latent_size); give frames of the trained resolution."
             )
-        noisy, source = x.chunk(2, dim=1)
+        noisy, source, *frames = x.split(self.latent_channels, dim=1)
         scene = SCENE_GAIN * self.scene.to(x.dtype)
         seen = ([noisy] if self.sees_noise else []) + [source - scene]
         if self.vector_map is not None:
             seen.append(self.vector_map(y.to(self.scene.dtype)).to(x.dtype))
+        seen += [self._describe(source, *pair) for pair in zip(frames[::2], frames[1::2], strict=True)]
         output = super().forward(torch.cat(seen, dim=1), timesteps, context, y)
         output = output if self.detail is None else self.detail(output)
-        figure, mask = output.split([self.latent_channels, self.mask_channels], dim=1)
-        return self.scale_factor * spread_mask(mask, self.latent_channels) * (scene + figure - source)
+        sizes = [self.latent_channels, self.mask_channels, self.neighbours * self.mask_channels]
+        figure, mask, weights = output.split(sizes, dim=1)
+        backdrop = scene + figure
+        if self.neighbours:
+            backdrop = self._mix([backdrop, *frames[1::2]], weights)
+        return self.scale_factor * spread_mask(mask.sigmoid(), self.latent_channels) * (backdrop - source)
+
+    def _describe(self, source: Tensor, theirs: Tensor, future: Tensor) -> Tensor:
+        """What the U-Net sees of one neighbour (B, NEIGHBOUR_CHANNELS, H, W)."""
+        differences = torch.cat([theirs - source, future - source], dim=1)
+        return self.describe(differences.to(self.describe.weight.dtype)).to(source.dtype)
+
+    def _mix(self, pictures: list[Tensor], weights: Tensor) -> Tensor:
+        """Mean of 1 + K pictures (B, C, H, W), by weights (B, K M, H, W) before the softmax; the first one's are 0."""
+        scores = rearrange(weights, "b (k m) h w -> k b m h w", m=self.mask_channels)
+        shares = torch.cat([torch.zeros_like(scores[:1]), scores]).softmax(dim=0)
+        spread = (spread_mask(share, self.latent_channels) for share in shares)
+        return sum(share * picture for share, picture in zip(spread, pictures, strict=True))
 
 
 def spread_mask(mask: Tensor, channels: int) -> Tensor:
-    """Logits (B, M, H, W) => mask in (0, 1) of `channels` channels; m acts on the channels m, m + M, m + 2 M ..."""
-    return repeat(mask.sigmoid(), "b m h w -> b (c m) h w", c=channels // mask.shape[1])
+    """A mask (B, M, H, W) of `channels` channels; m acts on the channels m, m + M, m + 2 M ..."""
+    return repeat(mask, "b m h w -> b (c m) h w", c=channels // mask.shape[1])

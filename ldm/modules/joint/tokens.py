@@ -176,5 +176,5 @@ class VideoHead(nn.Module):
             figure, mask = output.split([self.grid.channels, self.masks], dim=1)
             source = source.repeat_interleave(num, dim=0)
             scene = SCENE_GAIN * self.scene[camera]
-            output = source + spread_mask(mask, self.grid.channels) * (scene + figure - source)
+            output = source + spread_mask(mask.sigmoid(), self.grid.channels) * (scene + figure - source)
         return output.unflatten(0, (-1, num))

@@ -36,10 +36,10 @@ def test_collate_stacks_what_the_model_takes(pair_folder):
     assert batch["source_frame"].shape == (2, 3, 16, 16)
     assert batch["instruction"] == ["move the square"] * 2
     assert batch["seed"].tolist() == [2**62 + 1, 1]
-    assert batch["seconds"].tolist() == [pair.horizon_seconds for pair in data.pairs[:2]]
-    of_episodes = {"state", "state_known"}
-    assert set(data[0]) | of_episodes == set(FrameSample.__annotations__)
-    assert set(batch) | of_episodes == set(FrameBatch.__annotations__)
+    assert batch["seconds"].tolist() == pytest.approx([pair.horizon_seconds for pair in data.pairs[:2]])
+    of_others = {"state", "state_known", "neighbour_frames"}  # episodes, and data with neighbours
+    assert set(data[0]) | of_others == set(FrameSample.__annotations__)
+    assert set(batch) | of_others == set(FrameBatch.__annotations__)
 
 
 def test_an_absent_picture_is_said_with_where_it_is_named(tmp_path):

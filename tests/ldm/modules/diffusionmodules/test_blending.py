@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from commands.errors import UserError
 from ldm.modules.diffusionmodules.blending import SCENE_GAIN, BlendingUNet
 
 PATCH, SIZE, SCALE = 2, 4, 3.0
@@ -37,10 +38,10 @@ def source():
     return torch.rand(2, CHANNELS, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def change(network, source, *vector, seed=2):
+def change(network, source, *vector, seed=2, frames=()):
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(seed))
     context = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(3))
-    return network(torch.cat([noise, source], dim=1), torch.tensor([5, 7]), context, *vector)
+    return network(torch.cat([noise, source, *frames], dim=1), torch.tensor([5, 7]), context, *vector)
 
 
 def set_mask(network, logit):
@@ -108,3 +109,20 @@ def test_weights_without_a_vector_draw_the_same_in_a_network_with_a_map(network,
     assert all(name.startswith(("label_emb.", "vector_map.")) for name in lost.missing_keys)
     source = source.repeat(1, 1, 2, 2)
     torch.testing.assert_close(change(wide, source, torch.randn(2, 6)), change(old, source))
+
+
+def test_with_all_weight_on_a_neighbour_its_future_is_copied(source):
+    """Whatever the scene; without its frames the network says what it wants."""
+    network = make_network(neighbours=2)
+    frames = [torch.rand_like(source) for _ in range(4)]  # current and future of the first, then of the second
+    set_mask(network, 1e4)
+    network.out[2].bias[-(PATCH**2) :] = 2e4
+    torch.testing.assert_close(source + change(network, source, frames=frames) / SCALE, frames[3])
+    with pytest.raises(UserError, match=r"takes \(B, 72, H, W\), got \(2, 24, 4, 4\)"):
+        change(network, source)
+
+
+def test_neighbours_are_described_by_their_difference_from_the_source(source):
+    network = make_network(neighbours=2)
+    same = network._describe(source, source, source)
+    torch.testing.assert_close(same, network._describe(source + 1.0, source + 1.0, source + 1.0))
