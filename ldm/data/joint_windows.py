@@ -46,7 +46,7 @@ class JointWindows(EpisodeWindows):
     """Windows of a split of prepared episodes, with time.
 
     Args:
-        folder, split, chunk, objects, every, shift, brightness, max_episodes, more, object_noise: see EpisodeWindows.
+        folder, split: see EpisodeWindows.
         cameras: camera => side of its pictures in pixels.
         state_size: D, numbers of a state; actions are as many.
         future: seconds from now of each frame to come, or the range [least, most] that chance draws them from; where
@@ -55,36 +55,29 @@ class JointWindows(EpisodeWindows):
         action_free: take episodes without actions, or of another robot; they teach video.
         labelled: of each task, episodes that keep their actions and objects; None: all.
         some_lack_cameras: take episodes that lack one of the cameras.
+        **windows: see EpisodeWindows.
     """
 
-    def __init__(  # noqa: PLR0913 - what a window has, beside what chance does to it
+    def __init__(
         self,
         folder: str | Path,
         split: str,
         cameras: Mapping[str, int],
-        chunk: int,
-        objects: int,
         state_size: int,
         future: Sequence[Horizon],
         history: Sequence[float] = (),
         *,
-        every: int = 1,
-        shift: int = 0,
-        brightness: float = 0.0,
-        max_episodes: int | None = None,
-        more: int = 0,
-        object_noise: tuple[float, float] = (0.0, 0.0),
         action_free: bool = False,
         labelled: int | None = None,
         some_lack_cameras: bool = False,
+        **windows: object,
     ) -> None:
         self.sides, self.state_size, self.action_free = dict(cameras), state_size, action_free
         self.future = [tuple(told) if isinstance(told, Sequence) else (told, told) for told in future]
         self.history = list(history)
         self.some_lack_cameras = some_lack_cameras
         self._check_times()
-        chance = (shift, brightness, max_episodes, more, object_noise)
-        super().__init__(folder, split, tuple(cameras), chunk, objects, every, *chance)
+        super().__init__(folder, split, tuple(cameras), **windows)
         self.acting = [index for index in self.first_of_each_task(labelled) if index in self.acting]
 
     def _check_times(self) -> None:
