@@ -1,4 +1,4 @@
-"""Measures speed: python -m benchmark training | inference | image_loss | preparation | cold_start | gpu_check
+"""Measures speed: python -m benchmark training | inference | joint | image_loss | preparation | cold_start | gpu_check
 
 Each has its own options; see `python -m benchmark training --help`.
 """
@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from commands.errors import BAD_INPUT, MissingPackageError
 from commands.run import run_command
 
-NAMES = ("training", "inference", "image_loss", "preparation", "cold_start", "gpu_check")  # modules beside this one
+NAMES = (
+    "training",
+    "inference",
+    "joint",
+    "image_loss",
+    "preparation",
+    "cold_start",
+    "gpu_check",
+)  # modules beside this one
 USAGE = f"usage: python -m benchmark {{{','.join(NAMES)}}} [options]"
 PEER = "diffusers"
 
@@ -41,6 +49,8 @@ def find_command(name: str) -> Callable[[Sequence[str]], int | None]:
             from benchmark import training as command
         case "inference":
             from benchmark import inference as command
+        case "joint":
+            from benchmark import joint as command
         case "image_loss":
             from benchmark import image_loss as command
         case "preparation":

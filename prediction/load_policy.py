@@ -1,7 +1,4 @@
-"""Loads a policy from a run folder of main.py, or from the folder of one that was published.
-
-<published>/config.yaml, model.safetensors    the averaged weights under the network's own names
-"""
+"""Loads a policy from a run folder of main.py, or from the folder of one that was published."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +8,14 @@ import numpy as np
 import torch
 
 from commands.errors import UserError
-from formats.hashing import sha256_of_file
 from formats.pictures import resize_square
-from formats.run_folder import RunFolder, find_run
+from formats.run_folder import find_run
 from ldm.data.pixels import array_to_tensor, to_signed
 from ldm.data.windows import pose_numbers
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose, save_config
-from ldm.util import check_targets, describe_misfit, instantiate_from_config
-from stable_diffusion.tensor_files import LazyTensor, open_tensor_file, write_tensor_file
-
-WEIGHTS = "model.safetensors"  # of a published policy
+from prediction.trained_run import WEIGHTS, load_trained
+from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
 
 
 class RunPolicy:
@@ -63,22 +57,11 @@ def load_run_policy(path: Path) -> RunPolicy:
     Raises:
         UserError: if there is none, it is no policy, or the weights do not fit.
     """
-    if (path / WEIGHTS).is_file():
-        run, checkpoint = RunFolder(path), path / WEIGHTS
-    else:
-        run, checkpoint = find_run(path)
-    state = {name: tensor.read() for name, tensor in open_tensor_file(checkpoint).tensors.items()}
-    config = compose([run.config])
-    check_targets(config["model"], where=str(run.config))
-    model = instantiate_from_config(config["model"], "model")
-    if not isinstance(model, ChunkPolicy):
-        raise UserError(f"{path} holds a {type(model).__name__}, which predicts pictures; wanted a run of a policy.")
-    if misfit := describe_misfit(state, model.state_dict()):
-        raise UserError(f"{checkpoint} does not fit its config: {misfit}.")
-    model.load_state_dict(state)
-    if model.model_ema is not None:
-        model.model_ema.swap(model.model)
-    return RunPolicy(model.eval(), sha256_of_file(checkpoint))
+    run = load_trained(path)
+    if not isinstance(run.model, ChunkPolicy):
+        kind = type(run.model).__name__
+        raise UserError(f"{path} holds a {kind}, which predicts pictures; wanted a run of a policy.")
+    return RunPolicy(run.model, run.digest)
 
 
 def publish(run: Path, output: Path) -> None:
