@@ -71,7 +71,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_training_options(parser)
     add = parser.add_argument
     add("--train-means", type=Path, help="npz file of metrics.baselines, instead of training data")
-    add("--measures", default=",".join(DEFAULT_MEASURES), help=f"comma-separated: {', '.join(CHOOSABLE)}")
+    add(
+        "--measures",
+        help=f"comma-separated: {', '.join(CHOOSABLE)} (default: {','.join(DEFAULT_MEASURES)}, and LPIPS where the "
+        "weights of a trunk are at hand)",
+    )
     add(
         "--convention",
         choices=("proper", "as_published"),
@@ -117,7 +121,7 @@ def read_request(argv: Sequence[str] | None = None) -> tuple[ComparisonRequest, 
         raise UserError(
             "--shard and --merge need --output, the folder that the shares lie in; give all of them the same."
         )
-    measures = parse_measures(options.measures)
+    measures = parse_measures(options.measures) if options.measures else DEFAULT_MEASURES
     request = ComparisonRequest(
         data=read_data_options(options),
         predictions=tuple(options.predictions),
@@ -125,6 +129,7 @@ def read_request(argv: Sequence[str] | None = None) -> tuple[ComparisonRequest, 
         group=options.group,
         size=options.size,
         measures=with_as_published(measures) if options.convention == "as_published" else measures,
+        lpips_at_hand=not options.measures,
         training=read_training_options(options),
         train_means=options.train_means,
         weights=options.weights,

@@ -32,7 +32,6 @@ from formats.positions import GRIPPERS, name_positions
 from formats.prepared_episodes import INDEX, MOTION, EpisodeFolder
 from formats.provenance import read_commit
 from ldm.data.pixels import to_signed
-from ldm.lr_scheduler import LambdaLinearScheduler
 from ldm.modules.ema import LitEma
 from metrics.measures.probe_network import (
     CENTIMETRES,
@@ -44,11 +43,13 @@ from metrics.measures.probe_network import (
     write_numbers,
 )
 
-RATE, WEIGHT_DECAY, WARM_UP, LAST_RATE = 2e-3, 0.01, 200, 0.01  # AdamW; the last rate is relative
+RATE, WEIGHT_DECAY = 2e-3, 0.01  # AdamW
+WARM_UP, COOL_DOWN = 200, 0.3  # steps at the start in which the rate rises; share of them at the end in which it falls
 AVERAGE = 0.998  # decay of the weights' moving average, which is what is kept
 LEAST_SPREAD = 0.01  # metres: least scale of a slot
-GAIN, TINT, OFFSET, NOISE = 0.25, 0.07, 0.06, 0.02  # light: of all channels, of each, added; noise of a quarter
-SAVE_EVERY, LOG_EVERY = 200, 200  # steps
+LIGHT = (0.6, 1.4)  # factors of a frame's brightness, evenly drawn from their logarithms
+TINT, OFFSET, NOISE = 0.07, 0.05, 0.02  # of each channel's brightness; added; of a quarter of the frames
+SAVE_EVERY, LOG_EVERY = 100, 100  # steps
 FLOOR_FRAMES = 2000  # of the validation split, at equal distances
 FLOOR_BATCH = 64
 
@@ -63,7 +64,7 @@ class ProbeRequest:
     output: Path
     camera: str | None = None
     steps: int = 4000
-    batch: int = 48
+    batch: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -164,8 +165,8 @@ def vary_light(frames: Tensor, rng: np.random.Generator) -> Tensor:
     def draw(*shape: int, most: float) -> Tensor:
         return torch.from_numpy(rng.uniform(-most, most, shape).astype(np.float32))
 
-    unit = (frames + 1) / 2
-    unit = unit * (1 + draw(batch, 1, 1, 1, most=GAIN)) * (1 + draw(batch, 3, 1, 1, most=TINT))
+    light = torch.from_numpy(np.exp(rng.uniform(*np.log(LIGHT), (batch, 1, 1, 1))).astype(np.float32))
+    unit = (frames + 1) / 2 * light * (1 + draw(batch, 3, 1, 1, most=TINT))
     unit = (unit + draw(batch, 1, 1, 1, most=OFFSET)).clamp(0, 1)
     blurred, noisy, rest = unit.tensor_split([batch // 4, batch // 2])
     if len(blurred):
@@ -196,15 +197,17 @@ class Training:
             self.probe.mean[slot], self.probe.std[slot] = rows.mean(dim=0), rows.std(dim=0).clamp(min=LEAST_SPREAD)
         self.average = LitEma(self.probe, AVERAGE)
         self.optimiser = torch.optim.AdamW(self.probe.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-        warm_up = min(WARM_UP, request.steps - 1)
-        self.schedule = LambdaLinearScheduler([warm_up], [LAST_RATE], [1.0], [LAST_RATE], [request.steps])
         self.step = 0
 
     @property
     def facts(self) -> dict[str, str]:
         """What a state must agree in to be gone on with."""
-        options = asdict(self.request) | {"output": "", "folder": ""}
+        options = asdict(self.request) | {"output": "", "folder": "", "steps": 0}
         return {"options": json.dumps(options), "data": self.frames.sha256}
+
+    def rate(self, step: int) -> float:
+        """Up, level, down: until it goes down the number of steps does not matter, and may be changed."""
+        return RATE * min(1.0, (step + 1) / WARM_UP, (self.request.steps - step) / (COOL_DOWN * self.request.steps))
 
     def advance(self) -> float:
         """One step; returns the mean error in cm."""
@@ -217,7 +220,7 @@ class Training:
         error.backward()
         torch.nn.utils.clip_grad_norm_(self.probe.parameters(), 1.0)
         for group in self.optimiser.param_groups:
-            group["lr"] = RATE * self.schedule(self.step)
+            group["lr"] = self.rate(self.step)
         self.optimiser.step()
         self.average.update(self.probe)
         self.step += 1
@@ -230,11 +233,11 @@ class Training:
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in values.items()}
         with atomic_path(self.request.state) as draft:
-            metadata = self.facts | {"step": str(self.step)}
+            metadata = self.facts | {"step": str(self.step), "steps": str(self.request.steps)}
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, metadata)
 
     def resume(self) -> None:
-        """Go on where a training of the same options and data stopped.
+        """Go on where a training of the same options and data stopped; --steps may be others before the rate falls.
 
         Raises:
             UserError: if there is a state of other options or data.
@@ -244,7 +247,10 @@ class Training:
             return
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if {name: metadata.get(name) for name in self.facts} != self.facts:
+            self.step, steps = int(metadata.get("step", 0)), int(metadata.get("steps", 0))
+            falls = self.step > (1 - COOL_DOWN) * min(steps, self.request.steps)
+            same = {name: metadata.get(name) for name in self.facts} == self.facts
+            if not same or (falls and steps != self.request.steps):
                 raise UserError(f"{path} is of other options or data; delete it, or choose another --output.")
             parts: dict[str, dict[str, Tensor]] = {"probe": {}, "average": {}, "optimiser": {}}
             for name in file.keys():  # noqa: SIM118 - no mapping
@@ -257,7 +263,6 @@ class Training:
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        self.step = int(metadata["step"])
         log.info("going on at step %d of %d.", self.step, self.request.steps)
 
 

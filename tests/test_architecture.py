@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "prediction": (*STANDARD, *NETWORKS, "commands", "formats", "ldm", "stable_diffusion", "omegaconf", "kornia",
                    "lerobot"),
     "metrics": (*STANDARD, *NETWORKS, "commands", "formats", "ldm.modules.losses", "ldm.modules.encoders",
-                "ldm.modules.policy", "ldm.modules.ema", "ldm.lr_scheduler", "ldm.data.pixels", "matplotlib", "scipy",
+                "ldm.modules.policy", "ldm.modules.ema", "ldm.data.pixels", "matplotlib", "scipy",
                 "msgspec", "yaml"),
 }  # fmt: skip
 

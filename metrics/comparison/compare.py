@@ -16,13 +16,13 @@ from metrics.comparison.notes import describe_systems, note_matching, note_measu
 from metrics.comparison.pairs import GROUPINGS, PairSelection
 from metrics.comparison.parallel import ScoreCache, score_all
 from metrics.comparison.predictions import Predictions, match_all
-from metrics.comparison.resizing import check_size
+from metrics.comparison.resizing import check_size, read_pixels
 from metrics.comparison.scoring import PairScore, Scorer
 from metrics.comparison.shards import read_shards, write_shard
 from metrics.comparison.table import ALL, ScoreTable, make_table
 from metrics.measures.columns import AS_PUBLISHED_OF, DEFAULT_MEASURES, PIXEL_KEYS
 from metrics.measures.motion import MOTION_THRESHOLD
-from metrics.measures.networks import Networks, find_networks
+from metrics.measures.networks import Networks, find_lpips_at_hand, find_networks
 
 Progress = Callable[[Iterator[list[PairScore]], int], Iterable[list[PairScore]]]
 
@@ -38,6 +38,7 @@ class ComparisonRequest:
         group: what a table has rows for, one of GROUPINGS.
         size: side in pixels that everything is resized to; None compares at the pictures' own size.
         measures: columns of the table, keys of MEASURES.
+        lpips_at_hand: add LPIPS where the weights of a trunk are there.
         training: pairs that the training baselines learn from.
         train_means: npz file of mean pictures, instead of `training`.
         weights: folder with the weights of networks; None looks in the usual places.
@@ -54,6 +55,7 @@ class ComparisonRequest:
     group: str = "task"
     size: int | None = None
     measures: tuple[str, ...] = DEFAULT_MEASURES
+    lpips_at_hand: bool = False
     training: PairSelection | None = None
     train_means: Path | None = None
     weights: Path | None = None
@@ -98,8 +100,12 @@ def _set_up(request: ComparisonRequest) -> _Setup:
     training_pairs = request.training.read() if request.training else None
     baselines = make_baselines(request.training, request.train_means, request.size, grouping)
     systems = match_all(request.predictions, folder, pairs, request.match)
-    networks = find_networks(request.measures, request.weights)
-    columns = tuple(key for key in request.measures if key in PIXEL_KEYS or key in networks.keys)
+    keys = request.measures
+    if request.lpips_at_hand:
+        side = request.size or min(read_pixels(pairs[0].target_path(folder)).shape[:2])
+        keys = tuple(dict.fromkeys((*keys, *find_lpips_at_hand(request.weights, side))))
+    networks = find_networks(keys, request.weights)
+    columns = tuple(key for key in keys if key in PIXEL_KEYS or key in networks.keys)
     measured = [key for key in columns if key in PIXEL_KEYS]
     measured += [AS_PUBLISHED_OF["ssim"]] if "ssim" in measured else []
     meters, truth, notes = list(networks.meters), [], ()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CLIP_FOLDER = "clip-vit-large-patch14"
 FETCHED = Path("checkpoints")  # where `python -m stable_diffusion.weights fetch` puts files
+LPIPS_SIDE = 32  # pixels
 Folders = tuple[Path, ...]
 
 
@@ -69,11 +70,31 @@ def find_networks(keys: Iterable[str], folder: Path | None = None) -> Networks:
     wanted = set(keys)
     if not wanted & {*NETWORK_KEYS, *DISTRIBUTION_KEYS}:
         return Networks((), None, ())
-    folders = (folder,) if folder else (default_weights_folder(), FETCHED)
+    folders = _places(folder)
     meters, notes = _find_lpips(wanted, folders)
     clip, clip_notes = _find_clip(wanted, folders)
     features, feature_notes = _find_features(wanted, folders)
     return Networks((*meters, *clip), features, (*notes, *clip_notes, *feature_notes))
+
+
+def find_lpips_at_hand(folder: Path | None, side: int) -> tuple[str, ...]:
+    """LPIPS by the trunk whose weights are there, AlexNet's (a twentieth of the time) before VGG's; none for neither.
+
+    Args:
+        folder: as of find_networks.
+        side: of the pictures in pixels; below LPIPS_SIDE a trunk has nothing to see.
+    """
+    folders = _places(folder)
+    if side < LPIPS_SIDE or not any(file for place in folders for file in place.glob("*.pth")):
+        return ()
+    from metrics.measures.perceptual import TRUNK_FILES  # noqa: PLC0415 - imports torch
+
+    found = [f"lpips_{name}" for name in ("alex", "vgg") if _holder_of(TRUNK_FILES[name], folders)]
+    return tuple(found[:1])
+
+
+def _places(folder: Path | None) -> Folders:
+    return (folder,) if folder else (default_weights_folder(), FETCHED)
 
 
 def _holder_of(file: str, folders: Folders) -> Path | None:

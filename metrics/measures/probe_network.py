@@ -27,6 +27,7 @@ from ldm.modules.policy.networks import KeypointEncoder, make_layers
 KIND, METADATA = "position probe 1", "probe"
 TRUE_FRAMES = "true frames"
 Count = Annotated[int, Meta(ge=1, le=4096)]  # a file that declares more is no probe
+SHARPNESS = 2.0  # logarithm, at the start of training: even maps would all have their place in the middle
 CENTIMETRES = 100.0  # of a metre
 MAKE = "make one with: python -m metrics.probe --train <prepared episodes> --output probe.safetensors"
 
@@ -37,7 +38,7 @@ class ProbeShape:
 
     names: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]  # of the slots: grippers, then objects
     size: Annotated[int, Meta(ge=8, le=1024)]  # side of the pictures in pixels, a multiple of 4
-    channels: Count = 64
+    channels: Count = 48
     keypoints: Count = 32
     blocks: Count = 2
     values: Count = 16
@@ -79,6 +80,7 @@ class PositionProbe(nn.Module):
         super().__init__()
         self.shape = shape
         self.encoder = KeypointEncoder(shape.channels, shape.keypoints, shape.blocks, shape.values)
+        nn.init.constant_(self.encoder.log_sharpness, SHARPNESS)
         self.locate = make_layers(self.encoder.width, shape.hidden, 1, len(shape.names) * 3)
         self.register_buffer("mean", torch.zeros(len(shape.names), 3))
         self.register_buffer("std", torch.ones(len(shape.names), 3))

@@ -2,7 +2,7 @@ import torch
 
 from metrics.measures import networks as network_measures
 from metrics.measures.clip_similarity import MODEL_NAME, ClipSimilarity
-from metrics.measures.networks import default_weights_folder, find_networks
+from metrics.measures.networks import default_weights_folder, find_lpips_at_hand, find_networks
 from metrics.measures.perceptual import TRUNK_FILES, Trunk
 
 
@@ -52,3 +52,11 @@ def test_what_the_weights_command_fetched_is_found_too(monkeypatch, tmp_path):
 
     monkeypatch.setattr("metrics.measures.clip_similarity.ClipSimilarity", Cached)
     assert find_networks(("clip_text",)).keys == ("clip_text", "clip_image")
+
+
+def test_lpips_joins_where_a_trunk_is_at_hand_and_can_see_the_pictures(tmp_path):
+    """Nobody has to ask for it; AlexNet's before VGG's."""
+    assert find_lpips_at_hand(tmp_path, 128) == ()
+    for name in ("vgg", "alex"):
+        (tmp_path / TRUNK_FILES[name]).touch()
+        assert find_lpips_at_hand(tmp_path, 128) == (f"lpips_{name}",) and find_lpips_at_hand(tmp_path, 16) == ()
