@@ -128,14 +128,13 @@ class JointNetwork(nn.Module):
         latent: parameters of LatentGrid, of the first stage.
         stream: width, heads, head_channels and depth of the video stream; `adapters`: channels of its adapters.
         decoder: channels and masks of VideoHead.
-        text: numbers of an embedded token of the sentence.
+        text: `width`: numbers of an embedded token of the sentence; `pooled`: the mean of them is the one token.
         action_stream: width, hidden, layers and steps_per_token of the ActionStream, where there is one.
         action: its state, actions, chunk and objects; null: no actions.
         visibility: who sees whom, of VISIBILITY.
         adapters: between views, and each camera's own: what several cameras have over one.
         looks: actions look at what is shown, too; without, they know pictures by where the objects are alone, so that a
             few hundred episodes are not learnt by heart.
-        pool_text: the sentence is one token, the mean of its own.
     """
 
     def __init__(
@@ -146,14 +145,13 @@ class JointNetwork(nn.Module):
         latent: Mapping[str, int],
         stream: Mapping[str, int],
         decoder: Mapping[str, int],
-        text: int,
+        text: Mapping[str, int | bool],
         action_stream: Mapping[str, int],
         action: Mapping[str, int] | None = None,
         visibility: str = "mutual",
         *,
         adapters: bool = False,
         looks: bool = False,
-        pool_text: bool = True,
     ) -> None:
         super().__init__()
         if visibility not in VISIBILITY:
@@ -167,10 +165,10 @@ class JointNetwork(nn.Module):
         bottleneck, width, depth = sizes["adapters"], sizes["width"], sizes["depth"]
         attention = (sizes["heads"], sizes["head_channels"])
         self.action_sees_video, self.video_sees_action = VISIBILITY[visibility]
-        self.cameras, self.looks, self.pool_text = tuple(cameras), looks, pool_text
+        self.cameras, self.looks, self.pool_text = tuple(cameras), looks, text["pooled"]
         grid = LatentGrid(**latent)
         self.tokens = FrameTokens(grid, width, encoders, cameras, sides)
-        self.read_text = nn.Linear(text, width)
+        self.read_text = nn.Linear(text["width"], width)
         self.level = LevelEmbedding(width)
         self.layers = nn.ModuleList(StreamLayer(width, *attention) for _ in range(depth))
         channels = {name: params["channels"] for name, params in encoders.items()}
@@ -181,7 +179,7 @@ class JointNetwork(nn.Module):
         self.action: ActionStream | None = None
         if action is not None:
             seen = sum(self.tokens.encoders[name].width for name in cameras.values())
-            self.action = ActionStream(seen, text, depth=depth, attention=attention, **action, **action_stream)
+            self.action = ActionStream(seen, text["width"], depth=depth, attention=attention, **action, **action_stream)
             self.read_state = nn.Linear(self.action.shape[1], width)
         else:
             for encoder in self.tokens.encoders.values():  # keypoints are for actions

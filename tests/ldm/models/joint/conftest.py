@@ -25,7 +25,7 @@ def make_joint():
             "latent": {"channels": 48, "factor": 4, "patch": 2},
             "stream": {"width": 16, "heads": 2, "head_channels": 8, "depth": 2, "adapters": 8},
             "decoder": {"channels": 8, "masks": 16},
-            "text": 8,
+            "text": {"width": 8, "pooled": True},
             "action_stream": {"width": 24, "hidden": 16, "layers": 1, "steps_per_token": 2},
             "action": {"state": 2 * D, "actions": D, "chunk": K, "objects": N},
             "adapters": True,
