@@ -17,10 +17,11 @@ import numpy as np
 
 from commands.errors import UserError
 from commands.run import run_command
+from formats import tables
 from formats.atomic import read_jsonl, write_json, write_text
 from metrics.comparison.bootstrap import Estimate, estimate_mean
+from metrics.comparison.predictions import parse_named_folders
 from metrics.measures.shares import wilson_interval
-from metrics.success import parse_named
 
 LENGTH = 5  # tasks of a chain
 
@@ -73,16 +74,15 @@ def read_chains(path: Path) -> list[Chain]:
 
 def to_markdown(results: dict[str, ChainSuccess]) -> str:
     """A row a policy."""
-    titles = " | ".join(f"{number} in a row" for number in range(1, LENGTH + 1))
-    out = [f"| policy | chains | {titles} | average length |", "|" + "---|" * (LENGTH + 3)]
+    headings = ["policy", "chains", *(f"{number} in a row" for number in range(1, LENGTH + 1)), "average length"]
+    rows = []
     for name, result in results.items():
         shares = zip(result.shares, result.intervals, strict=True)
-        cells = " | ".join(f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, (low, high) in shares)
+        cells = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, (low, high) in shares]
         mean = result.average_length
-        out.append(f"| {name} | {mean.n} | {cells} | {mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}] |")
-    return "\n".join(
-        [*out, "", "Brackets: 95% intervals, Wilson's of shares, the bootstrap's over chains of lengths.", ""]
-    )
+        rows.append([name, str(mean.n), *cells, f"{mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}]"])
+    notes = "Brackets: 95% intervals, Wilson's of shares, the bootstrap's over chains of lengths."
+    return f"{tables.to_markdown(headings, rows)}\n\n{notes}\n"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def run() -> None:
-        read = {name: read_chains(path) for name, path in parse_named(options.chains).items()}
+        read = {name: read_chains(path) for name, path in parse_named_folders(options.chains).items()}
         results = {name: measure_chains([chain.completed for chain in chains]) for name, chains in read.items()}
         if options.output:
             write_text(options.output / "chains.md", to_markdown(results))

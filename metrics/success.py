@@ -9,24 +9,30 @@ row against one, as ablations are. Sources of the intervals: metrics.measures.sh
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from commands.errors import UserError
 from commands.run import run_command
+from formats import tables
 from formats.atomic import write_text
 from formats.rollouts_folder import Rollout, read_rollouts
+from metrics.comparison.predictions import parse_named_folders
 from metrics.measures.shares import PairedShares, compare_shares, wilson_interval
+from metrics.reports.figures import save_figure
+from metrics.reports.films import draw_films
 
 ALL = "all tasks"
+SUCCESS_HEADINGS = ("policy", "task", "success", "95% interval")
+MORE_HEADINGS = ("still so 1 s later", "steps", "ms a call (p95)", "clipped")
+PAIRED_HEADINGS = ("first", "second", "task", "seeds", "only first", "only second", "p (McNemar, exact)")
 
 
 @dataclass(frozen=True)
@@ -102,73 +108,60 @@ def compare_pairs(first: str, ours: Sequence[Rollout], second: str, theirs: Sequ
 
 def to_markdown(rows: Sequence[SuccessRow], pairs: Sequence[PairedRow]) -> str:
     """Both tables for a README."""
-    out = ["| policy | task | success | 95% interval | still so 1 s later | steps | ms a call (p95) | clipped |"]
-    out.append("|" + "---|" * 8)
-    previous = None
-    for row in rows:
-        name = row.policy if row.policy != previous else ""
-        speed = "-" if np.isnan(row.median_seconds) else f"{1e3 * row.median_seconds:.0f} ({1e3 * row.p95_seconds:.0f})"
-        steps = "-" if np.isnan(row.median_steps) else f"{row.median_steps:.0f}"
-        share = f"{row.successes} of {row.num_episodes} = {row.rate:.0%}"
-        interval = f"{row.low:.0%} to {row.high:.0%}"
-        out.append(f"| {name} | {row.task} | {share} | {interval} | {row.held} | {steps} | {speed} | {row.clipped} |")
-        previous = row.policy
-    out += ["", "Success at the first moment after release; Wilson's interval; steps are medians of the successes."]
+    cells = [[*lead, *_more_cells(row)] for lead, row in zip(_leading_cells(rows), rows, strict=True)]
+    out = [tables.to_markdown((*SUCCESS_HEADINGS, *MORE_HEADINGS), cells), ""]
+    out += ["Success at the first moment after release; Wilson's interval; steps are medians of the successes."]
     if pairs:
-        out += [
-            "",
-            "| first | second | task | seeds | only first | only second | p (McNemar, exact) |",
-            "|" + "---|" * 7,
-        ]
-        for pair in pairs:
-            shares = pair.shares
-            counts = f"{shares.num_seeds} | {shares.only_first} | {shares.only_second}"
-            out.append(f"| {pair.first} | {pair.second} | {pair.task} | {counts} | {shares.p_value:.3g} |")
+        cells = [[pair.first, pair.second, pair.task, *_count_cells(pair.shares)] for pair in pairs]
+        out += ["", tables.to_markdown(PAIRED_HEADINGS, cells)]
     return "\n".join(out) + "\n"
 
 
 def against_base(rows: Sequence[SuccessRow], pairs: Sequence[PairedRow], base: str) -> str:
     """A table for a README of each row's success and its difference to the base on the seeds that both played."""
-    out = [f"| row | task | success | 95% interval | points against {base} | seeds | only it | only {base} | p |"]
-    out.append("|" + "---|" * 9)
+    headings = ("row", *SUCCESS_HEADINGS[1:], f"points against {base}", "seeds", "only it", f"only {base}", "p")
     compared = {(pair.first, pair.task): pair.shares for pair in pairs}
+    cells = []
+    for lead, row in zip(_leading_cells(rows), rows, strict=True):
+        shares = compared.get((row.policy, row.task))
+        if shares is None:
+            cells.append([*lead, "base" if row.policy == base else "no seed in common", "", "", "", ""])
+            continue
+        points = f"{shares.difference:+.1%} [{shares.low:+.1%}, {shares.high:+.1%}]".replace("%", "")
+        cells.append([*lead, points, *_count_cells(shares)])
+    notes = "Differences in points with Newcombe's paired 95% interval; p: McNemar's exact test; the rows' own: Wilson."
+    return f"{tables.to_markdown(headings, cells)}\n\n{notes}\n"
+
+
+def _leading_cells(rows: Sequence[SuccessRow]) -> Iterator[list[str]]:
+    """Cells of SUCCESS_HEADINGS; a policy is named once."""
     previous = None
     for row in rows:
+        share = f"{row.successes} of {row.num_episodes} = {row.rate:.0%}"
         name = row.policy if row.policy != previous else ""
+        yield [name, row.task, share, f"{row.low:.0%} to {row.high:.0%}"]
         previous = row.policy
-        cells = "base | | | | "
-        if row.policy != base:
-            shares = compared.get((row.policy, row.task))
-            cells = "no seed in common | | | | "
-            if shares is not None:
-                points = f"{shares.difference:+.1%} [{shares.low:+.1%}, {shares.high:+.1%}]".replace("%", "")
-                counts = f"{shares.num_seeds} | {shares.only_first} | {shares.only_second}"
-                cells = f"{points} | {counts} | {shares.p_value:.3g} "
-        share = f"{row.successes} of {row.num_episodes} = {row.rate:.0%} | {row.low:.0%} to {row.high:.0%}"
-        out.append(f"| {name} | {row.task} | {share} | {cells}|")
-    out += [
-        "",
-        "Differences in points with Newcombe's paired 95% interval; p: McNemar's exact test; the rows' own: Wilson.",
-    ]
-    return "\n".join(out) + "\n"
+
+
+def _more_cells(row: SuccessRow) -> list[str]:
+    speed = "-" if np.isnan(row.median_seconds) else f"{1e3 * row.median_seconds:.0f} ({1e3 * row.p95_seconds:.0f})"
+    steps = "-" if np.isnan(row.median_steps) else f"{row.median_steps:.0f}"
+    return [str(row.held), steps, speed, str(row.clipped)]
+
+
+def _count_cells(shares: PairedShares) -> list[str]:
+    return [str(shares.num_seeds), str(shares.only_first), str(shares.only_second), f"{shares.p_value:.3g}"]
 
 
 def to_csv(rows: Sequence[SuccessRow]) -> str:
-    """One line a policy and task, plain numbers."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    names = [*SuccessRow.__dataclass_fields__]
-    writer.writerow([*names, "rate"])
-    for row in rows:
-        values = [getattr(row, name) for name in names]
-        writer.writerow([*("" if value != value else value for value in values), row.rate])  # noqa: PLR0124 - nan
-    return stream.getvalue()
+    """One line a policy and task, plain numbers; an absent one is empty."""
+    lines = [[*astuple(row), row.rate] for row in rows]
+    known = [["" if value != value else value for value in line] for line in lines]  # noqa: PLR0124 - nan
+    return tables.to_csv([*SuccessRow.__dataclass_fields__, "rate"], known)
 
 
-def plot_success(rows: Sequence[SuccessRow], path: Path) -> None:
+def plot_success(rows: Sequence[SuccessRow]) -> Figure:
     """Bars with intervals, a group of bars a task."""
-    from matplotlib.figure import Figure
-
     tasks = list(dict.fromkeys(row.task for row in rows))
     policies = list(dict.fromkeys(row.policy for row in rows))
     figure = Figure(figsize=(2.5 + 1.9 * len(tasks), 3.6), layout="constrained")
@@ -185,24 +178,7 @@ def plot_success(rows: Sequence[SuccessRow], path: Path) -> None:
     axes.set_ylabel("success, 95% interval")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=min(4, len(policies)), frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-
-
-def parse_named(texts: Sequence[str]) -> dict[str, Path]:
-    """`NAME=FOLDER` or `FOLDER` => folders by name.
-
-    Raises:
-        UserError: if a name stands for two folders.
-    """
-    named: dict[str, Path] = {}
-    for text in texts:
-        name, _, folder = text.rpartition("=")
-        name = name or Path(folder).name
-        if name in named:
-            raise UserError(f"--rollouts: two folders are called {name}; give names: NAME=FOLDER.")
-        named[name] = Path(folder)
-    return named
+    return figure
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -216,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def run() -> None:
-        named, base = parse_named(options.rollouts), options.base
+        named, base = parse_named_folders(options.rollouts), options.base
         if base is not None and base not in named:
             raise UserError(f"--base {base} is none of the rows {', '.join(named)}; name one of them.")
         if options.films and not options.output:
@@ -229,13 +205,10 @@ def main(argv: list[str] | None = None) -> int:
         if options.output:
             write_text(options.output / "success.md", text)
             write_text(options.output / "success.csv", to_csv(rows))
-            plot_success(rows, options.output / "success.png")
+            save_figure(plot_success(rows), options.output / "success", (".png",))
         if options.films > 0:
-            from metrics.reports.figures import save_figure
-            from metrics.reports.films import draw_films
-
             first = next(iter(named))
-            save_figure(draw_films(named[first], played[first], options.films), options.output / "films.jpg", (".jpg",))
+            save_figure(draw_films(named[first], played[first], options.films), options.output / "films", (".jpg",))
         sys.stdout.write(text)
 
     return run_command("python -m metrics.success", run)

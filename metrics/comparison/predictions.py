@@ -67,6 +67,22 @@ def parse_named_folder(argument: str) -> tuple[str | None, Path]:
     return name, Path(folder)
 
 
+def parse_named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """Paths by name, of "[name=]path" arguments; one without a name is called after its last part.
+
+    Raises:
+        UserError: if a name stands for two.
+    """
+    named: dict[str, Path] = {}
+    for argument in arguments:
+        given, path = parse_named_folder(argument)
+        name = given or path.name
+        if name in named:
+            raise UserError(f"{argument}: two are called {name}; give names of their own: NAME={path}.")
+        named[name] = path
+    return named
+
+
 def match_all(
     arguments: Sequence[str], data: Path, pairs: list[FramePair], match_csv: Path | None = None
 ) -> list[Predictions]:

@@ -6,7 +6,8 @@ import pytest
 
 from commands.errors import UserError
 from formats.rollouts_folder import append_rollout
-from metrics.success import ALL, compare_pairs, main, parse_named, summarise
+from metrics.comparison.predictions import parse_named_folders
+from metrics.success import ALL, compare_pairs, main, summarise
 from tests.formats.test_rollouts_folder import make_rollout
 
 
@@ -57,5 +58,5 @@ def test_ablations_are_rows_against_one(tmp_path, capsys):
 def test_bad_folders_are_one_sentence(tmp_path, capsys):
     assert main(["--rollouts", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("python -m metrics.success: no rollouts in")
-    with pytest.raises(UserError, match="two folders are called a"):
-        parse_named(["x/a", "y/a"])
+    with pytest.raises(UserError, match="two are called a"):
+        parse_named_folders(["x/a", "y/a"])
