@@ -85,7 +85,7 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
                 for update in service.predict(PageRequest(*values)):
                     yield {shown[name]: value for name, value in update.items()}
             except Exception as error:
-                raise gr.Error(sentence_of(error), print_exception=False) from error
+                raise gr.Error(sentence_for_user(error), print_exception=False) from error
 
         limits = {"concurrency_limit": MAX_AT_ONCE, "concurrency_id": "predict", "show_progress": "minimal"}
         run = go.click(answer, asked, list(shown.values()), api_name="predict", **limits)
@@ -93,7 +93,7 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=MAX_AT_ONCE)
 
 
-def sentence_of(error: Exception) -> str:
+def sentence_for_user(error: Exception) -> str:
     """The message that a user of the page reads; our own errors go to the log."""
     sentence = sentence_for(error, OUT_OF_MEMORY)
     if sentence is None:

@@ -108,7 +108,7 @@ def memory_note() -> str:
     return f"peak memory {peak_memory_mib()} MiB"
 
 
-def sentence_of(edit: str, loaded: "LoadedPredictor") -> str:
+def sentence_sent(edit: str, loaded: "LoadedPredictor") -> str:
     """What is sent for --edit; said where it is not the same."""
     sentence = loaded.sentence(edit)
     if sentence != edit:
@@ -124,7 +124,7 @@ def run_pictures(
     from prediction import drawings
     from prediction.dataset import Job, predict_batches
 
-    sentence = sentence_of(request.edit, loaded)
+    sentence = sentence_sent(request.edit, loaded)
     jobs = [Job(str(source), source, sentence, target, request.seed) for source, target in request.pictures]
     predictor, side = loaded.predictor, loaded.predictor.resolution
     if request.sweep is not None:
@@ -159,7 +159,7 @@ def run_data_set(
     from prediction.sharing import Share
 
     request.check_truths(loaded.horizon)
-    sentence = None if request.edit is None else sentence_of(request.edit, loaded)
+    sentence = None if request.edit is None else sentence_sent(request.edit, loaded)
     jobs, others = (
         dataset.jobs_of_pairs(pairs, request.input, request.output, sentence, request.seed)
         for pairs in (request.pairs, request.all_pairs)

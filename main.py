@@ -156,9 +156,9 @@ def train(request: "TrainRequest") -> int:
     if request.dry_run:
         from rich.console import Console
 
-        from ldm.training.dry_run import describe_run
+        from ldm.training.dry_run import describe_dry_run
 
-        report = describe_run(config, request.gpus, missing_weights(config))
+        report = describe_dry_run(config, request.gpus, missing_weights(config))
         Console(highlight=False, markup=False).print(report, soft_wrap=True)
         return 0
     from ldm.callbacks.checkpointing import RunInterruptedError

@@ -100,7 +100,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def own_device() -> torch.device:
+def fastest_device() -> torch.device:
     """The accelerator, or the CPU where there is none."""
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 

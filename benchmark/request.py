@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 import torch
 
-from benchmark.measuring import own_device
+from benchmark.measuring import fastest_device
 from commands.errors import UserError
 
 Kind = TypeVar("Kind", bound="Request")
@@ -53,7 +53,7 @@ class Request:
     @property
     def device(self) -> torch.device:
         """The device to measure on."""
-        return own_device()
+        return fastest_device()
 
 
 def read_request(kind: type[Kind], argv: Sequence[str], name: str, about: str) -> Kind:

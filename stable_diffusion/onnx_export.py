@@ -31,7 +31,7 @@ BATCHES = (1, 3)  # that each file is tried with
 
 
 @dataclass(frozen=True)
-class Part:
+class Traced:
     """One network, inputs to trace it with, and the names of its inputs and its output."""
 
     name: str
@@ -68,7 +68,7 @@ def import_runtime() -> Any:
     return onnxruntime
 
 
-def parts_of(model: nn.Module, resolution: int, batch: int) -> list[Part]:
+def parts_of(model: nn.Module, resolution: int, batch: int) -> list[Traced]:
     """The networks of a LatentDiffusion, with random inputs of a batch.
 
     Raises:
@@ -91,20 +91,20 @@ def parts_of(model: nn.Module, resolution: int, batch: int) -> list[Part]:
     x_t = normal(model.model.diffusion_model.in_channels, height, width)
     t = torch.randint(model.schedule.timesteps, (batch,), generator=generator)
     return [
-        Part("unet", model.model.diffusion_model, {"x_t": x_t, "t": t, "context": context}, "eps"),
-        Part(
+        Traced("unet", model.model.diffusion_model, {"x_t": x_t, "t": t, "context": context}, "eps"),
+        Traced(
             "first_stage_encoder",
             _Method(first_stage, lambda frame: first_stage.encode(frame).mode()),
             {"frame": frame},
             "latent",
         ),
-        Part(
+        Traced(
             "first_stage_decoder",
             _Method(first_stage, first_stage.decode),
             {"z": normal(channels, height, width)},
             "frame",
         ),
-        Part("text_encoder", _Method(text_encoder, text_encoder.encode_tokens), {"tokens": tokens}, "context"),
+        Traced("text_encoder", _Method(text_encoder, text_encoder.encode_tokens), {"tokens": tokens}, "context"),
     ]
 
 
@@ -164,7 +164,7 @@ def _for_export() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _export(part: Part, path: Path) -> None:
+def _export(part: Traced, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=1024)
     with _for_export():
         torch.onnx.export(
@@ -180,7 +180,7 @@ def _export(part: Part, path: Path) -> None:
         )
 
 
-def _difference(runtime: Any, path: Path, part: Part) -> float:
+def _difference(runtime: Any, path: Path, part: Traced) -> float:
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     taken = {one.name for one in session.get_inputs()}
     given = {name: value.numpy() for name, value in part.inputs.items() if name in taken}

@@ -208,5 +208,5 @@ def test_what_cannot_be_served_is_said_in_one_sentence(arguments, said, capsys):
 
 
 def test_a_fault_of_ours_is_logged_and_not_shown(caplog):
-    assert "its log says more" in edit_app.sentence_of(RuntimeError("secret detail"))
+    assert "its log says more" in edit_app.sentence_for_user(RuntimeError("secret detail"))
     assert "secret detail" in caplog.text

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class EpisodeOptions:
     """Everything besides the recording that determines an episode's bytes."""
 
     sizes: dict[str, int]  # camera => side of its square pictures
@@ -72,11 +72,11 @@ class Options:
 
 
 def prepare_command(argv: Sequence[str] | None) -> None:
-    """The command's body: arguments, then `prepare`."""
+    """The command's body: arguments, then `prepare_episodes`."""
     args = make_parser().parse_args(argv)
     recordings = rename_cameras(name_recordings(read_episodes(reading_request(args))), args.named)
     options = make_options(args, recordings)
-    prepare(choose(recordings, args.max_episodes), args.output, options, args.workers)
+    prepare_episodes(choose(recordings, args.max_episodes), args.output, options, args.workers)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -107,14 +107,14 @@ def choose(recordings: Sequence[Recording], most: int | None) -> list[Recording]
     return [recording for recording in recordings if recording.name in names]
 
 
-def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> Options:
+def make_options(args: argparse.Namespace, recordings: Sequence[Recording]) -> EpisodeOptions:
     """Options from the command's arguments; cameras are those of the first recording."""
     cameras = tuple(camera for camera in recordings[0].views if camera)  # none of an episode that is motion alone
     sizes = args.size * len(cameras) if len(args.size) == 1 else args.size
     if len(sizes) != len(cameras):
         raise UserError(f"{len(sizes)} numbers of --size for {len(cameras)} cameras ({', '.join(cameras)}); give each.")
     split = read_split_rule(args)
-    return Options(
+    return EpisodeOptions(
         dict(zip(cameras, sizes, strict=True)),
         split.val,
         split.test,
@@ -148,7 +148,7 @@ def rename_cameras(recordings: Sequence[Recording], names: Sequence[str] | None)
     return renamed
 
 
-def prepare(recordings: Sequence[Recording], folder: Path, options: Options, workers: int = 1) -> None:
+def prepare_episodes(recordings: Sequence[Recording], folder: Path, options: EpisodeOptions, workers: int = 1) -> None:
     """Convert what is new, then write scales and index over all that the folder holds of these recordings."""
     description = {"version": 1, "options": asdict(options)}
     measure_statistics(
@@ -157,7 +157,7 @@ def prepare(recordings: Sequence[Recording], folder: Path, options: Options, wor
     _open(folder, description)
     stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
     jobs = [(each, folder, options, stamps[each.main.source] + each.renamed) for each in recordings]
-    for _ in show_progress(run_jobs(convert, jobs, workers), "episodes", len(jobs)):
+    for _ in show_progress(run_jobs(prepare_episode, jobs, workers), "episodes", len(jobs)):
         pass
     episodes = [read_json(folder / recording.name / DONE, _Done).episode for recording in recordings]
     training = (read_motion(folder, episode) for episode in episodes if episode.split == "train")
@@ -191,7 +191,7 @@ def _open(folder: Path, description: dict) -> None:
     write_json(path, description)
 
 
-def convert(recording: Recording, folder: Path, options: Options, source: str) -> str:
+def prepare_episode(recording: Recording, folder: Path, options: EpisodeOptions, source: str) -> str:
     """Write one episode, unless it is there and its recording has the same stamp `source`; returns its name."""
     place = folder / recording.name
     if (place / DONE).is_file() and read_json(place / DONE, _Done).source == source:
@@ -204,7 +204,7 @@ def convert(recording: Recording, folder: Path, options: Options, source: str) -
     draft = place.with_name(place.name + ".partial")
     for old in (draft, place):
         shutil.rmtree(old, ignore_errors=True)
-    episode = describe(recording, options)
+    episode = describe_episode(recording, options)
     drawn = range(0, episode.length, episode.draw_every)
     frames = {camera: _shrunk(recording.views[camera], size, drawn) for camera, size in options.sizes.items()}
     rows = vars(make_motion(recording.main.joints)).items()
@@ -219,7 +219,7 @@ def _shrunk(view: Episode, size: int, moments: Sequence[int]) -> Iterator[np.nda
     return (resize_square(view.read_frame(t), size) for t in moments)
 
 
-def describe(recording: Recording, options: Options) -> PreparedEpisode:
+def describe_episode(recording: Recording, options: EpisodeOptions) -> PreparedEpisode:
     """The line of an episode."""
     episode = recording.main
     own = episode.instructions or (sentence_of(episode.task) or words_of_task(episode.task),)

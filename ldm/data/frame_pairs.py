@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-import formats.pictures
 from commands.errors import MissingFileError
-from formats.pictures import resize_square
+from formats.pictures import read_picture, resize_square
 from formats.prepared_folder import FramePair, read_manifest
 from ldm.data.batch import FrameSample
 from ldm.data.pixels import array_to_tensor, to_signed, unit_to_signed
@@ -18,7 +17,7 @@ from ldm.data.stream import sample_seed
 from ldm.util import instantiate_from_config
 
 
-def read_picture(path: Path, resolution: int | None = None) -> np.ndarray:
+def read_square(path: Path, resolution: int | None = None) -> np.ndarray:
     """RGB picture as uint8 (H, W, 3), squashed to a square of `resolution` where that is given.
 
     Raises:
@@ -26,7 +25,7 @@ def read_picture(path: Path, resolution: int | None = None) -> np.ndarray:
         UserError: if it is no picture or is cut short.
     """
     try:
-        return resize_square(formats.pictures.read_picture(path).pixels, resolution)
+        return resize_square(read_picture(path).pixels, resolution)
     except MissingFileError:
         raise MissingFileError(f"no picture {path}; it is named by the folder's index. Prepare it again.") from None
 
@@ -115,10 +114,10 @@ class FramePairDataset(Dataset):
     def _pixels(self, path: Path, resolution: int) -> Tensor:
         """uint8 (3, S, S) pixels of a picture."""
         if self._kept is None:
-            return array_to_tensor(read_picture(path, resolution))
+            return array_to_tensor(read_square(path, resolution))
         key = (path, resolution)
         if key not in self._kept:
-            self._kept[key] = array_to_tensor(read_picture(path, resolution))
+            self._kept[key] = array_to_tensor(read_square(path, resolution))
         return self._kept[key]
 
 

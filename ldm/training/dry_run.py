@@ -26,7 +26,7 @@ SMALL_RUN = "try\n  python main.py --base configs/train.yaml configs/cpu_tiny.ya
 SHARDED = ("fsdp", "deepspeed")  # strategies that want GPUs to be named at all
 
 
-def describe_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: list[str]) -> Group:
+def describe_dry_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: list[str]) -> Group:
     """Parameters, loss, batch, memory and data of a run, and a command for each thing that is missing.
 
     Args:

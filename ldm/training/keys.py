@@ -127,7 +127,7 @@ def check_values(config: Mapping) -> None:
             check_config(node, f"lightning.callbacks.{name}", ("folder",) if name == "image_logger" else ())
 
 
-def is_whole(least: int) -> Callable[[Any], bool]:
+def is_whole_number(least: int) -> Callable[[Any], bool]:
     """Whether a value is a whole number of at least `least`."""
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
@@ -147,7 +147,7 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(
-        is_whole(1),
+        is_whole_number(1),
         "a whole number from 1 on",
         "resolution horizon sampling.steps data.params.batch_size lightning.checkpoint.every_n_steps "
         "lightning.trainer.accumulate_grad_batches lightning.trainer.check_val_every_n_epoch "
@@ -156,12 +156,12 @@ RULES = (
         "lightning.callbacks.smoothed_loss.params.window",
     ),
     Rule(
-        is_whole(0),
+        is_whole_number(0),
         "a whole number from 0 on",
         "seed lightning.trainer.log_every_n_steps lightning.trainer.min_epochs lightning.trainer.min_steps",
     ),
     Rule(
-        is_whole(-1),
+        is_whole_number(-1),
         "a whole number, or -1 for no end",
         "lightning.trainer.max_epochs lightning.trainer.max_steps lightning.trainer.num_sanity_val_steps",
     ),
@@ -185,7 +185,7 @@ RULES = (
         "prepare pretrained.name pretrained.path pretrained.first_stage lightning.checkpoint.monitor",
     ),
     Rule(
-        lambda value: isinstance(value, list) and all(is_whole(1)(one) for one in value),
+        lambda value: isinstance(value, list) and all(is_whole_number(1)(one) for one in value),
         "a list of whole numbers, such as [10, 50]",
         "lightning.checkpoint.keep_epochs horizon_range",
     ),

@@ -158,8 +158,8 @@ def test_the_shortest_camera_decides_the_length(tmp_path, episode):
     whole = episode("hdf5", length=12)
     views = {"head_camera": whole, "left_camera": replace(whole, camera="left_camera", length=9)}
     recording = Recording(views, "push/0")
-    options = preparing.Options(dict.fromkeys(views, 16), val=0, test=0)
-    preparing.prepare([recording], tmp_path / "out", options)
+    options = preparing.EpisodeOptions(dict.fromkeys(views, 16), val=0, test=0)
+    preparing.prepare_episodes([recording], tmp_path / "out", options)
     opened = EpisodeFolder(tmp_path / "out")
     assert opened.episodes[0].length == 9 and len(opened.motions[0].states) == 9
     assert opened.frames(0, "head_camera").shape[0] == opened.frames(0, "left_camera").shape[0] == 9

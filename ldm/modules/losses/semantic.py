@@ -25,7 +25,7 @@ from ldm.util import instantiate_from_config
 log = logging.getLogger(__name__)
 
 
-def motion_mask(source: Tensor, target: Tensor, threshold: float, margin: int) -> Tensor:
+def moved_region(source: Tensor, target: Tensor, threshold: float, margin: int) -> Tensor:
     """(B, 1, H, W) 1 where source and target (B, 3, H, W) differ by more than `threshold`, or near such a place."""
     moved = (reduce((target - source).abs(), "b c h w -> b 1 h w", "max") > threshold).float()
     return F.max_pool2d(moved, 2 * margin + 1, stride=1, padding=margin)
@@ -92,6 +92,6 @@ class SemanticConstraint(nn.Module):
             losses = agreement(self.clip.embed_pictures(prediction), texts, own, self.clip.logit_scale)
             terms["semantic_text"] = self.lambda_text * losses.mean()
         if self.lambda_keep:
-            mask = motion_mask(source, target, self.threshold, self.margin)
+            mask = moved_region(source, target, self.threshold, self.margin)
             terms["semantic_keep"] = self.lambda_keep * preservation(prediction, source, mask).mean()
         return terms

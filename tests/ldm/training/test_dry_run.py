@@ -10,7 +10,7 @@ from ldm.data.frame_pairs import FramePairDataset
 from ldm.data.latent_cache import build_cache
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
-from ldm.training.dry_run import describe_run
+from ldm.training.dry_run import describe_dry_run
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -25,7 +25,7 @@ def _quick(request, monkeypatch):
 def said(config, gpus=None, missing=()) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(describe_run(config, gpus, missing))
+        console.print(describe_dry_run(config, gpus, missing))
     return capture.get()
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from commands.errors import UserError
-from ldm.modules.losses.semantic import SemanticConstraint, agreement, motion_mask, preservation
+from ldm.modules.losses.semantic import SemanticConstraint, agreement, moved_region, preservation
 
 
 class Colours(nn.Module):
@@ -59,7 +59,7 @@ def test_the_mask_is_where_something_moves_and_near_it():
     source = torch.zeros(1, 3, 7, 7)
     target = source.clone()
     target[0, 1, 3, 3] = 1.0
-    mask = motion_mask(source, target, threshold=0.1, margin=1)
+    mask = moved_region(source, target, threshold=0.1, margin=1)
     assert mask.sum() == 9 and mask[0, 0, 2:5, 2:5].all()
 
 
