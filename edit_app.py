@@ -26,7 +26,7 @@ from commands.errors import MissingPackageError, UserError, sentence_for
 from commands.run import run_command
 
 if TYPE_CHECKING:
-    from prediction.service import PredictionService
+    from prediction.service import DrawnFuture, PredictionService
 
 log = logging.getLogger("edit_app")
 
@@ -77,20 +77,48 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
                     stop = gr.Button("Stop", elem_id="stop")
             with gr.Column(scale=3):
                 shown = _answer_widgets(gr)
+                future = gr.State(None)
 
         def answer(*values: Any) -> Iterator[dict]:
             from prediction.service import PageRequest
 
             try:
                 for update in service.predict(PageRequest(*values)):
-                    yield {shown[name]: value for name, value in update.items()}
+                    drawn = update.pop("future", None)
+                    told = {shown[name]: value for name, value in update.items()}
+                    yield (
+                        told
+                        if drawn is None
+                        else {**told, future: drawn, shown["scrub"]: gr.update(**slider_of(drawn))}
+                    )
             except Exception as error:
                 raise gr.Error(sentence_for_user(error), print_exception=False) from error
 
         limits = {"concurrency_limit": MAX_AT_ONCE, "concurrency_id": "predict", "show_progress": "minimal"}
-        run = go.click(answer, asked, list(shown.values()), api_name="predict", **limits)
+        run = go.click(answer, asked, [*shown.values(), future], api_name="predict", **limits)
+        scrubbed = [shown[name] for name in ("prediction", "difference", "truth")]
+        shown["scrub"].input(
+            lambda drawn, time: list(drawn.at(time).values()),
+            [future, shown["scrub"]],
+            scrubbed,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
         stop.click(lambda: "Stopped.", None, shown["status"], cancels=[run], api_visibility="private")
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=MAX_AT_ONCE)
+
+
+def slider_of(future: "DrawnFuture") -> dict[str, Any]:
+    """Settings of the slider through a drawn future; hidden where there is one frame."""
+    times = future.times
+    step = times[1] - times[0] if len(times) > 1 else 1
+    shown = times[-1] if future.unit == "seconds" else times[0]
+    label = f"Through the predicted future, in {future.unit}"
+    return {
+        "minimum": times[0], "maximum": times[-1], "step": step, "value": shown, "label": label,
+        "visible": len(times) > 1,
+    }  # fmt: skip
 
 
 def sentence_for_user(error: Exception) -> str:
@@ -176,11 +204,9 @@ def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
     """Widgets that make a PageRequest, in the order of its fields."""
     from formats.tasks import SENTENCES
     from ldm.models.diffusion.sampling import SAMPLERS
-    from prediction.service import MAX_HORIZONS, MAX_STEPS
+    from prediction.service import MAX_STEPS
 
     own, examples = service.loaded.predictor.options, service.examples
-    unit = service.loaded.horizon or 1
-    ahead = "How far ahead, in frames" if service.loaded.horizon else "How far ahead, times the model's horizon"
     sentences = examples.instructions() if examples else list(SENTENCES)
     example = gr.State(None)
     picture = _make_picture_class(gr)(
@@ -192,7 +218,7 @@ def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
         else None
     )
     sentence = gr.Dropdown(sentences, allow_custom_value=True, label="What the robot does", elem_id="sentence")
-    horizon = gr.Slider(unit, MAX_HORIZONS * unit, unit, step=unit, label=ahead, elem_id="horizon")
+    horizon = _horizon_widget(gr, service)
     with gr.Accordion("Sampling", open=False):
         steps = gr.Slider(1, MAX_STEPS, own.steps, step=1, label="Steps")
         sampler = gr.Dropdown(list(SAMPLERS), value=own.sampler, label="Sampler")
@@ -211,6 +237,21 @@ def _request_widgets(gr: ModuleType, service: "PredictionService") -> list:
     return [picture, sentence, horizon, steps, sampler, text, image, seed, example]
 
 
+def _horizon_widget(gr: ModuleType, service: "PredictionService") -> Any:
+    """How far ahead, as the model counts."""
+    from prediction.service import MAX_HORIZONS, SCRUB_SECONDS
+
+    predictor, unit = service.loaded.predictor, service.loaded.horizon or 1
+    if predictor.takes_seconds:
+        least, most = predictor.seconds_range
+        own = predictor.times(None, 1)[0]
+        return gr.Slider(
+            least, most, own, step=SCRUB_SECONDS, label="How far ahead, in seconds, drawn directly", elem_id="horizon"
+        )
+    ahead = "How far ahead, in frames" if service.loaded.horizon else "How far ahead, times the model's horizon"
+    return gr.Slider(unit, MAX_HORIZONS * unit, unit, step=unit, label=ahead, elem_id="horizon")
+
+
 def _answer_widgets(gr: ModuleType) -> dict:
     """Widgets that show an answer, by the names that the service gives its parts."""
     captions = {"prediction": "Prediction", "difference": "What changes", "truth": "Truth, where known"}
@@ -223,6 +264,7 @@ def _answer_widgets(gr: ModuleType) -> dict:
             with gr.Column(min_width=180):
                 gr.Markdown(f"**{caption}**")
                 shown[name] = make_picture(label=caption, elem_id=name, height=280, **picture)
+    shown["scrub"] = gr.Slider(0, 1, 0, label="Through the predicted future", elem_id="scrub", visible=False)
     gr.Markdown("**Step by step**")
     shown["strip"] = make_picture(label="Step by step", elem_id="strip", **picture)
     return shown

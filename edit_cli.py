@@ -2,6 +2,8 @@
 
     python edit_cli.py --input frame.png --edit "stack blocks"
     python edit_cli.py --input frame.png --edit "stack blocks" --rollout 4 --video future.gif
+    python edit_cli.py --input frame.png --edit "stack blocks" --seconds 1 2 3 4 --video future.gif
+    python edit_cli.py --input frame.png --edit "stack blocks" --samples 8 --uncertainty map.png
     python edit_cli.py --input frame.png --edit "stack blocks" --sweep
     python edit_cli.py --input frames/ --edit "stack blocks" --output predictions/
     python edit_cli.py --input data/prepared --split test --output predictions/
@@ -27,8 +29,11 @@ from commands.run import run_command, show_progress
 from ldm.models.diffusion.timesteps import SAMPLER_NAMES, SPACINGS
 
 if TYPE_CHECKING:
+    from prediction.dataset import Job
+    from prediction.drawings import Rollout
     from prediction.load import LoadedPredictor
     from prediction.postprocess import Postprocess
+    from prediction.predictor import FramePredictor
     from prediction.request import DatasetRequest, ModelRequest, PictureRequest, Request
 
 log = logging.getLogger("edit_cli")
@@ -87,7 +92,11 @@ def _add_mode_flags(add: Callable) -> None:
     add("--episode", help="of a data set: only pairs whose id begins so, such as block_handover/3")
     add("--frames", type=int, help="so many consecutive frames, of one episode or of a folder in its order")
     add("--horizon", type=int, help="frames ahead: the model's own, or a multiple by feeding predictions back")
+    add("--seconds", type=float, nargs="+", metavar="S", help="ahead, each drawn directly; several make a strip")
     add("--rollout", type=int, metavar="N", help="feed predictions back: N times the horizon; writes a strip")
+    add("--chain", type=float, metavar="S", help="of a data set: reach each pair's time by predictions of S seconds")
+    add("--samples", type=int, metavar="N", help="N futures: their mean, then each; of a data set, the mean")
+    add("--uncertainty", type=Path, metavar="MAP", help="picture of where the samples differ, bright where they do")
     add("--sweep", nargs="?", const=DEFAULT_SWEEP, help=f"one sheet of text x image scales; {DEFAULT_SWEEP}")
     add("--reconstruction", action="store_true", help="of a data set: what the first stage makes of the *true* frames")
     add("--video", type=Path, help="mp4 or gif of input, prediction and, where it is known, truth")
@@ -125,7 +134,10 @@ def run_pictures(
     from prediction.dataset import Job, predict_batches
 
     sentence = sentence_sent(request.edit, loaded)
-    jobs = [Job(str(source), source, sentence, target, request.seed) for source, target in request.pictures]
+    ahead = request.seconds[0] if request.seconds else None
+    jobs = [
+        Job(str(source), source, sentence, target, request.seed, seconds=ahead) for source, target in request.pictures
+    ]
     predictor, side = loaded.predictor, loaded.predictor.resolution
     if request.sweep is not None:
         for job in jobs:
@@ -133,12 +145,12 @@ def run_pictures(
             save_picture(job.target, sheet, {"instruction": job.instruction, "seed": job.seed} | settings)
             print(f"{job.target} (sheet of guidance scales at {side}x{side}; {memory_note()})")
         return
-    if request.rollout is not None:
-        rollouts = [drawings.predict_rollout(predictor, job, request.rollout, postprocess, step_bar) for job in jobs]
-        for rollout in rollouts:
-            folder = drawings.write_rollout(rollout, loaded.horizon, settings)
-            print(f"{rollout.job.target} (strip; the {request.rollout} frames are in {folder}; {memory_note()})")
-        write_movie(request, drawings.rollout_video(rollouts, loaded.horizon), DEFAULT_RATE)
+    if request.is_series:
+        series = [draw_series(request, predictor, job, postprocess, settings) for job in jobs]
+        for one in series:
+            folder = drawings.write_rollout(one, loaded.horizon, settings)
+            print(f"{one.job.target} (strip; the {len(one.frames)} frames are in {folder}; {memory_note()})")
+        write_movie(request, drawings.rollout_video(series, loaded.horizon), DEFAULT_RATE)
         return
     batches = predict_batches(predictor, jobs, request.batch_size, postprocess, step_bar, request.horizon)
     for note in drawings.write_pictures(batches, settings):
@@ -148,6 +160,28 @@ def run_pictures(
     else:
         print(f"{jobs[0].target} (predicted at {side}x{side}, shown in the input's size; {memory_note()})")
     write_movie(request, drawings.comparison_video(jobs), DEFAULT_RATE)
+
+
+def draw_series(
+    request: "PictureRequest",
+    predictor: "FramePredictor",
+    job: "Job",
+    postprocess: "Postprocess",
+    settings: dict[str, Any],
+) -> "Rollout":
+    """Several frames of one picture: fed back, at several times, or several samples and, where asked, their map."""
+    from formats.predictions_folder import save_picture
+    from prediction import drawings
+
+    if request.rollout is not None:
+        return drawings.predict_rollout(predictor, job, request.rollout, postprocess, step_bar)
+    if request.samples is None:
+        return drawings.predict_futures(predictor, job, request.seconds, postprocess, step_bar)
+    series, spread = drawings.predict_samples(predictor, job, request.samples, postprocess, step_bar)
+    if request.uncertainty is not None:
+        save_picture(request.uncertainty, drawings.resized(spread, series.size), settings)
+        print(f"{request.uncertainty} (spread of {request.samples} samples, brightest {spread.max()} of 255)")
+    return series
 
 
 def run_data_set(
@@ -161,13 +195,18 @@ def run_data_set(
     request.check_truths(loaded.horizon)
     sentence = None if request.edit is None else sentence_sent(request.edit, loaded)
     jobs, others = (
-        dataset.jobs_of_pairs(pairs, request.input, request.output, sentence, request.seed)
+        dataset.jobs_of_pairs(
+            pairs, request.input, request.output, sentence, request.seed, timed=loaded.predictor.takes_seconds
+        )
         for pairs in (request.pairs, request.all_pairs)
     )
 
+    several = {name: value for name in ("chain", "samples") if (value := getattr(request, name)) is not None}
+    settings = settings | several
+
     def batches_of(todo: Sequence) -> Iterable:
         batches = dataset.predict_batches(
-            loaded.predictor, todo, request.batch_size, postprocess, horizon=request.horizon
+            loaded.predictor, todo, request.batch_size, postprocess, horizon=request.horizon, **several
         )
         return show_progress(batches, "predicting", -(-len(todo) // request.batch_size))
 
@@ -238,6 +277,11 @@ def run(flags: dict[str, Any]) -> None:
     if isinstance(request, DatasetRequest) and request.reconstruction:
         return run_reconstruction(request, loaded)
     loaded.predictor.count_predictions(request.horizon)  # refuses a horizon that the model cannot reach
+    loaded.predictor.times(getattr(request, "seconds", None), 1)  # and a time
+    if getattr(request, "chain", None) is not None:
+        loaded.predictor.times([request.chain], 1)
+    if request.samples is not None:
+        loaded.predictor.check_samples()
     settings = loaded.settings() | {"postprocess": postprocess.names(), "horizon": request.horizon}
     if isinstance(request, DatasetRequest):
         return run_data_set(request, loaded, postprocess, settings)

@@ -1,6 +1,8 @@
 """The predictions folder: the contract between prediction and metrics; anybody's predictions can be measured.
 
    <folder>/<pair id>.png        the predicted frame
+   <folder>/spread/<pair id>.png where it was made of several samples: the prediction is their mean, this grey
+                                 picture their standard deviation, see SPREAD_GAIN
    <folder>/predictions.jsonl    one record a pair: pair_id, file, instruction, seed, hashes of picture and weights,
                                  steps, scales, seconds, peak_memory_mib (of the GPU where there is one, else of the
                                  process, until then), and on what it was predicted
@@ -27,7 +29,9 @@ SHARES = "records"  # folder of the records of several processes
 METADATA_KEY = "prediction"  # text chunk of a written PNG
 MEND = "delete the line or the file"
 # Settings that a record names only where they were given; older records have none of them.
-OPTIONAL = ("first_stage", "first_stage_sha256", "neighbours", "neighbours_sha256")
+OPTIONAL = ("first_stage", "first_stage_sha256", "neighbours", "neighbours_sha256", "samples", "chain")
+SPREAD = "spread"  # folder of maps
+SPREAD_GAIN = 2  # a map's grey level over the spread in grey levels of a colour, root of the mean square of all three
 
 
 def picture_path(folder: Path, pair_id: str) -> Path:
@@ -37,6 +41,11 @@ def picture_path(folder: Path, pair_id: str) -> Path:
         UserError: if the id would leave the folder.
     """
     return Path(folder) / f"{check_name(pair_id, 'the pair id')}.png"
+
+
+def spread_path(folder: Path, pair_id: str) -> Path:
+    """Where the map of a pair lies that shows where its samples differ."""
+    return picture_path(Path(folder) / SPREAD, pair_id)
 
 
 def save_picture(path: Path, picture: Image.Image, record: Mapping[str, Any]) -> None:

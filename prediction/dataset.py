@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import reduce
 from PIL import Image
 from torch import Tensor
 
@@ -24,10 +25,12 @@ from formats.hashing import sha256_of_file
 from formats.pictures import Picture, open_picture
 from formats.predictions_folder import (
     BENCHMARK,
+    SPREAD_GAIN,
     join_records,
     picture_path,
     resume_records,
     save_picture,
+    spread_path,
     write_records,
 )
 from formats.prepared_folder import FramePair
@@ -36,7 +39,7 @@ from ldm.data.neighbours import Episode
 from ldm.data.pixels import array_to_tensor, tensor_to_array, to_signed, to_uint8
 from prediction.load import LoadedPredictor
 from prediction.postprocess import Postprocess
-from prediction.predictor import FramePredictor, Progress, seed_of
+from prediction.predictor import SLACK, FramePredictor, Progress, sample_seeds, seed_of
 from prediction.sharing import Share
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class Job:
     seed: int
     truth: Path | None = None  # the real future frame, where it is known
     episode: Episode | None = None  # that it is of
+    seconds: float | None = None  # ahead, for models that take the time as an input; None takes the model's own
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,16 @@ class PredictedJob:
     opened: Picture
     frame: np.ndarray  # uint8 (S, S, 3)
     seconds: float
+    spread: np.ndarray | None = None  # uint8 (S, S), of several samples whose mean the frame is; see SPREAD_GAIN
 
 
 Batches = Callable[[Sequence[Job]], Iterable[list[PredictedJob]]]
 
 
-def jobs_of_pairs(pairs: Iterable[FramePair], folder: Path, output: Path, edit: str | None, seed: int) -> list[Job]:
-    """One job a pair of a prepared folder; `edit` replaces the data's own instructions."""
+def jobs_of_pairs(
+    pairs: Iterable[FramePair], folder: Path, output: Path, edit: str | None, seed: int, *, timed: bool = False
+) -> list[Job]:
+    """One job a pair of a prepared folder; `edit` replaces the data's own instructions, `timed` tells its seconds."""
     return [
         Job(
             pair.pair_id,
@@ -87,6 +94,7 @@ def jobs_of_pairs(pairs: Iterable[FramePair], folder: Path, output: Path, edit: 
             seed_of(pair.pair_id, seed),
             pair.target_path(folder),
             (pair.task, pair.episode),
+            pair.horizon_seconds if timed else None,
         )
         for pair in pairs
     ]
@@ -99,16 +107,58 @@ def predict_batches(
     postprocess: Postprocess | None = None,
     progress: Progress = iter,
     horizon: int | None = None,
+    *,
+    chain: float | None = None,
+    samples: int | None = None,
 ) -> Iterator[list[PredictedJob]]:
-    """Jobs in their order, `batch_size` at once; the horizon is in frames, see FramePredictor.predict."""
+    """Jobs in their order, `batch_size` at once; the horizon is in frames, see FramePredictor.predict.
 
-    def predict(frames: Tensor, batch: Sequence[Job]) -> Tensor:
+    Args:
+        chain: seconds of one prediction; a job's time is reached by feeding predictions back.
+        samples: the mean of so many predictions is the frame, their spread comes with it.
+    """
+
+    def predict(frames: Tensor, batch: Sequence[Job]) -> tuple[Tensor, Tensor | None]:
         sentences, seeds = [job.instruction for job in batch], [job.seed for job in batch]
-        episodes = [job.episode for job in batch]
-        predicted = predictor.predict(frames, sentences, seeds, horizon, progress=progress, episodes=episodes).cpu()
-        return predicted if postprocess is None else postprocess(predicted, frames)
+        told = {"progress": progress, "episodes": [job.episode for job in batch]}
+        times = None if batch[0].seconds is None else [job.seconds for job in batch]
+        if chain is not None:
+            counts = [count_links(job, chain) for job in batch]
+            rolled = predictor.rollout(frames, sentences, seeds, max(counts), seconds=[chain] * len(batch), **told)
+            drawn = rolled[[count - 1 for count in counts], range(len(batch))][None]
+        elif samples is not None:
+            many = zip(*(sample_seeds(seed, samples) for seed in seeds), strict=True)
+            ahead = {"seconds": times, "drawn": True} | told
+            drawn = torch.stack([predictor.predict(frames, sentences, own, horizon, **ahead) for own in many])
+        else:
+            drawn = predictor.predict(frames, sentences, seeds, horizon, seconds=times, **told)[None]
+        shown, spread = summarise_samples(drawn.cpu()) if samples else (drawn[0].cpu(), None)
+        return shown if postprocess is None else postprocess(shown, frames), spread
 
     return _in_batches(jobs, batch_size, predictor.resolution, predict)
+
+
+def summarise_samples(drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (B, 3, S, S) of samples (N, B, 3, S, S) uint8, and their spread (B, S, S), both uint8.
+
+    The spread is the standard deviation in grey levels, mean square over colours, times SPREAD_GAIN.
+    """
+    values = drawn.float()
+    spread = reduce(values.var(dim=0), "b c h w -> b h w", "mean").sqrt()
+    return values.mean(dim=0).round().to(drawn.dtype), (SPREAD_GAIN * spread).round().clamp(max=255).to(drawn.dtype)
+
+
+def count_links(job: Job, chain: float) -> int:
+    """How many predictions of `chain` seconds reach the time of a job.
+
+    Raises:
+        UserError: if none do, or the data do not say the time.
+    """
+    count = 0 if job.seconds is None else round(job.seconds / chain)
+    if not count or abs(count * chain - job.seconds) > SLACK:
+        told = "no known time" if job.seconds is None else f"{job.seconds:g} s"
+        raise UserError(f"--chain {chain:g}: {job.name} is {told} ahead, no multiple of it; choose another.")
+    return count
 
 
 def reconstruct_batches(
@@ -119,25 +169,32 @@ def reconstruct_batches(
     number = next((parameter.dtype for parameter in stage.parameters()), torch.get_default_dtype())
 
     @torch.inference_mode()
-    def reconstruct(frames: Tensor, _: Sequence[Job]) -> Tensor:
+    def reconstruct(frames: Tensor, _: Sequence[Job]) -> tuple[Tensor, None]:
         signed = to_signed(frames.to(predictor.model.device)).to(number)
-        return to_uint8(stage.decode(stage.encode(signed).mode())).cpu()
+        return to_uint8(stage.decode(stage.encode(signed).mode())).cpu(), None
 
     return _in_batches(jobs, batch_size, predictor.resolution, reconstruct)
 
 
 def _in_batches(
-    jobs: Sequence[Job], batch_size: int, side: int, make: Callable[[Tensor, Sequence[Job]], Tensor]
+    jobs: Sequence[Job],
+    batch_size: int,
+    side: int,
+    make: Callable[[Tensor, Sequence[Job]], tuple[Tensor, Tensor | None]],
 ) -> Iterator[list[PredictedJob]]:
     """What `make` makes of uint8 (B, 3, side, side) frames; seconds are those of the batch over its frames."""
     for start in range(0, len(jobs), batch_size):
         batch = jobs[start : start + batch_size]
         begun = time.perf_counter()
         opened = [open_picture(job.source) for job in batch]
-        made = make(torch.stack([array_to_tensor(picture.squared(side)) for picture in opened]), batch)
+        made, spreads = make(torch.stack([array_to_tensor(picture.squared(side)) for picture in opened]), batch)
         seconds = (time.perf_counter() - begun) / len(batch)
         arrays = [tensor_to_array(frame) for frame in made]
-        yield [PredictedJob(*done, seconds) for done in zip(batch, opened, arrays, strict=True)]
+        maps = [None] * len(batch) if spreads is None else list(spreads.numpy())
+        yield [
+            PredictedJob(job, picture, frame, seconds, spread)
+            for job, picture, frame, spread in zip(batch, opened, arrays, maps, strict=True)
+        ]
 
 
 def predict_data_set(
@@ -185,7 +242,10 @@ def predict_data_set(
             file = job.target.relative_to(folder).as_posix()
             record = {"pair_id": job.name, "file": file, "instruction": job.instruction, "seed": job.seed}
             record |= {SOURCE_DIGEST: _digest(job.source)} | settings
+            record |= {} if job.seconds is None else {"seconds_ahead": job.seconds}
             save_picture(job.target, Image.fromarray(item.frame), record)
+            if item.spread is not None:
+                save_picture(spread_path(folder, job.name), Image.fromarray(item.spread), record)
             measured = {"seconds": round(item.seconds, 4), "peak_memory_mib": peak_memory_mib()}
             done[job.name] = record | (facts or {}) | measured
         if share.alone:

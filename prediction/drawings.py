@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from formats.pictures import open_picture
 from formats.predictions_folder import save_picture
 from ldm.data.pixels import array_to_tensor, tensor_to_array
-from prediction.dataset import Job, PredictedJob
+from prediction.dataset import Job, PredictedJob, summarise_samples
 from prediction.postprocess import Postprocess
-from prediction.predictor import FramePredictor, Progress
+from prediction.predictor import FramePredictor, Progress, sample_seeds
 from prediction.request import Sweep
 
 BAR = 18  # pixels of a label's bar
@@ -35,15 +36,18 @@ def write_pictures(batches: Iterable[list[PredictedJob]], settings: dict[str, An
 
 @dataclass(frozen=True)
 class Rollout:
-    """Frames predicted from predictions."""
+    """Frames predicted from one: from predictions again, at several times directly, or as samples of one time."""
 
     job: Job
     source: np.ndarray  # uint8 (S, S, 3)
     frames: list[np.ndarray]  # at 1, 2, ... times the horizon
     size: tuple[int, int]  # width and height of the input
+    captions: tuple[str, ...] = ()  # of the frames, where they are not multiples of a horizon
 
     def labels(self, horizon: int | None) -> list[str]:
         """Caption of the input and of each frame."""
+        if self.captions:
+            return ["input", *self.captions]
         numbers = range(1, len(self.frames) + 1)
         steps = [f"+{k * horizon} frames" if horizon else f"+{k} horizons" for k in numbers]
         return ["input", *steps]
@@ -56,9 +60,44 @@ def predict_rollout(
     opened = open_picture(job.source)
     source = opened.squared(predictor.resolution)
     frame = array_to_tensor(source)[None]
-    rolled = predictor.rollout(frame, [job.instruction], [job.seed], num, progress=progress).cpu()
+    times = None if job.seconds is None else [job.seconds]
+    rolled = predictor.rollout(frame, [job.instruction], [job.seed], num, seconds=times, progress=progress).cpu()
     shown = postprocess(rolled[:, 0], frame.expand(num, -1, -1, -1))
-    return Rollout(job, source, [tensor_to_array(frame) for frame in shown], opened.size)
+    captions = label_times([k * job.seconds for k in range(1, num + 1)]) if job.seconds else ()
+    return Rollout(job, source, [tensor_to_array(frame) for frame in shown], opened.size, captions)
+
+
+def label_times(seconds: Sequence[float]) -> tuple[str, ...]:
+    """Captions of frames so many seconds ahead."""
+    return tuple(f"+{second:.3g} s" for second in seconds)
+
+
+def predict_futures(
+    predictor: FramePredictor, job: Job, seconds: Sequence[float], postprocess: Postprocess, progress: Progress = iter
+) -> Rollout:
+    """One picture at several times, each drawn directly: no error is fed back."""
+    opened = open_picture(job.source)
+    source = opened.squared(predictor.resolution)
+    frames = array_to_tensor(source).expand(len(seconds), -1, -1, -1)
+    asked = [job.instruction] * len(seconds), [job.seed] * len(seconds)
+    shown = postprocess(predictor.predict(frames, *asked, seconds=seconds, progress=progress).cpu(), frames)
+    return Rollout(job, source, [tensor_to_array(one) for one in shown], opened.size, label_times(seconds))
+
+
+def predict_samples(
+    predictor: FramePredictor, job: Job, num: int, postprocess: Postprocess, progress: Progress = iter
+) -> tuple[Rollout, np.ndarray]:
+    """The mean of several predictions of one picture, then each; uint8 (S, S) where they differ, see SPREAD_GAIN."""
+    opened = open_picture(job.source)
+    source = opened.squared(predictor.resolution)
+    frames = array_to_tensor(source).expand(num, -1, -1, -1)
+    times = None if job.seconds is None else [job.seconds] * num
+    asked = [job.instruction] * num, sample_seeds(job.seed, num)
+    drawn = predictor.predict(frames, *asked, seconds=times, drawn=True, progress=progress).cpu()
+    mean, spread = summarise_samples(drawn[:, None])
+    shown = postprocess(torch.cat([mean, drawn]), torch.cat([frames, frames[:1]]))
+    captions = ("mean", *(f"sample {k}" for k in range(1, num + 1)))
+    return Rollout(job, source, [tensor_to_array(one) for one in shown], opened.size, captions), spread[0].numpy()
 
 
 def write_rollout(rollout: Rollout, horizon: int | None, settings: dict[str, Any]) -> Path:
@@ -108,14 +147,14 @@ def draw_sweep(
     """Sheet of one picture's predictions under all pairs of scales; same seed and horizon (in frames) everywhere."""
     source = open_picture(job.source).squared(predictor.resolution)
     frame = array_to_tensor(source)[None]
+    times = None if job.seconds is None else [job.seconds]
     rows, labels = [], []
     for text_scale in sweep.text_scales:
         row = []
         for image_scale in sweep.image_scales:
             options = replace(predictor.options, text_scale=text_scale, image_scale=image_scale)
-            predicted = predictor.predict(
-                frame, [job.instruction], [job.seed], horizon, options=options, progress=progress
-            )
+            asked = {"seconds": times, "options": options, "progress": progress}
+            predicted = predictor.predict(frame, [job.instruction], [job.seed], horizon, **asked)
             row.append(tensor_to_array(postprocess(predicted.cpu(), frame)[0]))
         rows.append([source, *row])
         labels.append(["input", *(f"text {text_scale:g}, image {scale:g}" for scale in sweep.image_scales)])
@@ -149,6 +188,11 @@ def _fitting(label: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, wid
     while label and font.getlength(label) > width:
         label = label[:-1]
     return label
+
+
+def resized(grey: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """A map uint8 (H, W) in the size (width, height) of a picture."""
+    return Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)
 
 
 def draw_difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -130,6 +130,7 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
     model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
     between = config.get("horizon_range")
     node = config.get("neighbours")
+    seconds = config.get("seconds_range")
     predictor = FramePredictor(
         model,
         resolution,
@@ -137,6 +138,8 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
         horizon=config.get("horizon"),
         horizon_range=tuple(between) if between else None,
         neighbours=instantiate_from_config(node, "neighbours") if node else None,
+        seconds=config.get("seconds"),
+        seconds_range=tuple(seconds) if seconds else None,
     )
     digest = digest_of_weights(request.ckpt)
     return LoadedPredictor(predictor, request.ckpt, digest, runtime, request.tiny_decoder, first_stage, template)

@@ -22,6 +22,7 @@ from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.modules.attention import ProjectedContext, project_context
 
 MAX_ROLLOUT = 1000  # predictions in a row; all are kept until the last
+SLACK = 1e-3  # seconds beyond the trained range that are no other time
 KEPT_INSTRUCTIONS = 32  # sentences whose keys and values are kept; SD v1.5's 16 pairs in bf16 are 3.8 MB a sentence
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -72,6 +73,11 @@ def seed_of(pair_id: str, seed: int) -> int:
     return stable_number(f"{seed}/{pair_id}") % SEED_RANGE
 
 
+def sample_seeds(seed: int, num: int) -> list[int]:
+    """Seeds of several predictions of one picture; the first is its own."""
+    return [seed if k == 0 else seed_of(f"sample/{k}", seed) for k in range(num)]
+
+
 def rollout_seed(k: int, seed: int) -> int:
     """Seed of the k-th prediction in a row, 0 the first; its own is the first's."""
     return seed if k == 0 else seed_of(f"rollout/{k}", seed)
@@ -90,6 +96,8 @@ class FramePredictor:
         horizon: frames ahead that the model was trained for; None where that is not known, or varies.
         horizon_range: least and largest of the horizons that it was trained for, where they vary.
         neighbours: where a model that takes neighbours looks them up; None for others.
+        seconds: ahead where a call does not say, for a model that takes the time as an input; None: as far as it can.
+        seconds_range: least and greatest time that such a model was trained for.
     """
 
     def __init__(
@@ -100,6 +108,8 @@ class FramePredictor:
         horizon: int | None = None,
         horizon_range: tuple[int, int] | None = None,
         neighbours: Neighbours | None = None,
+        seconds: float | None = None,
+        seconds_range: tuple[float, float] | None = None,
     ) -> None:
         self.model = model
         self.resolution = resolution
@@ -107,9 +117,13 @@ class FramePredictor:
         self.horizon = horizon
         self.horizon_range = horizon_range
         self.neighbours = neighbours
+        if model.takes_seconds and seconds_range is None:
+            raise UserError("this model takes the seconds ahead: its config needs seconds_range, as a run writes it.")
+        self.seconds = seconds
+        self.seconds_range = seconds_range
         self.sampler_of = lru_cache(maxsize=64)(partial(make_sampler, model.schedule))
         self.sampler_of(options)  # refuses impossible step counts now
-        self._texts: OrderedDict[str, ProjectedContext] = OrderedDict()
+        self._texts: OrderedDict[str, tuple[Tensor, ProjectedContext]] = OrderedDict()
 
     def predict(
         self,
@@ -118,6 +132,8 @@ class FramePredictor:
         seeds: Sequence[int],
         horizon: int | None = None,
         *,
+        seconds: Sequence[float] | None = None,
+        drawn: bool = False,
         options: SamplingOptions | None = None,
         progress: Progress = iter,
         episodes: Sequence[Episode] | None = None,
@@ -131,6 +147,8 @@ class FramePredictor:
                 other kernels compute it, and a value at the edge of two grey levels may move by one.
             horizon: frames ahead, a multiple of the model's own, reached by feeding predictions back; None takes
                 the model's own.
+            seconds: ahead, one a frame, for a model that takes the time as an input; None takes its own.
+            drawn: draw where things will be by the seed, instead of taking the mean; for models with a foresight.
             options: of this call; None takes the predictor's.
             progress: wraps the sampler's steps, to show a bar.
             episodes: B episodes that the frames are of, which are not looked up in; None where that is not known.
@@ -142,8 +160,48 @@ class FramePredictor:
             UserError: if an instruction is empty, or the model cannot reach the horizon.
         """
         num = self.count_predictions(horizon)
-        rollout = self.rollout(frames, instructions, seeds, num, options=options, progress=progress, episodes=episodes)
-        return rollout[-1]
+        told = {"seconds": seconds, "drawn": drawn, "options": options, "progress": progress, "episodes": episodes}
+        return self.rollout(frames, instructions, seeds, num, **told)[-1]
+
+    @property
+    def takes_seconds(self) -> bool:
+        """Whether the time ahead is an input of the model."""
+        return self.model.takes_seconds
+
+    def times(self, seconds: Sequence[float] | None, num: int) -> list[float] | None:
+        """Seconds ahead of `num` predictions: the given ones, or the model's own; None where it takes none.
+
+        Raises:
+            UserError: if the model takes no seconds and some are given, or was not trained that far.
+        """
+        if not self.takes_seconds:
+            if seconds is not None:
+                own = f"{self.horizon} frames" if self.horizon else "as far as its training pairs"
+                raise UserError(
+                    f"seconds {seconds[0]:g}: this model predicts {own} ahead, no other time; leave it out."
+                )
+            return None
+        least, most = self.seconds_range
+        asked = [self.seconds or most] * num if seconds is None else [float(second) for second in seconds]
+        wrong = next((second for second in asked if not least - SLACK <= second <= most + SLACK), None)
+        if wrong is not None:
+            raise UserError(
+                f"seconds {wrong:g}: this model was trained for {least:g} to {most:g} seconds ahead; ask for one of "
+                "these, or look further by feeding predictions back (--rollout)."
+            )
+        return asked
+
+    def check_samples(self) -> None:
+        """Refuse to draw several futures with a model that knows one.
+
+        Raises:
+            UserError: if it predicts the mean of all futures, so that its samples do not differ.
+        """
+        if self.model.is_deterministic:
+            raise UserError(
+                "--samples: this model predicts the mean of all futures in one step, so that samples do not differ; "
+                "take one with a foresight (configs/bundled.yaml), or one of several steps."
+            )
 
     def count_predictions(self, horizon: int | None) -> int:
         """How many predictions in a row reach so many frames ahead; None is the model's own horizon, in one.
@@ -153,6 +211,8 @@ class FramePredictor:
         """
         if horizon is None:
             return 1
+        if self.takes_seconds:
+            raise UserError(f"horizon {horizon}: this model counts in seconds, not in frames; give --seconds.")
         if self.horizon is None and self.horizon_range is not None:
             least, largest = self.horizon_range
             raise UserError(
@@ -179,6 +239,8 @@ class FramePredictor:
         frames: Tensor,
         instructions: Sequence[str],
         seeds: Sequence[int],
+        seconds: list[float] | None,
+        drawn: bool,
         options: SamplingOptions | None,
         progress: Progress,
         episodes: Sequence[Episode] | None,
@@ -190,9 +252,13 @@ class FramePredictor:
         source = to_signed(frames.to(self.model.device)).to(self.model.frame_dtype)
         retrieved = self._retrieve(frames, instructions, episodes)
         hidden = None if retrieved is None else torch.zeros_like(retrieved)
-        text, no_text = self._project(instructions), self._project([""] * len(frames))
-        cond = Conditioning(self.model.encode_context(source).float(), text, retrieved=retrieved)
-        null = Conditioning(torch.zeros_like(cond.concat), no_text, retrieved=hidden)
+        context, (text, projected) = self.model.encode_context(source).float(), self._project(instructions)
+        chance = [torch.Generator().manual_seed(seed_of("state", seed)) for seed in seeds] if drawn else None
+        told = None if seconds is None else torch.tensor(seconds, device=context.device)
+        vector = self.model.vector_of(context, text, told, chance)
+        cond = Conditioning(context, projected, vector=vector, retrieved=retrieved)
+        no_text = self._project([""] * len(frames))[1]
+        null = Conditioning(torch.zeros_like(context), no_text, vector=vector, retrieved=hidden)
         drawn = self.model.draw_frames(cond, null, options, seeds, sampler, progress)
         return to_uint8(drawn)
 
@@ -203,11 +269,13 @@ class FramePredictor:
         seeds: Sequence[int],
         num: int,
         *,
+        seconds: Sequence[float] | None = None,
+        drawn: bool = False,
         options: SamplingOptions | None = None,
         progress: Progress = iter,
         episodes: Sequence[Episode] | None = None,
     ) -> Tensor:
-        """Frames at 1, 2, ... num times the horizon, each predicted from the one before.
+        """Frames at 1, 2, ... num times the horizon (or the seconds), each predicted from the one before.
 
         The first is what `predict` gives; later ones take seeds derived from the given ones.
 
@@ -216,10 +284,11 @@ class FramePredictor:
         """
         if not 1 <= num <= MAX_ROLLOUT:
             raise UserError(f"rollout of {num}: wanted 1 to {MAX_ROLLOUT} predictions in a row.")
+        times = self.times(seconds, len(frames))
         predicted = []
         for k in range(num):
             own = [rollout_seed(k, seed) for seed in seeds]
-            frames = self._predict_once(frames, instructions, own, options, progress, episodes)
+            frames = self._predict_once(frames, instructions, own, times, drawn, options, progress, episodes)
             predicted.append(frames)
         return torch.stack(predicted)
 
@@ -236,18 +305,19 @@ class FramePredictor:
         signed = to_signed(torch.stack(near).to(self.model.device)).to(self.model.frame_dtype)
         return self.model.encode_neighbours(signed).float()
 
-    def _project(self, instructions: Sequence[str]) -> ProjectedContext:
-        """Keys and values of sentences, each distinct one's computed once and alone; the last used are kept."""
+    def _project(self, instructions: Sequence[str]) -> tuple[Tensor, ProjectedContext]:
+        """Tokens of sentences, their keys and values; of each distinct one computed once and alone, the last kept."""
         new = [sentence for sentence in dict.fromkeys(instructions) if sentence not in self._texts]
         if new:
             for sentence, embedded in zip(new, self.model.encode_instruction(new).split(1), strict=True):
-                self._texts[sentence] = project_context(self.model.model.diffusion_model, embedded)
+                self._texts[sentence] = embedded, project_context(self.model.model.diffusion_model, embedded)
         for sentence in instructions:
             self._texts.move_to_end(sentence)
         texts = [self._texts[sentence] for sentence in instructions]
         while len(self._texts) > KEPT_INSTRUCTIONS:
             self._texts.popitem(last=False)
-        return {layer: torch.cat([text[layer] for text in texts]) for layer in texts[0]}
+        tokens = torch.cat([embedded for embedded, _ in texts])
+        return tokens, {layer: torch.cat([text[layer] for _, text in texts]) for layer in texts[0][1]}
 
 
 def _check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:

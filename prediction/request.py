@@ -23,8 +23,12 @@ BUNDLED = Path(__file__).resolve().parents[1] / "bundled_model" / "model.safeten
 PRECISIONS = ("fp32", "bf16", "fp16")
 MAX_SWEEP = 100  # pictures in one sheet
 SAMPLING_FLAGS = ("steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between")
-NOT_OF_RECONSTRUCTION = ("edit", *SAMPLING_FLAGS, "horizon", "colour_balance", "sharpen", "video")
-OF_DATA_SETS = ("split", "limit", "episode")
+NOT_OF_RECONSTRUCTION = (
+    "edit", *SAMPLING_FLAGS, "horizon", "seconds", "chain", "samples", "colour_balance", "sharpen", "video",
+)  # fmt: skip
+OF_DATA_SETS = ("split", "limit", "episode", "chain")
+OF_PICTURES = ("rollout", "sweep", "seconds", "uncertainty")  # a data set's pairs bring their times
+MAX_SAMPLES = 64  # of one picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,7 @@ class Request:
     seed: int = 0
     batch_size: int = 16
     horizon: int | None = None  # frames ahead
+    samples: int | None = None  # predictions of each frame, for models that do not predict the mean
     frames: int | None = None
     video: Path | None = None
     fps: float | None = None
@@ -119,10 +124,12 @@ class Request:
     sharpen: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "limit", "frames", "horizon", "rollout"):
+        for name in ("batch_size", "limit", "frames", "horizon", "rollout", "samples"):
             number = getattr(self, name, None)
             if number is not None and number < 1:
                 raise UserError(f"--{name.replace('_', '-')} {number}: wanted at least 1.")
+        if self.samples is not None and not 2 <= self.samples <= MAX_SAMPLES:
+            raise UserError(f"--samples {self.samples}: wanted 2 to {MAX_SAMPLES}, to see where they differ.")
         if self.fps is not None and self.video is None:
             raise UserError("--fps is of a video: name its file with --video, or leave --fps out.")
         if self.video is not None:
@@ -149,9 +156,13 @@ class PictureRequest(Request):
 
     rollout: int | None = None
     sweep: Sweep | None = None
+    seconds: tuple[float, ...] | None = None  # ahead, for models that take the time as an input
+    uncertainty: Path | None = None  # picture of where samples differ
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_seconds()
+        self._check_samples()
         if self.rollout is not None and self.sweep is not None:
             raise UserError("--rollout and --sweep: choose one of them.")
         if self.rollout is not None and self.horizon is not None:
@@ -165,7 +176,37 @@ class PictureRequest(Request):
         targets = [target for _, target in self.pictures]
         for target in targets[:1]:
             check_writable(target)
-        check_overwrites(self._brought, targets, self.rollout is not None, self.video)
+        check_overwrites(self._brought, targets, self.is_series, self.video)
+
+    def _check_seconds(self) -> None:
+        """Refuse times that make no sense, or go with another way of saying how far ahead."""
+        if self.seconds is None:
+            return
+        wrong = next((second for second in self.seconds if not 0 < second < float("inf")), None)
+        if wrong is not None:
+            raise UserError(f"--seconds {wrong:g}: wanted a time above 0.")
+        if self.horizon is not None:
+            raise UserError("--seconds and --horizon: choose one; which one the model counts in, its config says.")
+        several = next((flag for flag in ("rollout", "sweep", "samples") if getattr(self, flag) is not None), None)
+        if several and len(self.seconds) > 1:
+            raise UserError(f"--{several} takes one time: give --seconds one number.")
+
+    def _check_samples(self) -> None:
+        """Refuse samples that would be shown nowhere, or a map of none."""
+        if self.uncertainty is not None and self.samples is None:
+            raise UserError("--uncertainty shows where samples differ: give --samples too, such as --samples 8.")
+        other = next((flag for flag in ("rollout", "sweep") if getattr(self, flag) is not None), None)
+        if self.samples is not None and other:
+            raise UserError(f"--samples and --{other}: choose one of them.")
+        if self.uncertainty is not None:
+            if self.input.is_dir():
+                raise UserError("--uncertainty is the map of one picture; a data set's maps go beside its predictions.")
+            check_writable(self.uncertainty)
+
+    @property
+    def is_series(self) -> bool:
+        """Whether a strip of several frames is drawn for each picture, and a folder of them."""
+        return self.rollout is not None or self.samples is not None or len(self.seconds or ()) > 1
 
     @cached_property
     def pictures(self) -> tuple[tuple[Path, Path], ...]:
@@ -210,11 +251,14 @@ class DatasetRequest(Request):
     limit: int | None = None
     episode: str | None = None
     reconstruction: bool = False
+    chain: float | None = None  # seconds of a prediction; each pair's time is reached by feeding predictions back
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.output is None:
             raise UserError("a data set needs --output, the folder that the predictions go to.")
+        if self.chain is not None and (not self.chain > 0 or self.samples is not None):
+            raise UserError(f"--chain {self.chain:g}: wanted seconds above 0, and no --samples.")
         if self.edit is not None and not self.edit.strip():
             raise UserError("--edit is empty; leave it out, and the data's own sentences are taken.")
         if self.output.exists() and not self.output.is_dir():
@@ -296,12 +340,15 @@ def make_request(flags: Mapping[str, Any]) -> PictureRequest | DatasetRequest:
         UserError: if a flag belongs to the other kind of input, or a value is wrong.
     """
     of_data_set = is_data_set(flags["input"])
+    if flags.get("seconds") is not None:
+        flags = {**flags, "seconds": tuple(flags["seconds"])}
     if flags.get("sweep") is not None:
         flags = {**flags, "sweep": Sweep.parse(flags["sweep"])}
         if flags.get("cfg_text") is not None or flags.get("cfg_image") is not None:
             raise UserError("--sweep brings its own scales: leave --cfg-text and --cfg-image out.")
-    if of_data_set and (flags.get("rollout") is not None or flags.get("sweep") is not None):
-        raise UserError("--rollout and --sweep take a picture, not a data set; give one of its pictures as --input.")
+    of_pictures = [name for name in OF_PICTURES if flags.get(name) is not None]
+    if of_data_set and of_pictures:
+        raise UserError(f"--{of_pictures[0]} takes a picture, not a data set; give one of its pictures as --input.")
     if flags.get("reconstruction"):
         _check_reconstruction(flags, of_data_set)
     if of_data_set:

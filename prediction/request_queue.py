@@ -28,6 +28,7 @@ class Ticket:
     instruction: str
     seed: int
     options: SamplingOptions
+    seconds: float | None = None  # ahead, for a model that takes the time as an input
     step: int = 0  # network calls made
     cancelled: bool = False
     _done: threading.Event = field(default_factory=threading.Event)
@@ -76,14 +77,16 @@ class PredictionQueue:
         self._thread = threading.Thread(target=self._work, name="predictions", daemon=True)
         self._thread.start()
 
-    def submit(self, frame: Tensor, instruction: str, seed: int, options: SamplingOptions) -> Ticket:
+    def submit(
+        self, frame: Tensor, instruction: str, seed: int, options: SamplingOptions, seconds: float | None = None
+    ) -> Ticket:
         """Queue one request.
 
         Raises:
             UserError: if the step count is impossible; the batch must not fail for it.
         """
         self.predictor.sampler_of(options)
-        ticket = Ticket(frame, instruction, seed, options)
+        ticket = Ticket(frame, instruction, seed, options, seconds)
         with self._changed:
             if self._closed:
                 raise Abandoned
@@ -145,10 +148,12 @@ class PredictionQueue:
                 for ticket in batch:
                     ticket.step = number + 1
 
+        timed = {} if batch[0].seconds is None else {"seconds": [ticket.seconds for ticket in batch]}
         return self.predictor.predict(
             torch.stack([ticket.frame for ticket in batch]),
             [ticket.instruction for ticket in batch],
             [ticket.seed for ticket in batch],
             options=batch[0].options,
             progress=watch,
+            **timed,
         ).cpu()

@@ -28,6 +28,8 @@ from prediction.predictor import SEED_RANGE, SamplingOptions, rollout_seed
 from prediction.request_queue import PredictionQueue, Ticket
 
 MAX_HORIZONS = 8  # rollout steps of one request
+SCRUB_SECONDS = 0.2  # between the moments of a future that is drawn at any time
+STRIP_FRAMES = 6  # of such a future, in the strip
 MAX_STEPS = 200  # network calls of one frame
 MAX_SENTENCE = 10_000  # letters; encoders cut long before
 MIN_SHOWN = 256  # pixels of a shown picture's side
@@ -84,6 +86,55 @@ class Examples:
         at = ((pair.task, pair.episode, pair.source_index + k * ahead) for k in range(1, num + 1))
         return list(takewhile(bool, (self._futures.get(key) for key in at)))
 
+    def moments(self, pair_id: str | None, times: Sequence[float]) -> list[Path | None]:
+        """Real frames so many seconds after an example's, None where the data have none."""
+        pair = self.pairs.get(pair_id or "")
+        if pair is None or pair.episode is None or pair.source_index is None or not pair.frames_per_second:
+            return [None] * len(times)
+        at = (pair.source_index + round(time * pair.frames_per_second) for time in times)
+        return [self._futures.get((pair.task, pair.episode, index)) for index in at]
+
+
+@dataclass(frozen=True)
+class DrawnFuture:
+    """Frames of a future, drawn once, so that a slider shows each at once."""
+
+    source: np.ndarray  # uint8 (S, S, 3)
+    frames: tuple[np.ndarray, ...]
+    times: tuple[float, ...]  # rising, in `unit`
+    unit: str  # seconds, frames or horizons
+    truths: tuple[Path | None, ...]  # real frames, where they are known
+
+    def at(self, time: float) -> dict[str, np.ndarray | None]:
+        """Prediction, difference and truth at the drawn time nearest to `time`."""
+        k = min(range(len(self.times)), key=lambda i: abs(self.times[i] - time))
+        truth = self._truth(k)
+        return {
+            "prediction": _enlarged(self.frames[k]),
+            "difference": _enlarged(draw_difference(self.source, self.frames[k])),
+            "truth": None if truth is None else _enlarged(truth),
+        }
+
+    def strip(self) -> Image.Image:
+        """Some of the frames, spread evenly, over the truth where it is known."""
+        last = len(self.times) - 1
+        most = min(STRIP_FRAMES, last) if self.unit == "seconds" else last
+        chosen = [round(i * last / most) for i in range(most + 1)] if most else [0]
+        names = [f"+{self.times[k]:.3g} {'s' if self.unit == 'seconds' else self.unit}" for k in chosen]
+        rows, labels = [[self.source, *(self.frames[k] for k in chosen)]], [["input", *names]]
+        while chosen and self.truths[chosen[-1]] is None:
+            chosen.pop()
+        if chosen:
+            known = [self._truth(k) for k in chosen]
+            blank = np.full_like(self.source, 255)
+            rows.append([self.source, *(blank if truth is None else truth for truth in known)])
+            labels.append(["input", *(f"truth {name}" for name in names[: len(chosen)])])
+        return draw_panels(rows, labels)
+
+    def _truth(self, k: int) -> np.ndarray | None:
+        path = self.truths[k]
+        return None if path is None else open_picture(path).squared(len(self.source))
+
 
 @dataclass(frozen=True)
 class PageRequest:
@@ -91,7 +142,7 @@ class PageRequest:
 
     picture: str | None  # path of the upload
     sentence: str | None
-    horizon: float | None  # frames ahead; times the model's own horizon where its config does not say how far that is
+    horizon: float | None  # seconds or frames ahead, as the model counts; else times its own horizon
     steps: float | None
     sampler: str
     text_scale: float
@@ -114,6 +165,17 @@ class PageRequest:
             raise UserError("the instruction is empty; say what the robot does, such as 'stack blocks'.")
         if len(self.sentence) > MAX_SENTENCE:
             raise UserError(f"the instruction has {len(self.sentence)} letters; wanted at most {MAX_SENTENCE}.")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request, read and checked."""
+
+    source: np.ndarray  # uint8 (S, S, 3)
+    sentence: str
+    seed: int
+    options: SamplingOptions
+    example: str | None
 
 
 class PredictionService:
@@ -144,7 +206,7 @@ class PredictionService:
         shutil.rmtree(self.uploads, ignore_errors=True)
 
     def predict(self, request: PageRequest) -> Iterator[dict[str, Any]]:
-        """What is to be shown, again and again while the work goes on: status, prediction, difference, truth, strip.
+        """What is to be shown, again and again while the work goes on: status, future, strip, and the future's `at`.
 
         Closing the iterator stops the work.
 
@@ -152,27 +214,54 @@ class PredictionService:
             UserError: for whatever the user can mend.
         """
         options, seed, num = self._read(request)
-        side = self.loaded.predictor.resolution
-        source, notes = self._open_upload(request.picture, side)
-        frame, shown, labels, seconds = array_to_tensor(source), [source], ["input"], []
-        truths = self.examples.truths(request.example, num, self.loaded.horizon) if self.examples else []
-        truth = open_picture(truths[0]).squared(side) if truths else None
+        source, notes = self._open_upload(request.picture, self.loaded.predictor.resolution)
         sentence = self.loaded.sentence(request.sentence)
         if sentence != request.sentence:
             notes = (*notes, f'sent as "{sentence}"')
-        for k in range(num):
-            ticket = self.queue.submit(frame, sentence, rollout_seed(k, seed), options)
-            yield from self._watch(ticket, seconds, f"frame {k + 1} of {num}")
+        asked = _Asked(source, sentence, seed, options, request.example)
+        if self.loaded.predictor.takes_seconds:
+            yield from self._draw_directly(asked, self._moments(request.horizon), notes)
+        else:
+            yield from self._draw_in_a_row(asked, num, notes)
+
+    def _draw_directly(self, asked: _Asked, times: list[float], notes: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Frames at so many seconds, in common batches; shown when all are there."""
+        frame, seconds = array_to_tensor(asked.source), []
+        tickets = [self.queue.submit(frame, asked.sentence, asked.seed, asked.options, time) for time in times]
+        try:
+            for k, ticket in enumerate(tickets):
+                yield from self._watch(ticket, seconds, f"frame {k + 1} of {len(times)}")
+        finally:
+            for ticket in tickets:
+                ticket.cancel()
+        drawn = tuple(tensor_to_array(ticket.result()) for ticket in tickets)
+        truths = self.examples.moments(asked.example, times) if self.examples else [None] * len(times)
+        future = DrawnFuture(asked.source, drawn, tuple(times), "seconds", tuple(truths))
+        yield self._shown(future, times[-1], seconds, notes)
+
+    def _draw_in_a_row(self, asked: _Asked, num: int, notes: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Frames at multiples of the model's horizon, each predicted from the one before and shown as it comes."""
+        truths = self.examples.truths(asked.example, num, self.loaded.horizon) if self.examples else []
+        truths = [*truths, *([None] * (num - len(truths)))]
+        unit, name = (self.loaded.horizon, "frames") if self.loaded.horizon else (1, "horizons")
+        frame, drawn, seconds = array_to_tensor(asked.source), [], []
+        for k in range(1, num + 1):
+            ticket = self.queue.submit(frame, asked.sentence, rollout_seed(k - 1, asked.seed), asked.options)
+            yield from self._watch(ticket, seconds, f"frame {k} of {num}")
             frame = ticket.result()
-            shown.append(tensor_to_array(frame))
-            labels.append(self._label(k + 1))
-            yield {
-                "prediction": _enlarged(shown[1]),
-                "difference": _enlarged(draw_difference(source, shown[1])),
-                "truth": None if truth is None else _enlarged(truth),
-                "strip": _strip(shown, labels, truths, side),
-                "status": _summary(seconds, notes),
-            }
+            drawn.append(tensor_to_array(frame))
+            times = tuple(unit * i for i in range(1, k + 1))
+            future = DrawnFuture(asked.source, tuple(drawn), times, name, tuple(truths[:k]))
+            yield self._shown(future, unit, seconds, notes)
+
+    def _shown(self, future: DrawnFuture, time: float, seconds: list[float], notes: Sequence[str]) -> dict[str, Any]:
+        return future.at(time) | {"future": future, "strip": future.strip(), "status": _summary(seconds, notes)}
+
+    def _moments(self, most: float) -> list[float]:
+        """Times of the frames that are drawn, up to `most` seconds ahead."""
+        least = self.loaded.predictor.seconds_range[0]
+        count = max(1, round((most - least) / SCRUB_SECONDS) + 1)
+        return [round(least + k * SCRUB_SECONDS, 6) for k in range(count)]
 
     def check_upload(self, name: str) -> Path:
         """The file that a request names, if it lies in the folder of uploads.
@@ -200,8 +289,11 @@ class PredictionService:
 
     def _read(self, request: PageRequest) -> tuple[SamplingOptions, int, int]:
         """Options, seed and number of predictions in a row, with the page's limits."""
-        steps, horizon = int(request.steps), int(request.horizon)
-        num = self.loaded.predictor.count_predictions(horizon) if self.loaded.horizon else horizon
+        steps, horizon, num = int(request.steps), int(request.horizon), 1
+        if self.loaded.predictor.takes_seconds:
+            self.loaded.predictor.times([request.horizon], 1)  # refuses what it was not trained for
+        else:
+            num = self.loaded.predictor.count_predictions(horizon) if self.loaded.horizon else horizon
         if not 1 <= num <= MAX_HORIZONS:
             unit = self.loaded.horizon or 1
             raise UserError(f"horizon {horizon}: wanted {unit} to {MAX_HORIZONS * unit}.")
@@ -228,19 +320,6 @@ class PredictionService:
         finally:
             ticket.cancel()
         seconds.append(time.perf_counter() - begun)
-
-    def _label(self, k: int) -> str:
-        return f"+{k * self.loaded.horizon} frames" if self.loaded.horizon else f"+{k} horizons"
-
-
-def _strip(shown: list[np.ndarray], labels: list[str], truths: Sequence[Path], side: int) -> Image.Image:
-    """Rollout over its truth, as far as it is known."""
-    rows, names = [shown], [labels]
-    known = truths[: len(shown) - 1]
-    if known:
-        rows.append([shown[0], *(open_picture(path).squared(side) for path in known)])
-        names.append(["input", *(f"truth {label}" for label in labels[1 : len(known) + 1])])
-    return draw_panels(rows, names)
 
 
 def _enlarged(frame: np.ndarray) -> np.ndarray:

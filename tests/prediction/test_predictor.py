@@ -35,6 +35,26 @@ def predictor(tiny_model_config):
     return FramePredictor(model, 8, SamplingOptions(steps=3, text_scale=2.0, image_scale=1.5), horizon=4)
 
 
+@pytest.fixture
+def timed(tiny_model_config):
+    """A predictor whose model takes seconds and foresees three numbers, with random weights."""
+    torch.manual_seed(0)
+    params = tiny_model_config["params"] | {"horizon_channels": 8, "training_steps": 1, "predict_change": True}
+    encoder = {"channels": 8, "keypoints": 2, "blocks": 1, "values": 2}
+    sizes = {"state": 3, "text": 16, "ahead": 8, "hidden": 16, "layers": 1, "rank": 1, "doubt": 0.5, "reveal": 0.5}
+    foresight = {"target": "ldm.modules.foresight.Foresight", "params": {"encoder": encoder, **sizes}}
+    blend = {"latent_size": 4, "mask_channels": 4, "scale_factor": 1.0, "adm_in_channels": 14}
+    blend["model_channels"] = 64  # two channels a normalised group: of one alone, what is added to it would be lost
+    unet = params["unet_config"]["params"] | blend | {"foresight_config": foresight, "sees_noise": False}
+    params["unet_config"] = {"target": "ldm.modules.diffusionmodules.blending.BlendingUNet", "params": unet}
+    model = instantiate_from_config({**tiny_model_config, "params": params}, "model").eval()
+    with torch.no_grad():
+        for parameter in model.model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+    options = SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)
+    return FramePredictor(model, 8, options, seconds=2.0, seconds_range=(0.2, 6.0))
+
+
 def anew(predictor):
     """A predictor that has seen no sentence, of a model whose weights changed."""
     return FramePredictor(predictor.model, predictor.resolution, predictor.options)
@@ -246,3 +266,39 @@ def test_a_network_that_copies_gives_the_future_of_the_nearest_pair(pair_folder)
     predict = partial(predictor.predict, frame[None], [pair.instruction], [0])
     assert torch.equal(predict()[0], future)
     assert not torch.equal(predict(episodes=[("square", pair.episode)])[0], future), "it looked at its own episode"
+
+
+def test_each_frame_of_a_batch_has_its_own_time(timed, frames):
+    """The same as alone, other than at another time, and the config's where none is asked."""
+    sentences = ["stack blocks"] * 3
+    together = timed.predict(frames, sentences, [0, 0, 0], seconds=[0.5, 2.0, 6.0])
+    alone = timed.predict(frames[1:2], sentences[:1], [0])  # 2 s are its own
+    assert (together[1].int() - alone[0].int()).abs().max() <= 1
+    other = timed.predict(frames[1:2], sentences[:1], [0], seconds=[5.0])
+    assert not torch.equal(other, alone)
+
+
+def test_samples_differ_where_a_state_is_drawn_and_by_their_seeds_alone(timed, frames):
+    ask = frames[:1].expand(2, -1, -1, -1), ["stack blocks"] * 2
+    assert len(timed.predict(*ask, [3, 4]).unique(dim=0)) == 1, "the mean knows no seed"
+    drawn = timed.predict(*ask, [3, 4], drawn=True)
+    assert len(drawn.unique(dim=0)) == 2
+    assert torch.equal(timed.predict(*ask, [3, 4], drawn=True), drawn)
+    timed.check_samples()
+
+
+def test_a_time_that_a_model_cannot_draw_is_refused(timed, predictor, frames):
+    with pytest.raises(ValueError, match=r"seconds 7: .* 0.2 to 6 seconds"):
+        timed.predict(frames[:1], ["a"], [0], seconds=[7.0])
+    with pytest.raises(ValueError, match="counts in seconds"):
+        timed.predict(frames[:1], ["a"], [0], 4)
+    with pytest.raises(ValueError, match=r"seconds 2.5: this model predicts 4 frames ahead"):
+        predictor.predict(frames[:1], ["a"], [0], seconds=[2.5])
+    predictor.check_samples()  # of several steps
+
+
+def test_a_model_of_one_step_without_a_foresight_draws_no_samples(tiny_model_config):
+    params = tiny_model_config["params"] | {"training_steps": 1}
+    model = instantiate_from_config({**tiny_model_config, "params": params}, "model")
+    with pytest.raises(ValueError, match="predicts the mean"):
+        FramePredictor(model, 8, SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)).check_samples()

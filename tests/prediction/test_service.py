@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from prediction.predictor import FramePredictor, SamplingOptions
@@ -18,6 +19,9 @@ class Brighter:
     resolution = 8
     options = SamplingOptions(steps=2, text_scale=1.0, image_scale=1.0)
     horizon = 3
+    takes_seconds = False
+    seconds, seconds_range = 0.4, (0.2, 1.0)
+    times = FramePredictor.times
     count_predictions = FramePredictor.count_predictions
 
     def __init__(self):
@@ -28,11 +32,12 @@ class Brighter:
     def sampler_of(self, options):
         return None
 
-    def predict(self, frames, sentences, seeds, *, options, progress):
+    def predict(self, frames, sentences, seeds, *, options, progress, seconds=None):
         for _ in progress(range(options.steps)):
             self.gate.wait(5)
             self.steps += 1
-        return frames + 1
+        ahead = torch.ones(len(frames)) if seconds is None else 100 * torch.tensor(seconds)
+        return frames + ahead.round().to(frames.dtype)[:, None, None, None]
 
 
 @pytest.fixture
@@ -92,6 +97,24 @@ def test_the_truth_of_an_example_is_shown_below(service, ask):
     request = ask(picture=str(service.examples.source(name)), example=name, horizon=6)
     last = list(service.predict(request))[-1]
     assert last["truth"] is not None and last["strip"].size[1] > list(service.predict(ask()))[-1]["strip"].size[1]
+
+
+def test_a_future_drawn_directly_is_drawn_once_and_shown_at_any_time(service, ask):
+    """Of a model that takes seconds: in common batches, with the truth of those frames whose truth the data have."""
+    service.loaded.predictor.takes_seconds = True
+    name = next(iter(service.examples.pairs))
+    request = ask(picture=str(service.examples.source(name)), example=name, horizon=1.0)
+    (last,) = (update for update in service.predict(request) if "future" in update)
+    steps, future = service.loaded.predictor.steps, last["future"]
+    assert future.times == (0.2, 0.4, 0.6, 0.8, 1.0) and steps <= 2 * request.steps, "two batches of at most four"
+    grey = int(future.source[0, 0, 0])
+    assert [int(future.at(time)["prediction"][0, 0, 0]) - grey for time in (0.0, 0.41, 1.0)] == [20, 40, 100]
+    assert service.loaded.predictor.steps == steps, "nothing is drawn again"
+    pair = service.examples.pairs[name]
+    known = [round(time * pair.frames_per_second) >= pair.horizon for time in future.times]
+    assert [truth is not None for truth in future.truths] == known
+    with pytest.raises(ValueError, match="trained for 0.2 to 1 seconds"):
+        list(service.predict(ask(horizon=2.0)))
 
 
 @pytest.mark.parametrize(
