@@ -24,7 +24,7 @@ from commands.errors import MissingFileError, UserError
 from formats.atomic import read_json, read_jsonl
 from formats.predictions_folder import BENCHMARK
 from formats.run_folder import RunFolder
-from metrics.comparison.bootstrap import Estimate, estimate_mean
+from metrics.comparison.bootstrap import Estimate, estimate_mean, estimate_quantile
 from metrics.comparison.predictions import parse_named_folder
 from metrics.comparison.rows import COPY, UPPER_BOUND, kind_by_name
 from metrics.comparison.table import ALL, ScoreTable, ceiling_of
@@ -114,13 +114,18 @@ def checkpoint_tables(run: "Run") -> dict[str, list[tuple[int, Results, str]]]:
 
 
 def estimate_entries(entries: list[dict], key: str) -> Estimate | None:
-    """Mean and interval of a measure over lines of pairs.jsonl; None where no line has it."""
-    entries = [entry for entry in entries if key in entry]
+    """Mean, or quantile, and interval of a measure over lines of pairs.jsonl; None where no line has it."""
+    quantile, name = (MEASURES[key].quantile, MEASURES[key].value_key) if key in MEASURES else (None, key)
+    entries = [entry for entry in entries if name in entry]
     if not entries:
         return None
-    values = np.array([[finite(entry[key], key)] for entry in entries])
+    values = np.array([[finite(entry[name], name)] for entry in entries])
+    groups = [entry["group"] for entry in entries]
     episodes = [(e["group"], e["pair_id"] if e["episode"] is None else e["episode"]) for e in entries]
-    (estimate,) = estimate_mean(values, [entry["group"] for entry in entries], episodes)
+    if quantile is not None:
+        estimate = estimate_quantile(values[:, 0], quantile, groups, episodes)
+    else:
+        (estimate,) = estimate_mean(values, groups, episodes)
     return estimate if estimate.n else None
 
 

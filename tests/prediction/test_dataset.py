@@ -10,7 +10,7 @@ from PIL import Image
 
 from commands.errors import UserError
 from formats.pictures import open_picture
-from formats.predictions_folder import METADATA_KEY, read_records
+from formats.predictions_folder import METADATA_KEY, SPREAD_GAIN, read_records, spread_path
 from formats.prepared_folder import read_manifest
 from ldm.data.pixels import array_to_tensor, to_signed, to_uint8
 from ldm.util import instantiate_from_config
@@ -25,7 +25,7 @@ from prediction.dataset import (
     write_benchmark,
 )
 from prediction.load import LoadedPredictor
-from prediction.predictor import FramePredictor, Runtime, SamplingOptions, seed_of
+from prediction.predictor import FramePredictor, Runtime, SamplingOptions, sample_seeds, seed_of
 
 SIDE = 16
 SETTINGS = {"steps": 2, "interval": [0.0, 5.0]}
@@ -107,7 +107,7 @@ def test_batches_keep_order_and_size(jobs):
     class Predictor:
         resolution = 8
 
-        def predict(self, frames, sentences, seeds, horizon, *, progress, episodes):
+        def predict(self, frames, sentences, seeds, horizon, *, seconds, progress, episodes):
             return frames
 
     batches = list(predict_batches(Predictor(), jobs, 2))
@@ -116,6 +116,41 @@ def test_batches_keep_order_and_size(jobs):
     expected = open_picture(jobs[0].source).squared(8)
     assert np.array_equal(batches[0][0].frame, expected)
     assert jobs[0].truth.is_file() and jobs[0].source != jobs[0].truth
+
+
+class Dimmer:
+    """Draws black frames: one grey level a second ahead, or 10 by every other seed where it draws a sample."""
+
+    resolution = 8
+
+    def predict(self, frames, sentences, seeds, horizon, *, seconds, progress, episodes, drawn=False):
+        levels = [10 * (seed % 2) for seed in seeds] if drawn else [round(second) for second in seconds]
+        return torch.tensor(levels, dtype=torch.uint8).reshape(-1, 1, 1, 1).expand_as(frames)
+
+    def rollout(self, frames, sentences, seeds, num, *, seconds, progress, episodes):
+        return torch.stack([torch.full_like(frames, k + 1) for k in range(num)])
+
+
+def test_samples_give_their_mean_and_twice_their_spread(jobs, tmp_path):
+    """The record names their number, and the map lies beside the pictures, in a folder of its own."""
+    seeds = [[seed % 2 for seed in sample_seeds(job.seed, 4)] for job in jobs[:2]]
+    (batch,) = predict_batches(Dimmer(), jobs[:2], 2, samples=4)
+    for item, odd in zip(batch, seeds, strict=True):
+        assert item.frame[0, 0, 0] == round(10 * np.mean(odd)) and item.spread.shape == (8, 8)
+        assert item.spread[0, 0] == round(SPREAD_GAIN * 10 * np.std(odd, ddof=1))
+    predict_data_set(lambda todo: [batch], jobs[:2], tmp_path / "out", {"samples": 4})
+    assert {r["samples"] for r in read_records(tmp_path / "out").values()} == {4}
+    assert spread_path(tmp_path / "out", jobs[0].name).is_file()
+
+
+def test_a_chain_reaches_each_pairs_own_time(jobs):
+    timed = [replace(job, seconds=seconds) for job, seconds in zip(jobs, (1.5, 0.5, 2.0), strict=False)]
+    (batch,) = predict_batches(Dimmer(), timed, 3, chain=0.5)
+    assert [int(item.frame[0, 0, 0]) for item in batch] == [3, 1, 4]
+    (batch,) = predict_batches(Dimmer(), timed, 3)
+    assert [int(item.frame[0, 0, 0]) for item in batch] == [2, 0, 2], "each drawn directly at its time"
+    with pytest.raises(UserError, match="no multiple"):
+        list(predict_batches(Dimmer(), timed, 3, chain=0.4))
 
 
 @pytest.fixture
