@@ -17,7 +17,7 @@ from ldm.data.stream import sample_seed
 from ldm.util import instantiate_from_config
 
 
-def read_square(path: Path, resolution: int | None = None) -> np.ndarray:
+def read_pair_picture(path: Path, resolution: int | None = None) -> np.ndarray:
     """RGB picture as uint8 (H, W, 3), squashed to a square of `resolution` where that is given.
 
     Raises:
@@ -105,7 +105,7 @@ class FramePairDataset(Dataset):
         """Frames of the neighbours of a pair, uint8 (2 K, 3, S, S); its own episode's are none."""
         if index not in self._ranked:
             pair = self.pairs[index]
-            frame = read_picture(pair.source_path(self.folder))
+            frame = read_pair_picture(pair.source_path(self.folder))
             self._ranked[index] = self.neighbours.rank(frame, pair.instruction, (pair.task, pair.episode))
         ranked = self._ranked[index]
         draws = torch.rand(len(ranked), generator=torch.Generator().manual_seed(sample_seed(seed, 2)))
@@ -114,10 +114,10 @@ class FramePairDataset(Dataset):
     def _pixels(self, path: Path, resolution: int) -> Tensor:
         """uint8 (3, S, S) pixels of a picture."""
         if self._kept is None:
-            return array_to_tensor(read_square(path, resolution))
+            return array_to_tensor(read_pair_picture(path, resolution))
         key = (path, resolution)
         if key not in self._kept:
-            self._kept[key] = array_to_tensor(read_square(path, resolution))
+            self._kept[key] = array_to_tensor(read_pair_picture(path, resolution))
         return self._kept[key]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from commands.errors import UserError
 from formats.hashing import sha256_of_file
 from formats.prepared_folder import FramePair, read_manifest
-from ldm.data.frame_pairs import read_picture
+from ldm.data.frame_pairs import read_pair_picture
 from ldm.data.pixels import array_to_tensor
 
 COMPARED = 64  # pixels a side at which frames are blurred before they are compared
@@ -48,7 +48,7 @@ class Neighbours:
 
     @cached_property
     def _looks(self) -> np.ndarray:
-        return np.stack([describe_look(read_picture(pair.source_path(self.folder))) for pair in self.pairs])
+        return np.stack([describe_look(read_pair_picture(pair.source_path(self.folder))) for pair in self.pairs])
 
     def settings(self) -> dict[str, str | int]:
         """What predictions depend on: the index of the folder, and how many are taken."""
@@ -94,7 +94,7 @@ class Neighbours:
     def _pixels(self, path: Path, resolution: int) -> Tensor:
         key = (path, resolution)
         if key not in self._kept:
-            self._kept[key] = array_to_tensor(read_picture(path, resolution))
+            self._kept[key] = array_to_tensor(read_pair_picture(path, resolution))
         return self._kept[key]
 
 

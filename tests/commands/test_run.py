@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from commands.errors import UserError, sentence_for
 from commands.run import run_command, show_progress
-from ldm.data.frame_pairs import read_square
+from ldm.data.frame_pairs import read_pair_picture
 from ldm.lr_scheduler import LambdaLinearScheduler
 from ldm.modules.encoders import modules
 
@@ -113,7 +113,7 @@ class Failing(Dataset):
 @pytest.mark.parametrize(
     "fail",
     [
-        lambda: read_square(Path("absent.png")),
+        lambda: read_pair_picture(Path("absent.png")),
         lambda: LambdaLinearScheduler([0], [1.0, 1.0], [1.0], [0], [10]),
         lambda: json.loads("{"),  # a library's fault, which keeps its traceback
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from formats.prepared_folder import read_manifest, write_manifest
-from ldm.data.frame_pairs import read_picture
+from ldm.data.frame_pairs import read_pair_picture
 from ldm.data.neighbours import Neighbours
 from ldm.data.pixels import array_to_tensor, to_signed, to_uint8
 from ldm.models.diffusion.sampling import SAMPLERS, SamplingOptions, make_sampler
@@ -262,7 +262,7 @@ def test_a_network_that_copies_gives_the_future_of_the_nearest_pair(pair_folder)
     neighbours = Neighbours(folder, None, 1)
     predictor = FramePredictor(model, 128, SamplingOptions(**config["sampling"]), neighbours=neighbours)
     pair = neighbours.pairs[2]
-    frame, future = (array_to_tensor(read_picture(path)) for path in pair.paths(folder))
+    frame, future = (array_to_tensor(read_pair_picture(path)) for path in pair.paths(folder))
     predict = partial(predictor.predict, frame[None], [pair.instruction], [0])
     assert torch.equal(predict()[0], future)
     assert not torch.equal(predict(episodes=[("square", pair.episode)])[0], future), "it looked at its own episode"

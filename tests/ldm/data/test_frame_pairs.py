@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm.data.batch import FrameBatch, FrameSample
-from ldm.data.frame_pairs import FramePairDataset, collate, read_square
+from ldm.data.frame_pairs import FramePairDataset, collate, read_pair_picture
 
 
 def column_of_square(frame):
@@ -44,7 +44,7 @@ def test_collate_stacks_what_the_model_takes(pair_folder):
 
 def test_an_absent_picture_is_said_with_where_it_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.png; it is named by the folder's index"):
-        read_square(tmp_path / "absent.png")
+        read_pair_picture(tmp_path / "absent.png")
 
 
 @pytest.mark.real_data

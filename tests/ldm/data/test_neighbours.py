@@ -7,7 +7,7 @@ import torch
 
 from commands.errors import UserError
 from formats.prepared_folder import read_manifest, write_manifest
-from ldm.data.frame_pairs import FramePairDataset, collate, read_picture
+from ldm.data.frame_pairs import FramePairDataset, collate, read_pair_picture
 from ldm.data.neighbours import Neighbours
 
 NODE = "ldm.data.neighbours.Neighbours"
@@ -23,7 +23,7 @@ def folder(pair_folder):
 
 
 def look_up(folder, frame, sentence, episode=None):
-    picture = read_picture(folder / f"{frame:07d}" / f"{frame:06d}_0.png")  # of the first episode
+    picture = read_pair_picture(folder / f"{frame:07d}" / f"{frame:06d}_0.png")  # of the first episode
     ranked = Neighbours(folder, None, 2).rank(picture, sentence, episode)
     return [pair.pair_id for pair in ranked]
 
@@ -39,7 +39,7 @@ def test_the_nearest_come_first_and_the_own_episode_is_left_out(folder):
 def test_a_sentence_that_nobody_says_is_looked_up_among_all(folder):
     assert len(look_up(folder, 2, "go home")) == 20
     with pytest.raises(UserError, match="no pairs of other episodes"):
-        Neighbours(folder, "test", 1).rank(read_picture(folder / "0000000" / "000000_0.png"), "x", ("square", 3))
+        Neighbours(folder, "test", 1).rank(read_pair_picture(folder / "0000000" / "000000_0.png"), "x", ("square", 3))
 
 
 def test_skipped_pairs_are_passed_over_while_enough_are_left(folder):
