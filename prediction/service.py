@@ -128,7 +128,8 @@ class DrawnFuture:
             known = [self._truth(k) for k in chosen]
             blank = np.full_like(self.source, 255)
             rows.append([self.source, *(blank if truth is None else truth for truth in known)])
-            labels.append(["input", *(f"truth {name}" for name in names[: len(chosen)])])
+            told = zip(names, known, strict=False)
+            labels.append(["input", *(f"truth {name}" if truth is not None else "" for name, truth in told)])
         return draw_panels(rows, labels)
 
     def _truth(self, k: int) -> np.ndarray | None:

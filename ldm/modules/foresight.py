@@ -15,10 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
+from torch.nn import functional
 
 from ldm.modules.policy.networks import KeypointEncoder, make_layers
 
-LEAST_LOG_STD, MOST_LOG_STD = -4.0, 1.0  # of a state's number, in units of its deviation over the training data
+LEAST_LOG_STD, MOST_LOG_STD = -3.0, 1.0  # of a state's number, in units of its deviation over the training data
 
 
 class Foreseen(NamedTuple):
@@ -97,7 +98,9 @@ class Foresight(nn.Module):
         self.encoder = KeypointEncoder(**encoder)
         self.norm = nn.LayerNorm(self.encoder.width)
         self.locate = make_layers(self.encoder.width, hidden, 1, state)
-        self.foresee = make_layers(state + text + ahead, hidden, layers, state * (2 + rank))
+        self.foresee = make_layers(state + text + ahead, hidden, layers - 1, hidden)
+        self.change = nn.Linear(hidden, state)
+        self.spread = make_layers(hidden, hidden // 2, 1, state * (1 + rank))
 
     @property
     def width(self) -> int:
@@ -107,10 +110,11 @@ class Foresight(nn.Module):
     def forward(self, frame: Tensor, text: Tensor, ahead: Tensor) -> Foreseen:
         """Frames (B, 3, H, W) in [-1, 1], averaged tokens (B, D), embedded seconds (B, A)."""
         now = self.locate(self.norm(self.encoder(frame)))
-        told = self.foresee(torch.cat([now.detach(), text, ahead], dim=1))
-        change, log_std, factor = told.split([self.size, self.size, self.size * self.rank], dim=1)
+        later = functional.gelu(self.foresee(torch.cat([now.detach(), text, ahead], dim=1)))
+        log_std, factor = self.spread(later.detach()).split([self.size, self.size * self.rank], dim=1)
         log_std = log_std.clamp(LEAST_LOG_STD, MOST_LOG_STD)
-        return Foreseen(now, now.detach() + change, log_std, factor.unflatten(1, (self.size, self.rank)))
+        mean = now.detach() + self.change(later)
+        return Foreseen(now, mean, log_std, factor.unflatten(1, (self.size, self.rank)))
 
     def tell(self, foreseen: Foreseen) -> Tensor:
         """(B, width) for drawing the mean."""

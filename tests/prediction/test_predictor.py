@@ -41,7 +41,7 @@ def timed(tiny_model_config):
     torch.manual_seed(0)
     params = tiny_model_config["params"] | {"horizon_channels": 8, "training_steps": 1, "predict_change": True}
     encoder = {"channels": 8, "keypoints": 2, "blocks": 1, "values": 2}
-    sizes = {"state": 3, "text": 16, "ahead": 8, "hidden": 16, "layers": 1, "rank": 1, "doubt": 0.5, "reveal": 0.5}
+    sizes = {"state": 3, "text": 16, "ahead": 8, "hidden": 16, "layers": 2, "rank": 1, "doubt": 0.5, "reveal": 0.5}
     foresight = {"target": "ldm.modules.foresight.Foresight", "params": {"encoder": encoder, **sizes}}
     blend = {"latent_size": 4, "mask_channels": 4, "scale_factor": 1.0, "adm_in_channels": 14}
     blend["model_channels"] = 64  # two channels a normalised group: of one alone, what is added to it would be lost
