@@ -1,4 +1,4 @@
-"""What is measured: models of two sizes from the YAML files beside this one, and pairs of frames to train on.
+"""What is measured: models of two sizes from the YAML files in sizes/, and pairs of frames to train on.
 
 The pairs are JPEG pictures of smooth seeded noise in a prepared folder, so that reading them costs what real frames
 cost. Both ways of training start there: online from the pictures, or from the latents that are cached from them.
@@ -21,7 +21,7 @@ from ldm.data.latent_cache import build_cache
 from ldm.training.config import compose
 from ldm.util import instantiate_from_config
 
-CONFIGS = Path(__file__).parent
+CONFIGS = Path(__file__).parent / "sizes"
 SIZES = ("tiny", "full")
 NUM_PAIRS = {"cuda": 512, "cpu": 64}  # on disk
 JPEG_QUALITY = 95
@@ -31,7 +31,7 @@ SENTENCES = ("stack blocks", "hand over the block", "beat the block with the ham
 
 
 def read_size(size: str, *overlays: str) -> dict[str, Any]:
-    """Config of a model: full.yaml, under <size>.yaml and the overlays beside it.
+    """Config of a model: full.yaml, under <size>.yaml and the overlays beside them.
 
     Args:
         size: full is InstructPix2Pix's own, tiny a twin for CPUs.
