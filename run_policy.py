@@ -23,6 +23,8 @@ from formats.run_folder import RunFolder, locked
 from simulator.tasks import TASKS
 
 BASELINES = ("replay", "still")
+TRUTH_SECONDS = 4.0  # ahead: the bundled model's
+APART = ("output", "tasks", "episodes", "future")  # what of a request a folder does not keep; the policy tells `future`
 POLICIES = (
     "run folder, module:function, http://host:port, lerobot:<path or id>, or a baseline: replay (the expert's own"
     " commands), still, nearest:<prepared episodes>"
@@ -44,6 +46,7 @@ class RolloutRequest:
         execute: commands of each answer that are executed; None takes all.
         videos: films of the first so many seeds of each task.
         output: rollouts folder.
+        future: source of the picture that a policy of configs/policy_goal.yaml is shown, see prediction.goals.
     """
 
     policy: str
@@ -55,6 +58,7 @@ class RolloutRequest:
     execute: int | None
     videos: int
     output: Path
+    future: str | None = None
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -99,12 +103,42 @@ def make_parser() -> argparse.ArgumentParser:
     add("--execute", type=int, help="commands of each answer that are executed (default: all that the policy gives)")
     add("--workers", type=int, default=1, help="processes")
     add("--videos", type=int, default=0, help="films of the first so many seeds of each task")
+    add(
+        "--future",
+        metavar="SOURCE",
+        help="picture of the near future for a policy of configs/policy_goal.yaml: none (default), copy,"
+        " predicted[:<checkpoint or run>], truth[:<seconds>]",
+    )
     add("--output", type=Path, required=True, help="rollouts folder; an earlier run of the same command goes on")
     return parser
 
 
-def load(text: str):  # noqa: ANN201 - anything with the methods of simulator.rollout.Policy
-    """The policy that --policy names."""
+def load(request: RolloutRequest):  # noqa: ANN201 - anything with the methods of simulator.rollout.Policy
+    """The policy that --policy names, shown what --future names."""
+    policy = _load_policy(request.policy)
+    if request.future is not None:
+        if not hasattr(policy, "show"):
+            raise UserError(f"--future: {request.policy} looks at no picture of the future; leave it out.")
+        policy.show(_make_goal(request.future, request.look), request.future)
+    return policy
+
+
+def _make_goal(text: str, look: str):  # noqa: ANN202 - a prediction.goals.Goal
+    kind, _, rest = text.partition(":")
+    if kind == "truth":
+        from simulator.baselines import ExpertFuture
+
+        try:
+            seconds = float(rest or TRUTH_SECONDS)
+        except ValueError as error:
+            raise UserError(f"--future {text}: wanted seconds after the colon, such as truth:2.5.") from error
+        return ExpertFuture(seconds, look)
+    from prediction.goals import make_goal
+
+    return make_goal(text)
+
+
+def _load_policy(text: str):  # noqa: ANN202
     if text in BASELINES:
         from simulator.baselines import ExpertReplay, StandStill
 
@@ -122,7 +156,7 @@ def play_episode(request: RolloutRequest, task: str, seed: int) -> Rollout:
     from simulator.rollout import play
 
     if request.policy not in _LOADED:
-        _LOADED[request.policy] = load(request.policy)
+        _LOADED[request.policy] = load(request)
     policy = _LOADED[request.policy]
     filmed = seed in _filmed_seeds(request, task)
     instruction = choose_sentence(request.sentences, task, seed)
@@ -172,12 +206,12 @@ def write_film(path: Path, frames: Sequence[dict]) -> None:
 def play_all(request: RolloutRequest, workers: int) -> tuple[int, int]:
     """Play what is not there yet; returns the number of episodes and of successes in the folder."""
     wanted = request.wanted()
-    policy = load(request.policy)  # what is wrong with it is said before the folder is made
+    policy = load(request)  # what is wrong with it is said before the folder is made
     from prediction.policy import describe
     from simulator.studio import check_cameras
 
     check_cameras(policy.cameras)
-    settings = {key: value for key, value in asdict(request).items() if key not in ("output", "tasks", "episodes")}
+    settings = {key: value for key, value in asdict(request).items() if key not in APART}
     begin_rollouts(request.output, settings | describe(policy, request.policy))
     with locked(RunFolder(request.output)):
         done = read_rollouts(request.output, missing_ok=True)
@@ -207,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.execute,
             options.videos,
             options.output,
+            options.future,
         )
         played, successes = play_all(request, options.workers)
         print(f"{successes} of {played} episodes succeeded.")

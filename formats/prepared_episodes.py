@@ -108,6 +108,7 @@ class Window:
     actions: np.ndarray  # (H, A) zeros where the episode has none
     action_valid: np.ndarray  # (H,) bool
     objects: np.ndarray  # (N, 7)
+    future_objects: np.ndarray  # (F, N, 7)
 
 
 def write_episode(
@@ -337,6 +338,7 @@ class EpisodeFolder:
         state = np.zeros(state_size, np.float32) if motion.states is None else motion.states[t]
         wanted = self.cameras if cameras is None else cameras
         views = {camera: self.frames(index, camera) for camera in wanted if camera in episode.cameras}
+        objects = np.zeros((episode.length, 0, 7), np.float32) if motion.objects is None else motion.objects
         rate = episode.frames_per_second
         return Window(
             frames={camera: np.asarray(view[t // episode.draw_every]) for camera, view in views.items()},
@@ -353,5 +355,6 @@ class EpisodeFolder:
             if motion.actions is None
             else motion.actions[np.minimum(steps, last)],
             action_valid=(steps < last) & (motion.actions is not None),
-            objects=np.zeros((0, 7), np.float32) if motion.objects is None else motion.objects[t],
+            objects=objects[t],
+            future_objects=objects[np.minimum(later, last)],
         )

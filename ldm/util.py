@@ -29,6 +29,7 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.data.base": "DataModuleFromConfig",
     "ldm.data.frame_pairs": "FramePairDataset",
     "ldm.data.futures": "EpisodeFutures",
+    "ldm.data.goal_windows": "GoalWindows",
     "ldm.data.joint_windows": "JointWindows",
     "ldm.data.latent_cache": "CachedPairDataset",
     "ldm.data.mixture": "Mixture",

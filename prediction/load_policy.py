@@ -10,10 +10,12 @@ import torch
 from commands.errors import UserError
 from formats.pictures import resize_square
 from formats.run_folder import find_run
+from ldm.data.goal_windows import GOAL
 from ldm.data.pixels import array_to_tensor, to_signed
 from ldm.data.windows import pose_numbers
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose, save_config
+from prediction.goals import Goal, NoGoal
 from prediction.trained_run import WEIGHTS, load_trained
 from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
 
@@ -23,21 +25,40 @@ class RunPolicy:
 
     def __init__(self, model: ChunkPolicy, digest: str) -> None:
         self.model, self._digest = model, digest
-        self._names = {camera.removesuffix("_camera"): camera for camera in model.model["network"].cameras}
+        names = dict.fromkeys(model.model["network"].cameras)
+        self.goal: Goal | None = NoGoal() if GOAL in names else None  # of a policy that is shown the near future
+        self._future = "none"
+        self._names = {camera.removesuffix("_camera"): camera for camera in names if camera != GOAL}
         self.cameras, self.size = tuple(self._names), None  # pictures as they are drawn: prepared here as in training
         self.privileged = model.privileged
 
     def settings(self) -> dict[str, Any]:
         """What a rollouts folder keeps of it."""
-        return {"weights": self._digest, "chunk": self.model.chunk, "execute": self.model.execute}
+        known = {"weights": self._digest, "chunk": self.model.chunk, "execute": self.model.execute}
+        return known | ({} if self.goal is None else {"future": self._future})
+
+    def show(self, goal: Goal, name: str) -> None:
+        """Take the pictures of the near future from `goal`, which rollouts are to call `name`.
+
+        Raises:
+            UserError: if the policy was not trained with such pictures.
+        """
+        if self.goal is None:
+            raise UserError("--future: the policy looks at no picture of the future; train configs/policy_goal.yaml.")
+        self.goal, self._future = goal, name
 
     def reset(self, instruction: str, task: str, seed: int) -> None:
-        """Nothing is kept from one call to the next; the sentence is part of each observation."""
+        """An episode begins; nothing else is kept from one call to the next, the sentence is in each observation."""
+        if self.goal is not None:
+            self.goal.reset(instruction, task, seed)
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         """The part of the predicted chunk that is to be executed, (execute, D)."""
         seen = observation["pixels"]
         frames = {name: self._prepare(seen[camera], name) for camera, name in self._names.items()}
+        if self.goal is not None:
+            later, side = self.goal.picture(observation), self.model.cameras[GOAL]
+            frames[GOAL] = torch.zeros(3, side, side) if later is None else self._prepare(later, GOAL)
         objects = None
         if self.privileged:
             objects = torch.zeros(self.model.model["network"].num_objects, 9)

@@ -192,7 +192,7 @@ def test_a_server_that_fails_in_the_middle_is_one_sentence_and_nothing_is_lost(t
 
 def test_a_scene_that_the_expert_cannot_solve_is_named(tmp_path, capsys, monkeypatch):
     failed = SimpleNamespace(success=False, states=np.zeros((1, 14)))
-    monkeypatch.setattr("simulator.baselines.simulate", lambda *_: failed)
+    monkeypatch.setattr("simulator.baselines.simulate", lambda *_, **__: failed)
     assert run("--policy", "replay", "--task", "block_handover", "--episodes", 1, "--output", tmp_path) == 2
     error = capsys.readouterr().err
     assert "the expert cannot solve seed 100000000 of block_handover" in error and error.count("\n") == 1

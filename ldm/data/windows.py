@@ -155,10 +155,14 @@ class EpisodeWindows(Dataset):
         index = self._episodes[place]
         t = (number - (self._ends[place - 1] if place else 0)) * self.strides[index]
         rng = np.random.default_rng(sample_seed(seed, 1))
-        window = self.source.window(index, t, chunk=self.chunk)
+        window = self._cut(index, t, rng)
         shown = self._show(index, t, window, rng)
         sample = {**shown, **self._tell(index, window, rng), "pair_id": self._name(index, t), "seed": seed}
         return sample | ({"more": [self._draw_unseen(rng) for _ in range(self.more)]} if self.more else {})
+
+    def _cut(self, index: int, t: int, rng: np.random.Generator, cameras: Sequence[str] | None = None) -> Window:
+        """The window of a sample; `cameras` are those that are wanted, None takes all."""
+        return self.source.window(index, t, chunk=self.chunk, cameras=cameras)
 
     def _show(self, index: int, t: int, window: Window, rng: np.random.Generator) -> dict:
         """The pictures of a sample."""
@@ -171,7 +175,7 @@ class EpisodeWindows(Dataset):
         """A window without pictures that chance chooses, its objects a little off."""
         index = self.acting[int(rng.integers(len(self.acting)))]
         t = int(rng.integers(self.source.episodes[index].length - 1))
-        window = self.source.window(index, t, chunk=self.chunk, cameras=())
+        window = self._cut(index, t, rng, cameras=())
         told = self._tell(index, window, rng)
         noise = rng.standard_normal((len(window.objects), 9), np.float32) * self.object_noise
         told["objects"][: len(noise)] += torch.from_numpy(noise)
