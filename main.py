@@ -100,7 +100,11 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
     if not any(pretrained.get(key) for key in ("path", "name", "first_stage")):
         raise UserError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
     if getattr(model, "kind", None) == "joint":
-        log.info("%s", go_on_from_stage(model, Path(pretrained["path"] or "")))
+        if pretrained.get("path"):
+            log.info("%s", go_on_from_stage(model, Path(pretrained["path"])))
+        elif pretrained.get("name"):  # first stage and text encoder
+            options = {"use_ema": False, "widen": False, "parts": ("first_stage_model", "cond_stage_model")}
+            log.info("%s", load_pretrained(model, resolve(pretrained["name"]), **options))
         return
     if pretrained.get("path") or pretrained.get("name"):
         path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])

@@ -13,9 +13,11 @@ from formats.run_folder import find_run
 from ldm.data.goal_windows import GOAL
 from ldm.data.pixels import array_to_tensor, to_signed
 from ldm.data.windows import pose_numbers
+from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose, save_config
 from prediction.goals import Goal, NoGoal
+from prediction.joint_policy import JointRunPolicy
 from prediction.trained_run import WEIGHTS, load_trained
 from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
 
@@ -72,13 +74,21 @@ class RunPolicy:
         return to_signed(array_to_tensor(resize_square(picture, self.model.cameras[camera])))
 
 
-def load_run_policy(path: Path) -> RunPolicy:
+def load_run_policy(path: Path, *, imagine: bool = False) -> RunPolicy | JointRunPolicy:
     """The policy of a run folder, of a checkpoint in one, or of a published folder; the average predicts.
+
+    Args:
+        path: of the run.
+        imagine: a model of video and action imagines frames, too.
 
     Raises:
         UserError: if there is none, it is no policy, or the weights do not fit.
     """
     run = load_trained(path)
+    if isinstance(run.model, JointVideoAction):
+        return JointRunPolicy(run.model, run.digest, "joint" if imagine else "policy")
+    if imagine:
+        raise UserError(f"joint:{path}: a {type(run.model).__name__} imagines nothing; leave joint: out.")
     if not isinstance(run.model, ChunkPolicy):
         kind = type(run.model).__name__
         raise UserError(f"{path} holds a {kind}, which predicts pictures; wanted a run of a policy.")

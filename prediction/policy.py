@@ -1,6 +1,7 @@
 """Policies that run_policy.py can play: a run folder of ours, anybody's function, or a server that speaks HTTP.
 
     logs/<run>                 a policy that main.py trained
+    joint:logs/<run>           a model of video and action that main.py trained, which imagines frames, too
     package.module:name        a function of an observation, or a class with reset and act
     http://host:port           a server, such as `python -m prediction.policy_server` starts
     nearest:<folder>           replay of the nearest of prepared episodes, a baseline
@@ -175,11 +176,11 @@ def load_policy(text: str) -> Any:
         from prediction.lerobot_policy import load_lerobot_policy
 
         return load_lerobot_policy(rest)
-    path = Path(text)
+    path = Path(rest if kind == "joint" else text)
     if path.exists():
         from prediction.load_policy import load_run_policy
 
-        return load_run_policy(path)
+        return load_run_policy(path, imagine=kind == "joint")
     if ":" in text:
         return import_policy(text)
     raise UserError(

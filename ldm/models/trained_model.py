@@ -39,6 +39,10 @@ class TrainedModel(pl.LightningModule):
         """Parameters that the optimiser moves; the adversary has its own."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
+    def parameter_groups(self) -> list[dict]:
+        """The same in groups that may have a rate of their own, `lr`."""
+        return [{"params": self.trained_parameters()}]
+
     def loss_weights(self) -> dict[str, float]:
         """Weight of each term of the training loss that is not off, by the name under which it is logged."""
         return self.frame_loss.weights() if self.frame_loss is not None else {}
@@ -55,7 +59,7 @@ class TrainedModel(pl.LightningModule):
 
     def configure_optimizers(self) -> dict:
         """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
-        optimizer = make_adamw(self.trained_parameters(), self.learning_rate, self.weight_decay, self.optimizer_bits)
+        optimizer = make_adamw(self.parameter_groups(), self.learning_rate, self.weight_decay, self.optimizer_bits)
         allow_clipping(optimizer, self._trainer)
         if self.scheduler_config is None:
             return {"optimizer": optimizer}

@@ -181,7 +181,7 @@ def merge_adapters(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Te
 
 
 def make_adamw(
-    parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, bits: int
+    parameters: Iterable[nn.Parameter] | Iterable[dict], learning_rate: float, weight_decay: float, bits: int
 ) -> torch.optim.Optimizer:
     """AdamW, fused; with 8 bits bitsandbytes', whose moments take a quarter of the memory.
 

@@ -13,10 +13,12 @@ from ldm.data.futures import EpisodeFutures
 from ldm.data.latent_cache import CachedPairDataset
 from ldm.data.mixture import Mixture
 from ldm.data.windows import EpisodeWindows
+from ldm.models.joint.training import TrainedJointVideoAction
 from ldm.models.trained_model import TrainedModel
 from ldm.training.build import build_trained_model
 from ldm.training.checks import check_resolutions, data_command, data_doubts, how_to_prepare
 from ldm.training.fit import accepted_trainer, build_callbacks, quiet_lightning
+from ldm.training.joint_cost import measure_step
 from ldm.training.keys import check_values, find
 from ldm.training.launcher import count_processes, follow_launcher
 from ldm.training.memory import estimate_memory
@@ -55,6 +57,7 @@ def describe_dry_run(config: Mapping, gpus: Sequence[int] | None, missing_weight
         _loss_table(model),
         _optimisation_table(config, processes),
         *([_memory_table(config, processes)] if params.get("train") and "resolution" in config else []),
+        *([_step_table(config)] if isinstance(model, TrainedJointVideoAction) else []),
         _data_table(config, pairs, missing),
     ]
     said = [f"Mind: {doubt}" for doubt in data_doubts(config, pairs)]
@@ -167,6 +170,20 @@ def _memory_table(config: Mapping, processes: int) -> Table:
         if size:
             table.add_row(name, f"{size / 2**30:,.2f}")
     table.add_row("together", f"{sum(parts.values()) / 2**30:,.2f}")
+    return table
+
+
+def _step_table(config: Mapping) -> Table:
+    """Operations and memory of a micro-batch of a model of video and action."""
+    data = config["data"]["params"]
+    with torch.device("meta"):
+        model = build_trained_model(config["model"])
+    cost = measure_step(model, data["batch_size"], ((data["train"] or {}).get("params") or {}).get("more", 0))
+    table = _table("A micro-batch, by its shapes; in full precision, text encoder not counted", "what", "number")
+    table.add_row("operations", f"{cost.flop / 1e9:,.1f} G")
+    table.add_row("  of a sample", f"{cost.flop / data['batch_size'] / 1e9:,.2f} G")
+    for name, size in cost.memory.items():
+        table.add_row(name, f"{size / 2**30:,.2f} GiB")
     return table
 
 

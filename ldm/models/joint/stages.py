@@ -13,7 +13,7 @@ from commands.errors import UserError
 AVERAGE = "model_ema.average."
 NETWORK = "model."
 DEPTH = 4  # parts of a name that tell where a weight belongs: model.network.action.layers
-SCALES = ("state_", "action_", "object_", "statistics_hash")
+OTHERS = ("state_", "action_", "object_", "statistics_hash", "first_stage_model.", "cond_stage_model.")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def init_from(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> St
         UserError: if the file holds no such model, or one of another size; nothing is touched then.
     """
     averaged = {NETWORK + name.removeprefix(AVERAGE): x for name, x in tensors.items() if name.startswith(AVERAGE)}
-    source = {name: x for name, x in tensors.items() if name.startswith((NETWORK, *SCALES))} | averaged
-    state = {name: x for name, x in model.state_dict().items() if name.startswith((NETWORK, *SCALES))}
+    source = {name: x for name, x in tensors.items() if name.startswith((NETWORK, *OTHERS))} | averaged
+    state = {name: x for name, x in model.state_dict().items() if name.startswith((NETWORK, *OTHERS))}
     matched = tuple(name for name in state if name in source)
     weights = [name for name in matched if name.startswith(f"{NETWORK}network.")]
     if not weights:

@@ -18,6 +18,15 @@ class TrainedJointVideoAction(JointVideoAction, TrainedModel):
         """Terms of the loss."""
         return self.loss_terms()
 
+    def parameter_groups(self) -> list[dict]:
+        """Parameters by the factor of their learning rate; the longest beginning of a name counts."""
+        groups: dict[float, list] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                found = max((start for start in self.rates if name.startswith(start)), key=len, default=None)
+                groups.setdefault(1.0 if found is None else self.rates[found], []).append(parameter)
+        return [{"params": group, "lr": factor * self.learning_rate} for factor, group in groups.items()]
+
     def on_fit_start(self) -> None:
         """Take the scales of the training data."""
         if self.actions is not None:

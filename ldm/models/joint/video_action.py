@@ -17,7 +17,7 @@ No network of video is needed to act: keys of what is seen are computed once, ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from commands.errors import UserError
-from ldm.data.joint_windows import JointBatch
+from ldm.data.joint_windows import Horizon, JointBatch
 from ldm.data.windows import EpisodeBatch
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
@@ -49,13 +49,17 @@ class VideoOptions:
         scale_factor: brings the first stage's latents to unit variance.
         parameterization: what the head is asked for; x0 with masks.
         training_steps: train only at the levels that a sampler of so many trailing steps visits; None: at all.
-        weight: of the loss; 0 trains no video, and then no sample's frames to come are computed.
+        weight: of the loss; 0: without video, whose modes then should have no share.
+        seconds: of the frames to come, from now, or ranges of them; the data's.
+        history: seconds before now of earlier frames; the data's.
     """
 
     scale_factor: float
     parameterization: Parameterization = "x0"
     training_steps: int | None = None
     weight: float = 1.0
+    seconds: Sequence[Horizon] = ((1.0, 4.0),)
+    history: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class JointVideoAction(ActionScales, nn.Module):
         video: parameters of VideoOptions.
         action: parameters of ActionOptions; null: a model of video alone.
         learning_rate, weight_decay, scheduler_config, ema_decay: of training.
-        rates: beginning of parameters' names => factor of their learning rate.
+        rates: beginning of parameters' names, such as network.layers => factor of their learning rate.
     """
 
     kind = "joint"
@@ -139,7 +143,7 @@ class JointVideoAction(ActionScales, nn.Module):
         network = instantiate_from_config(network_config, f"{where}.network_config")
         self.cond_stage_trainable = any(p.requires_grad for p in text.parameters())
         self.model = nn.ModuleDict({"network": network} | ({"text": text} if self.cond_stage_trainable else {}))
-        self.frozen_text = None if self.cond_stage_trainable else text
+        self.cond_stage_model = None if self.cond_stage_trainable else text  # named as in published weights
         self._check(text)
         self.sampler = self._make_sampler(LevelOptions(**levels))
         self.learning_rate, self.weight_decay, self.optimizer_bits = learning_rate, weight_decay, 32
@@ -193,7 +197,7 @@ class JointVideoAction(ActionScales, nn.Module):
     @property
     def text(self) -> nn.Module:
         """The text encoder."""
-        return self.model["text"] if self.cond_stage_trainable else self.frozen_text
+        return self.model["text"] if self.cond_stage_trainable else self.cond_stage_model
 
     @property
     def cameras(self) -> dict[str, int]:
@@ -269,15 +273,20 @@ class JointVideoAction(ActionScales, nn.Module):
         """What the network makes of what a batch shows; without `video` for actions alone."""
         return self.network.observe(self.observation(batch), video=video)
 
-    def losses(self, batch: JointBatch) -> JointLoss:
-        """Video and actions, each a mean over what is there and was asked, and where the objects are.
-
-        Windows without frames (`more`) teach actions where the objects truly are, but for a little noise.
-        """
+    def draw_levels(self, batch: JointBatch) -> Levels:
+        """What chance decides about a batch, by the seeds of its samples."""
         futures = {camera: batch["future_valid"][camera].cpu() for camera in self.network.cameras}
         shown = {camera: batch["view_valid"][camera].cpu() for camera in self.network.cameras}
         acts = batch["action_valid"].any(dim=1).cpu() & (self.actions is not None)
-        levels = self.sampler.draw(batch["seed"].cpu(), acts, futures, shown)
+        return self.sampler.draw(batch["seed"].cpu(), acts, futures, shown)
+
+    def losses(self, batch: JointBatch, levels: Levels | None = None) -> JointLoss:
+        """Video and actions, each a mean over what is there and was asked, and where the objects are.
+
+        Windows without frames (`more`) teach actions where the objects truly are, but for a little noise. `levels` are
+        drawn from the batch where they are not given.
+        """
+        levels = self.draw_levels(batch) if levels is None else levels
         seen = self.observation(batch, levels)
         sums: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.loss_terms()}
         for modes in (("policy",), VIDEO_MODES):
@@ -349,7 +358,9 @@ class JointVideoAction(ActionScales, nn.Module):
         for camera in self.network.cameras:
             clean = self.encode(batch["future"][camera][at])
             given, hidden = (grid.spread(chosen[name][camera], clean) for name in ("given", "hidden"))
-            eps = self._noise(levels, rows, clean) if len(self.sampler.video_levels) > 1 else torch.zeros_like(clean)
+            eps = (
+                self.draw_noise(levels, rows, clean) if len(self.sampler.video_levels) > 1 else torch.zeros_like(clean)
+            )
             t = chosen["video"][camera].clamp(min=0).flatten()
             flat, noise = clean.flatten(0, 1), eps.flatten(0, 1)
             noisy = self.schedule.q_sample(flat, t, noise).unflatten(0, clean.shape[:2])
@@ -363,7 +374,7 @@ class JointVideoAction(ActionScales, nn.Module):
         """The actions of some samples, noisy, and what the network is to answer."""
         at = rows.to(batch["history"].device)
         clean, level = self.actions_in_units(batch)[at], levels.actions[rows].to(at.device)
-        eps = self._noise(levels, rows, clean) if len(self.sampler.action_levels) > 1 else torch.zeros_like(clean)
+        eps = self.draw_noise(levels, rows, clean) if len(self.sampler.action_levels) > 1 else torch.zeros_like(clean)
         t, hidden = level.clamp(min=0), level == self.noisiest
         noisy = self.schedule.q_sample(clean, t, eps) * ~hidden[:, None, None]
         content = torch.where((level == GIVEN)[:, None, None], clean, noisy)
@@ -376,7 +387,7 @@ class JointVideoAction(ActionScales, nn.Module):
         return "v" if self.actions.loss == "diffusion" else "x0"
 
     @staticmethod
-    def _noise(levels: Levels, rows: Tensor, like: Tensor) -> Tensor:
+    def draw_noise(levels: Levels, rows: Tensor, like: Tensor) -> Tensor:
         """Normal noise of the shape of `like`, each sample's from its own seed."""
         return torch.stack([torch.randn(like.shape[1:], generator=levels.generators[row]) for row in rows.tolist()]).to(
             like

@@ -1,0 +1,111 @@
+"""The stages of video and action: each goes on from the last, is stopped and resumed to the bit, says its size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import main
+from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
+from formats.run_folder import RUN_VARIABLE
+from ldm.training.build import build_trained_model
+from ldm.training.config import compose
+from ldm.training.joint_cost import measure_step
+from prediction.load_policy import load_run_policy
+from tests.runs import assert_same_weights
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+STAGES = ("joint_stage_1_simulator", "joint_stage_2", "joint_stage_3")
+SIZES = ("nano", "small", "base")
+
+
+def recipe(name: str, overlay: str) -> list[Path]:
+    return [CONFIGS / "recipes" / f"{name}.yaml", CONFIGS / overlay]
+
+
+@pytest.fixture(scope="module")
+def episodes(tmp_path_factory):
+    """Prepared episodes of noise, two to train and one to validate, of the recipe's cameras."""
+    folder, generator = tmp_path_factory.mktemp("episodes"), np.random.default_rng(0)
+    cameras = {"head_camera": 128, "left_camera": 64, "right_camera": 64}
+    listed, motions = [], []
+    for number, split in enumerate(("train", "train", "val")):
+        name = f"block_handover/{number}"
+        listed.append(
+            PreparedEpisode(name, "block_handover", number, split, 80, tuple(cameras), ("hand it over",), (), 16.7,
+                            draw_every=10)
+        )  # fmt: skip
+        states = generator.normal(0, 0.1, (80, 14)).astype(np.float32)
+        motions.append(Motion(states, np.roll(states, -1, 0), states, np.ones((80, 1, 7), np.float32)))
+        frames = {camera: generator.integers(0, 255, (8, side, side, 3), np.uint8) for camera, side in cameras.items()}
+        write_episode(folder / name, listed[-1], frames, motions[-1])
+    finish_folder(folder, listed, measure_statistics(motions[:2], 32, relative=True), {})
+    return folder
+
+
+@pytest.fixture
+def train(episodes, tmp_path, monkeypatch):
+    """Runs main.py on a stage's tiny form; returns the exit code and the run's folder."""
+
+    def call(name, *argv, run=None, folder=None):
+        monkeypatch.delenv(RUN_VARIABLE, raising=False)
+        run_folder = tmp_path / (folder or name)
+        data = [f"data.params.{split}.params.folder={episodes}" for split in ("train", "validation")]
+        few = [
+            "data.params.batch_size=4",
+            "lightning.trainer.limit_val_batches=1",
+            "lightning.trainer.val_check_interval=2",
+        ]
+        few += ["model.params.scheduler_config.params.cycle_lengths=[9]"]
+        base = ["--base", *map(str, recipe(name, "tiny/joint.yaml")), "--folder", str(run_folder), *data, *few]
+        code = main.main([*(["--resume", str(run)] if run else base), *argv])
+        return code, run_folder
+
+    return call
+
+
+def test_each_stage_goes_on_from_the_last_and_a_stop_changes_nothing(train, caplog):
+    caplog.set_level("INFO")
+    start = []
+    for name in STAGES:
+        code, run = train(name, "--max_steps", "2", *start)
+        assert code == 0
+        start = [f"pretrained.path={run}"]
+    assert "matched" in caplog.text and "network.exchange" in caplog.text and "network.action" in caplog.text
+    start = [f"pretrained.path={run.parent / STAGES[1]}"]
+    _, whole = train(STAGES[2], "--max_steps", "3", *start, folder="whole")
+    _, part = train(STAGES[2], "--max_steps", "1", *start, folder="part")
+    assert train(STAGES[2], "--max_steps", "3", run=part)[0] == 0
+    assert_same_weights(whole, part)
+    assert load_run_policy(whole).settings()["chunk"] == 32 and load_run_policy(whole, imagine=True).mode == "joint"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.params.train.params.state_size=7", "actions of 14 numbers, the config's state_size is 7"),
+        ("data.params.train.params.cameras={front_camera: 128}", "front_camera"),
+        ("pretrained.path=nowhere", "nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(train, capsys, override, says):
+    code, _ = train(STAGES[2], "pretrained.path=null", override)
+    assert code == 2 and says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIGS / "recipes").glob("joint*.yaml")))
+def test_every_stage_builds_in_every_size(name, size):
+    config = compose(recipe(name, f"joint/{size}.yaml"))
+    with torch.device("meta"):
+        model = build_trained_model(config["model"])
+    assert sum(len(group["params"]) for group in model.parameter_groups()) == len(model.trained_parameters())
+
+
+def test_nano_costs_what_its_header_says():
+    config = compose(recipe("joint_stage_3", "joint/nano.yaml"))
+    with torch.device("meta"):
+        model = build_trained_model(config["model"])
+    assert 2e6 < sum(model.describe_parts().values()) < 4e6
+    assert measure_step(model, 64, config["data"]["params"]["train"]["params"]["more"]).flop / 64 < 1.25e9
