@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from commands.errors import MissingFileError, UserError
 from formats.atomic import check_name, inside, read_json, read_jsonl, write_json, write_text
+from formats.positions import name_positions
 from formats.prepared_folder import SPLITS
 
 INDEX, STATISTICS, DESCRIPTION, MOTION = "episodes.jsonl", "statistics.json", "dataset.json", "motion.npz"
@@ -201,6 +202,12 @@ def read_motion(folder: Path, episode: PreparedEpisode) -> Motion:
         if table is not None and (len(table) != episode.length or not np.isfinite(table).all()):
             raise UserError(f"'{name}' in {path} is broken: wanted {episode.length} rows of finite numbers; {MEND}.")
     return motion
+
+
+def positions_of(episode: PreparedEpisode, motion: Motion) -> dict[str, np.ndarray]:
+    """Positions (T, 3) in metres by name, of grippers and objects; empty where neither is known."""
+    named = motion.objects is not None and motion.objects.shape[1] == len(episode.objects)
+    return name_positions(motion.endposes, {n: motion.objects[:, i] for i, n in enumerate(episode.objects) if named})
 
 
 def measure_statistics(motions: Iterable[Motion], chunk: int, *, relative: bool) -> Statistics | None:

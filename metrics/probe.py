@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,8 @@ from torch.nn import functional
 from commands.errors import UserError
 from commands.run import run_command, show_progress
 from formats.atomic import atomic_path
-from formats.positions import GRIPPERS, name_positions
-from formats.prepared_episodes import INDEX, MOTION, EpisodeFolder
+from formats.positions import GRIPPERS
+from formats.prepared_episodes import INDEX, MOTION, EpisodeFolder, positions_of
 from formats.provenance import read_commit
 from ldm.data.pixels import to_signed
 from ldm.modules.ema import LitEma
@@ -101,10 +101,7 @@ class LabelledFrames:
             raise UserError(f"{folder} has no camera '{camera}'; choose one of {', '.join(episodes.cameras)}.")
         self.places, self.moments = [], []
         for index, (episode, motion) in enumerate(zip(episodes.episodes, episodes.motions, strict=True)):
-            objects = (
-                {} if motion.objects is None else dict(zip(episode.objects, _columns(motion.objects), strict=True))
-            )
-            found = name_positions(motion.endposes, objects)
+            found = positions_of(episode, motion)
             if not found:
                 raise UserError(
                     f"{episode.episode_id} of {folder} does not say where grippers or objects are: prepare the folder "
@@ -149,10 +146,6 @@ class LabelledFrames:
         for episode in self.source.episodes:
             by_task.setdefault(episode.task, []).append(episode.number)
         return {task: write_numbers(numbers) for task, numbers in sorted(by_task.items())}
-
-
-def _columns(objects: np.ndarray) -> Iterator[np.ndarray]:
-    return (objects[:, slot] for slot in range(objects.shape[1]))
 
 
 def vary_light(frames: Tensor, rng: np.random.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from commands.errors import UserError
 from dataset_tools.episode import Episode, Joints, choose_camera
 from formats.atomic import inside
-from formats.prepared_episodes import INDEX, MEND, PreparedEpisode, read_episodes, read_motion
+from formats.prepared_episodes import INDEX, MEND, PreparedEpisode, positions_of, read_episodes, read_motion
 
 HOLDS = "prepared episodes (episodes.jsonl)"
 
@@ -52,6 +52,19 @@ class DrawnJoints:
         return Joints(states, actions, measured=measured)
 
 
+@dataclass(frozen=True)
+class DrawnPositions:
+    """Where grippers and objects are at the drawn frames."""
+
+    folder: Path
+    episode: PreparedEpisode
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """Float64 (P, 3) metres by name; empty where the episode does not know."""
+        positions = positions_of(self.episode, read_motion(self.folder, self.episode))
+        return {name: rows[:: self.episode.draw_every].astype(np.float64) for name, rows in positions.items()}
+
+
 def holds_episodes(folder: Path) -> bool:
     """Whether the folder is one of prepared episodes."""
     return (Path(folder) / INDEX).is_file()
@@ -77,6 +90,7 @@ def _read(root: Path, episode: PreparedEpisode, camera: str | None) -> Episode:
         read_frame=DrawnFrames(inside(root, f"{episode.episode_id}/{chosen}.npy"), episode.num_pictures),
         instructions=episode.instructions,
         read_joints=DrawnJoints(root, episode),
+        read_positions=DrawnPositions(root, episode),
         cameras=episode.cameras,
         camera=chosen,
         rate=rate / episode.draw_every if rate else None,

@@ -13,6 +13,7 @@ from dataset_tools.preparing import episodes as preparing
 from dataset_tools.readers.detect import find_episodes
 from dataset_tools.writers.robotwin import write_hdf5_episode
 from formats.pictures import read_picture
+from formats.positions import read_positions
 from formats.prepared_episodes import EpisodeFolder, read_episodes
 from formats.prepared_folder import read_manifest
 from simulator.recorder import Trajectory
@@ -207,3 +208,25 @@ def test_bad_input_is_one_sentence(tmp_path, episodes_folder, capsys, arguments,
     given = [argument.format(data=data) for argument in arguments]
     assert main(["--episodes", data, "--output", str(tmp_path / "out"), *given]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_pairs_know_where_grippers_and_objects_are_in_their_target(tmp_path):
+    """From the recording, and from the episodes prepared of it, where only drawn frames are seen."""
+    clean, moves = make_states(9), np.zeros((9, 2, 7))
+    moves[:, :, 0] = 0.01 * np.arange(9)[:, None] + [0, 1]
+    simulation = Trajectory("", True, clean, clean, clean, clean, {"block": moves[:, 1] + 1}, moves)
+    path = tmp_path / "data" / "block_handover" / "demo_clean" / "data" / "episode0.hdf5"
+    written = {"endposes": moves, "attributes": {"save_freq": 15, "draw_every": 2}, "simulation": simulation}
+    write_hdf5_episode(path, {"head_camera": square_frames(9)}, clean, **written)
+    sources = tmp_path / "data", tmp_path / "episodes"
+    assert main(["--episodes", str(sources[0]), "--output", str(sources[1]), "--size", "16"]) == 0
+    for source, horizon, first in ((sources[0], 4, "block_handover/0/2-6"), (sources[1], 2, "block_handover/0/1-3")):
+        output = tmp_path / f"pairs_{source.name}"
+        assert prepare_dataset(["--episodes", str(source), "--output", str(output), "--horizon", str(horizon)]) == 0
+        found = read_positions(output)
+        assert found.keys() == {pair.pair_id for pair in read_manifest(output)}
+        assert found[first] == {
+            "left_gripper": (0.06, 0.0, 0.0),
+            "right_gripper": (1.06, 0.0, 0.0),
+            "block": (2.06, 1.0, 1.0),
+        }
