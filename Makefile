@@ -3,6 +3,7 @@
 #   make demo        a predicted future frame and a table, from nothing, on a laptop
 #   make test        the test suite
 #   make demo-model  makes the bundled model anew: hours on a CPU, minutes on a GPU; interrupt and repeat at will
+#   make demo-policy a policy that also imagines what it will see, from the simulator to its success table: hours on a CPU
 #   make gpu-check   what only a GPU shows, in ten minutes on any CUDA machine; repeat it until nothing is missing
 #   make lint        ruff
 
@@ -23,8 +24,9 @@ TRAIN := configs/train.yaml configs/cpu_tiny.yaml
 EPISODES := 120
 HORIZON := 20
 UNSEEN := 1000
+TEST_SEEDS := 100
 
-.PHONY: demo test gpu-check lint demo-model demo-clean install
+.PHONY: demo test gpu-check lint demo-model demo-policy demo-clean install
 
 install: .venv/.installed
 
@@ -48,6 +50,9 @@ lint: install
 
 demo-model: install
 	@bash scripts/demo_model.sh $(BUNDLED) $(EPISODES) $(HORIZON)
+
+demo-policy: install
+	@bash scripts/demo_policy.sh $(TEST_SEEDS)
 
 demo-clean:
 	rm -rf $(DEMO)

@@ -8,10 +8,10 @@ import logging
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,6 +76,15 @@ class PredictedJob:
     frame: np.ndarray  # uint8 (S, S, 3)
     seconds: float
     spread: np.ndarray | None = None  # uint8 (S, S), of several samples whose mean the frame is; see SPREAD_GAIN
+    views: dict[str, np.ndarray] = field(default_factory=dict)  # frames of other cameras, where the model knows some
+
+
+class Made(NamedTuple):
+    """What a batch becomes: uint8 (B, 3, S, S) frames, the spread (B, S, S) of their samples, other cameras' frames."""
+
+    frames: Tensor
+    spread: Tensor | None = None
+    views: Mapping[str, Tensor] = {}
 
 
 Batches = Callable[[Sequence[Job]], Iterable[list[PredictedJob]]]
@@ -118,10 +127,10 @@ def predict_batches(
         samples: the mean of so many predictions is the frame, their spread comes with it.
     """
 
-    def predict(frames: Tensor, batch: Sequence[Job]) -> tuple[Tensor, Tensor | None]:
+    def predict(frames: Tensor, batch: Sequence[Job]) -> Made:
         sentences, seeds = [job.instruction for job in batch], [job.seed for job in batch]
         told = {"progress": progress, "episodes": [job.episode for job in batch]}
-        times = None if batch[0].seconds is None else [job.seconds for job in batch]
+        times, views = None if batch[0].seconds is None else [job.seconds for job in batch], {}
         if chain is not None:
             counts = [count_links(job, chain) for job in batch]
             rolled = predictor.rollout(frames, sentences, seeds, max(counts), seconds=[chain] * len(batch), **told)
@@ -131,9 +140,10 @@ def predict_batches(
             ahead = {"seconds": times, "drawn": True} | told
             drawn = torch.stack([predictor.predict(frames, sentences, own, horizon, **ahead) for own in many])
         else:
-            drawn = predictor.predict(frames, sentences, seeds, horizon, seconds=times, **told)[None]
+            main, views = predictor.predict_views(frames, sentences, seeds, horizon, seconds=times, **told)
+            drawn = main[None]
         shown, spread = summarise_samples(drawn.cpu()) if samples else (drawn[0].cpu(), None)
-        return shown if postprocess is None else postprocess(shown, frames), spread
+        return Made(shown if postprocess is None else postprocess(shown, frames), spread, views)
 
     return _in_batches(jobs, batch_size, predictor.resolution, predict)
 
@@ -169,9 +179,9 @@ def reconstruct_batches(
     number = next((parameter.dtype for parameter in stage.parameters()), torch.get_default_dtype())
 
     @torch.inference_mode()
-    def reconstruct(frames: Tensor, _: Sequence[Job]) -> tuple[Tensor, None]:
-        signed = to_signed(frames.to(predictor.model.device)).to(number)
-        return to_uint8(stage.decode(stage.encode(signed).mode())).cpu(), None
+    def reconstruct(frames: Tensor, _: Sequence[Job]) -> Made:
+        signed = to_signed(frames.to(predictor.device)).to(number)
+        return Made(to_uint8(stage.decode(stage.encode(signed).mode())).cpu())
 
     return _in_batches(jobs, batch_size, predictor.resolution, reconstruct)
 
@@ -180,20 +190,21 @@ def _in_batches(
     jobs: Sequence[Job],
     batch_size: int,
     side: int,
-    make: Callable[[Tensor, Sequence[Job]], tuple[Tensor, Tensor | None]],
+    make: Callable[[Tensor, Sequence[Job]], Made],
 ) -> Iterator[list[PredictedJob]]:
     """What `make` makes of uint8 (B, 3, side, side) frames; seconds are those of the batch over its frames."""
     for start in range(0, len(jobs), batch_size):
         batch = jobs[start : start + batch_size]
         begun = time.perf_counter()
         opened = [open_picture(job.source) for job in batch]
-        made, spreads = make(torch.stack([array_to_tensor(picture.squared(side)) for picture in opened]), batch)
+        made = make(torch.stack([array_to_tensor(picture.squared(side)) for picture in opened]), batch)
         seconds = (time.perf_counter() - begun) / len(batch)
-        arrays = [tensor_to_array(frame) for frame in made]
-        maps = [None] * len(batch) if spreads is None else list(spreads.numpy())
+        arrays = [tensor_to_array(frame) for frame in made.frames]
+        maps = [None] * len(batch) if made.spread is None else list(made.spread.numpy())
+        views = [{c: tensor_to_array(view[row].cpu()) for c, view in made.views.items()} for row in range(len(batch))]
         yield [
-            PredictedJob(job, picture, frame, seconds, spread)
-            for job, picture, frame, spread in zip(batch, opened, arrays, maps, strict=True)
+            PredictedJob(job, picture, frame, seconds, spread, others)
+            for job, picture, frame, spread, others in zip(batch, opened, arrays, maps, views, strict=True)
         ]
 
 
@@ -290,7 +301,7 @@ def reconstruction_settings(loaded: LoadedPredictor) -> dict[str, Any]:
 
 def describe_run(loaded: LoadedPredictor, batch_size: int) -> dict[str, Any]:
     """FACTS of a call, for its records: what seconds depend on and pictures do not."""
-    device = describe_device(loaded.predictor.model.device)
+    device = describe_device(loaded.predictor.device)
     return dict(zip(FACTS, (batch_size, device, torch.__version__, read_commit()), strict=True))
 
 

@@ -1,7 +1,7 @@
 """Predictions drawn for people: pictures, rollout strips, sheets of guidance scales, videos."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,14 @@ def write_pictures(batches: Iterable[list[PredictedJob]], settings: dict[str, An
             record = {"source": str(item.job.source), "instruction": item.job.instruction, "seed": item.job.seed}
             picture = Image.fromarray(item.frame).resize(item.opened.size, Image.Resampling.BICUBIC)
             save_picture(item.job.target, picture, record | settings)
+            for camera, view in item.views.items():
+                save_picture(view_path(item.job.target, camera), Image.fromarray(view), record | settings)
             yield from (f"{item.job.source}: {note}" for note in item.opened.notes)
+
+
+def view_path(target: Path, camera: str) -> Path:
+    """Where what another camera will see lies beside a prediction."""
+    return target.with_name(f"{target.stem}_{camera}{target.suffix}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Rollout:
     frames: list[np.ndarray]  # at 1, 2, ... times the horizon
     size: tuple[int, int]  # width and height of the input
     captions: tuple[str, ...] = ()  # of the frames, where they are not multiples of a horizon
+    views: dict[str, list[np.ndarray]] = field(
+        default_factory=dict
+    )  # other cameras' frames, where the model knows some
 
     def labels(self, horizon: int | None) -> list[str]:
         """Caption of the input and of each frame."""
@@ -80,8 +90,16 @@ def predict_futures(
     source = opened.squared(predictor.resolution)
     frames = array_to_tensor(source).expand(len(seconds), -1, -1, -1)
     asked = [job.instruction] * len(seconds), [job.seed] * len(seconds)
-    shown = postprocess(predictor.predict(frames, *asked, seconds=seconds, progress=progress).cpu(), frames)
-    return Rollout(job, source, [tensor_to_array(one) for one in shown], opened.size, label_times(seconds))
+    main, others = predictor.predict_views(frames, *asked, seconds=seconds, progress=progress)
+    shown = [tensor_to_array(one) for one in postprocess(main.cpu(), frames)]
+    views = {camera: [tensor_to_array(one) for one in drawn.cpu()] for camera, drawn in others.items()}
+    return Rollout(job, source, shown, opened.size, label_times(seconds), views)
+
+
+def rows_of_views(views: Mapping[str, Sequence[np.ndarray]], side: int) -> tuple[list, list]:
+    """Rows and labels of a sheet: other cameras' frames in the size of the first row's, under their names."""
+    rows = [[np.asarray(Image.fromarray(one).resize((side, side))) for one in drawn] for drawn in views.values()]
+    return rows, [[camera] * len(drawn) for camera, drawn in views.items()]
 
 
 def predict_samples(
@@ -105,11 +123,17 @@ def write_rollout(rollout: Rollout, horizon: int | None, settings: dict[str, Any
     target = rollout.job.target
     record = {"instruction": rollout.job.instruction, "seed": rollout.job.seed} | settings
     frames = [rollout.source, *rollout.frames]
-    save_picture(target, draw_panels([frames], [rollout.labels(horizon)]), record)
+    rows, names = rows_of_views(
+        {c: [np.full_like(frames[0], 255), *v] for c, v in rollout.views.items()}, len(frames[0])
+    )
+    save_picture(target, draw_panels([frames, *rows], [rollout.labels(horizon), *names]), record)
     folder = target.with_suffix("")
     for k, frame in enumerate(rollout.frames, start=1):
         picture = Image.fromarray(frame).resize(rollout.size, Image.Resampling.BICUBIC)
         save_picture(folder / f"{k:03d}.png", picture, record | {"rollout": k})
+        for camera, drawn in rollout.views.items():
+            path = view_path(folder / f"{k:03d}.png", camera)
+            save_picture(path, Image.fromarray(drawn[k - 1]), record | {"rollout": k})
     return folder
 
 

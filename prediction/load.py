@@ -20,11 +20,14 @@ from formats.run_folder import RunFolder
 from formats.templates import check_template, fill_once
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions
+from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.tiny_autoencoder import load_tiny_decoder
 from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalGaussianDistribution
 from ldm.util import get_obj_from_str, instantiate_from_config
+from prediction.joint_predictor import JointPredictor
 from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
 from prediction.request import ModelRequest
+from prediction.trained_run import load_trained
 from stable_diffusion.checkpoint import for_prediction, load_first_stage, load_pretrained, read_config
 
 log = logging.getLogger(__name__)
@@ -100,7 +103,7 @@ def loader_of(config: Mapping[str, Any], path: Path) -> Callable[[Mapping[str, A
             return load
     raise UserError(
         f"{path}: {target} predicts no frames; give the checkpoint of a run of LatentDiffusion, the model that "
-        "configs/train.yaml trains."
+        "configs/train.yaml trains, or of JointVideoAction (configs/recipes/joint_stage_3.yaml)."
     )
 
 
@@ -145,8 +148,22 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
     return LoadedPredictor(predictor, request.ckpt, digest, runtime, request.tiny_decoder, first_stage, template)
 
 
-LOADERS: dict[type, Callable[[Mapping[str, Any], Path, ModelRequest], Any]] = {
-    LatentDiffusion: _load_frame_predictor,  # => LoadedPredictor
+def _load_joint_predictor(config: Mapping[str, Any], path: Path, request: ModelRequest) -> LoadedPredictor:
+    """A model of video and action, as main.py trained or published it."""
+    ignored = ("config", "resolution", "first_stage", "tiny_decoder", "compile", "precision")
+    for name in ignored:
+        if getattr(request, name) not in (None, False):
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}: a model of video and action predicts as it was trained; leave it out.")
+    run = load_trained(request.ckpt)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    predictor = JointPredictor(run.model.to(device), dict(request.sampling))
+    return LoadedPredictor(predictor, request.ckpt, run.digest, Runtime())
+
+
+LOADERS: dict[type, Callable[[Mapping[str, Any], Path, ModelRequest], LoadedPredictor]] = {
+    LatentDiffusion: _load_frame_predictor,
+    JointVideoAction: _load_joint_predictor,
 }
 
 

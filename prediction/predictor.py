@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -117,7 +117,7 @@ class FramePredictor:
         self.horizon = horizon
         self.horizon_range = horizon_range
         self.neighbours = neighbours
-        if model.takes_seconds and seconds_range is None:
+        if self.takes_seconds and seconds_range is None:
             raise UserError("this model takes the seconds ahead: its config needs seconds_range, as a run writes it.")
         self.seconds = seconds
         self.seconds_range = seconds_range
@@ -162,6 +162,15 @@ class FramePredictor:
         num = self.count_predictions(horizon)
         told = {"seconds": seconds, "drawn": drawn, "options": options, "progress": progress, "episodes": episodes}
         return self.rollout(frames, instructions, seeds, num, **told)[-1]
+
+    def predict_views(self, *asked: Any, **told: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `predict`, and the future frames (B, 3, S, S) of other cameras by name, where the model knows several."""
+        return self.predict(*asked, **told), {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
 
     @property
     def takes_seconds(self) -> bool:
@@ -246,7 +255,7 @@ class FramePredictor:
         episodes: Sequence[Episode] | None,
     ) -> Tensor:
         """Frames at the model's own horizon; see `predict`."""
-        _check_request(frames, instructions, seeds)
+        check_request(frames, instructions, seeds)
         options = options or self.options
         sampler = self.sampler_of(options)
         source = to_signed(frames.to(self.model.device)).to(self.model.frame_dtype)
@@ -320,7 +329,12 @@ class FramePredictor:
         return tokens, {layer: torch.cat([text[layer] for _, text in texts]) for layer in texts[0][1]}
 
 
-def _check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:
+def check_request(frames: Tensor, instructions: Sequence[str], seeds: Sequence[int]) -> None:
+    """Refuse an empty instruction; as many of each is the caller's duty.
+
+    Raises:
+        UserError: names the instruction.
+    """
     if not len(frames) == len(instructions) == len(seeds):
         raise ValueError(
             f"{len(frames)} frames, {len(instructions)} instructions, {len(seeds)} seeds: pass as many of each."

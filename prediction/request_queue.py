@@ -31,6 +31,7 @@ class Ticket:
     seconds: float | None = None  # ahead, for a model that takes the time as an input
     step: int = 0  # network calls made
     cancelled: bool = False
+    views: dict[str, Tensor] = field(default_factory=dict)  # once it is done: other cameras' predictions
     _done: threading.Event = field(default_factory=threading.Event)
     _result: Tensor | None = None
     _error: BaseException | None = None
@@ -109,8 +110,10 @@ class PredictionQueue:
             if not batch:
                 return
             try:
-                for ticket, predicted in zip(batch, self._predict(batch), strict=True):
-                    ticket._finish(predicted)
+                predicted, others = self._predict(batch)
+                for row, ticket in enumerate(batch):
+                    ticket.views = {camera: drawn[row].cpu() for camera, drawn in others.items()}
+                    ticket._finish(predicted[row].cpu())
             except BaseException as error:
                 if not isinstance(error, Abandoned):
                     log.warning("a batch of %d requests failed: %s", len(batch), error)
@@ -139,7 +142,7 @@ class PredictionQueue:
             self._waiting = [ticket for ticket in self._waiting if ticket not in batch]
             return batch
 
-    def _predict(self, batch: list[Ticket]) -> Tensor:
+    def _predict(self, batch: list[Ticket]) -> tuple[Tensor, dict[str, Tensor]]:
         def watch(steps: Iterable) -> Iterator:
             for number, step in enumerate(steps):
                 if all(ticket.cancelled for ticket in batch):
@@ -149,11 +152,11 @@ class PredictionQueue:
                     ticket.step = number + 1
 
         timed = {} if batch[0].seconds is None else {"seconds": [ticket.seconds for ticket in batch]}
-        return self.predictor.predict(
+        return self.predictor.predict_views(
             torch.stack([ticket.frame for ticket in batch]),
             [ticket.instruction for ticket in batch],
             [ticket.seed for ticket in batch],
             options=batch[0].options,
             progress=watch,
             **timed,
-        ).cpu()
+        )

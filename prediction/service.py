@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from formats.pictures import open_picture
 from formats.prepared_folder import FramePair, read_manifest
 from formats.provenance import peak_memory_mib
 from ldm.data.pixels import array_to_tensor, tensor_to_array
-from prediction.drawings import draw_difference, draw_panels
+from prediction.drawings import draw_difference, draw_panels, rows_of_views
 from prediction.load import LoadedPredictor
 from prediction.predictor import SEED_RANGE, SamplingOptions, rollout_seed
 from prediction.request_queue import PredictionQueue, Ticket
@@ -104,6 +104,7 @@ class DrawnFuture:
     times: tuple[float, ...]  # rising, in `unit`
     unit: str  # seconds, frames or horizons
     truths: tuple[Path | None, ...]  # real frames, where they are known
+    views: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)  # other cameras' frames
 
     def at(self, time: float) -> dict[str, np.ndarray | None]:
         """Prediction, difference and truth at the drawn time nearest to `time`."""
@@ -116,17 +117,20 @@ class DrawnFuture:
         }
 
     def strip(self) -> Image.Image:
-        """Some of the frames, spread evenly, over the truth where it is known."""
+        """Some of the frames, spread evenly, over other cameras' and over the truth, where there are any."""
         last = len(self.times) - 1
         most = min(STRIP_FRAMES, last) if self.unit == "seconds" else last
         chosen = [round(i * last / most) for i in range(most + 1)] if most else [0]
         names = [f"+{self.times[k]:.3g} {'s' if self.unit == 'seconds' else self.unit}" for k in chosen]
         rows, labels = [[self.source, *(self.frames[k] for k in chosen)]], [["input", *names]]
+        blank = np.full_like(self.source, 255)
+        views = {camera: [blank, *(drawn[k] for k in chosen)] for camera, drawn in self.views.items()}
+        of_views, names_of_views = rows_of_views(views, len(self.source))
+        rows, labels = [*rows, *of_views], [*labels, *names_of_views]
         while chosen and self.truths[chosen[-1]] is None:
             chosen.pop()
         if chosen:
             known = [self._truth(k) for k in chosen]
-            blank = np.full_like(self.source, 255)
             rows.append([self.source, *(blank if truth is None else truth for truth in known)])
             told = zip(names, known, strict=False)
             labels.append(["input", *(f"truth {name}" if truth is not None else "" for name, truth in told)])
@@ -237,7 +241,8 @@ class PredictionService:
                 ticket.cancel()
         drawn = tuple(tensor_to_array(ticket.result()) for ticket in tickets)
         truths = self.examples.moments(asked.example, times) if self.examples else [None] * len(times)
-        future = DrawnFuture(asked.source, drawn, tuple(times), "seconds", tuple(truths))
+        views = {c: tuple(tensor_to_array(ticket.views[c]) for ticket in tickets) for c in tickets[0].views}
+        future = DrawnFuture(asked.source, drawn, tuple(times), "seconds", tuple(truths), views)
         yield self._shown(future, times[-1], seconds, notes)
 
     def _draw_in_a_row(self, asked: _Asked, num: int, notes: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ camera, earlier frames and the state.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def open_windows(model: JointVideoAction, request: ViewRequest, split: str, history: Sequence[float]) -> JointWindows:
+def open_windows(model: JointVideoAction, request: ViewRequest, split: str) -> JointWindows:
     """Windows of a split as the model was trained on them, without chance."""
     acts = model.actions
     return JointWindows(
@@ -102,19 +102,11 @@ def open_windows(model: JointVideoAction, request: ViewRequest, split: str, hist
         objects=acts.objects if acts else 0,
         state_size=acts.state_size if acts else 1,
         future=request.seconds,
-        history=history,
+        history=model.video.history,
         every=request.every,
         action_free=True,
         some_lack_cameras=True,
     )
-
-
-def times_of(config: Mapping[str, Any]) -> tuple[list[float], int]:
-    """Seconds of the earlier frames and number of the frames to come that a run's windows had."""
-    node = config["data"]["params"]["train"]
-    nodes = (node, *((node["params"].get("parts") or {}).values()))  # of a mixture: the first part's
-    params = next(each["params"] for each in nodes if each and "future" in each["params"])
-    return list(params.get("history") or ()), len(params["future"])
 
 
 def spread(count: int, most: int | None) -> list[int]:
@@ -189,18 +181,17 @@ def predict_views(run: TrainedRun, request: ViewRequest) -> dict[str, int]:
     if not isinstance(model, JointVideoAction):
         raise UserError(f"{request.ckpt} holds a {type(model).__name__}; wanted a run of video and action.")
     check_mode(model, request.mode)
-    history, num_future = times_of(run.config)
-    windows = open_windows(model, request, request.split, history)
+    windows = open_windows(model, request, request.split)
     with draft_folder(request.output) as draft:
         folders = ViewFolders(draft, list(model.cameras))
         if request.split != "train":
-            _write_training_pairs(folders, open_windows(model, request, "train", history), request.train_pairs)
+            _write_training_pairs(folders, open_windows(model, request, "train"), request.train_pairs)
         chosen = spread(len(windows), request.limit)
         starts = range(0, len(chosen), request.batch_size)
         for start in show_progress(starts, "predicting", len(starts)):
             batch = windows.collate([windows[index] for index in chosen[start : start + request.batch_size]])
             seeds = [seed_of(name, 0) for name in batch["pair_id"]]
-            predicted = _predict(model, batch, request.mode, seeds, together=num_future > 1)
+            predicted = _predict(model, batch, request.mode, seeds, together=len(model.video.seconds) > 1)
             for camera in model.cameras:
                 for row, k, pair, frames in pairs_of(windows, batch, request.split, camera):
                     record = {"seed": seeds[row], "mode": request.mode, "checkpoint_sha256": run.digest}

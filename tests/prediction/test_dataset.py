@@ -106,6 +106,7 @@ def test_a_sentence_with_a_line_separator_survives_a_resume(jobs, tmp_path):
 def test_batches_keep_order_and_size(jobs):
     class Predictor:
         resolution = 8
+        predict_views = FramePredictor.predict_views
 
         def predict(self, frames, sentences, seeds, horizon, *, seconds, progress, episodes):
             return frames
@@ -122,6 +123,7 @@ class Dimmer:
     """Draws black frames: one grey level a second ahead, or 10 by every other seed where it draws a sample."""
 
     resolution = 8
+    predict_views = FramePredictor.predict_views
 
     def predict(self, frames, sentences, seeds, horizon, *, seconds, progress, episodes, drawn=False):
         levels = [10 * (seed % 2) for seed in seeds] if drawn else [round(second) for second in seconds]

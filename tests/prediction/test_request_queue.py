@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from prediction.predictor import SamplingOptions
+from prediction.predictor import FramePredictor, SamplingOptions
 from prediction.request_queue import Abandoned, PredictionQueue
 
 OPTIONS = SamplingOptions(steps=3, text_scale=1.0, image_scale=1.0)
@@ -21,6 +21,8 @@ class FakePredictor:
         self.steps_taken = 0
         self.gate = threading.Event()
         self.begun = threading.Event()
+
+    predict_views = FramePredictor.predict_views
 
     def sampler_of(self, options):
         if options.steps > 1000:

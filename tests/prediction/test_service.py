@@ -23,6 +23,7 @@ class Brighter:
     seconds, seconds_range = 0.4, (0.2, 1.0)
     times = FramePredictor.times
     count_predictions = FramePredictor.count_predictions
+    predict_views = FramePredictor.predict_views
 
     def __init__(self):
         self.gate = threading.Event()

@@ -1,5 +1,7 @@
 """Laws of frames of every view: the truth is the frame so many seconds later, training pairs stay apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,8 +40,7 @@ def episodes(tmp_path):
 
 @pytest.fixture
 def run(make_joint):  # noqa: F811 - fixture
-    config = {"data": {"params": {"train": {"params": {"future": [[0.1, 0.4]]}}}}}
-    return TrainedRun(make_joint(), config, "0" * 64)
+    return TrainedRun(make_joint(), {}, "0" * 64)
 
 
 def test_each_view_gets_pairs_and_predictions_that_can_be_measured(tmp_path, episodes, run, capsys):
@@ -72,7 +73,7 @@ def test_frames_are_asked_together_only_of_a_model_that_was_trained_on_several(t
 
     monkeypatch.setattr(view_frames, "predict", predict)
     for future in ([[0.1, 0.4]], [0.2, 0.4]):
-        run.config["data"]["params"]["train"]["params"]["future"] = future
+        run.model.video = replace(run.model.video, seconds=future)
         output = tmp_path / f"views{len(future)}"
         predict_views(run, ViewRequest(tmp_path, episodes, output, seconds=(0.2, 0.4), limit=1))
     assert asked == [1, 1, 2]
