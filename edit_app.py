@@ -112,13 +112,12 @@ def build_page(service: "PredictionService"):  # noqa: ANN201 - gradio.Blocks is
 def slider_of(future: "DrawnFuture") -> dict[str, Any]:
     """Settings of the slider through a drawn future; hidden where there is one frame."""
     times = future.times
-    step = times[1] - times[0] if len(times) > 1 else 1
+    if len(times) < 2:
+        return {"visible": False}
     shown = times[-1] if future.unit == "seconds" else times[0]
     label = f"Through the predicted future, in {future.unit}"
-    return {
-        "minimum": times[0], "maximum": times[-1], "step": step, "value": shown, "label": label,
-        "visible": len(times) > 1,
-    }  # fmt: skip
+    span = {"minimum": times[0], "maximum": times[-1], "step": times[1] - times[0]}
+    return {**span, "value": shown, "label": label, "visible": True}
 
 
 def sentence_for_user(error: Exception) -> str:

@@ -30,6 +30,13 @@ def run(*argv) -> int:
     return run_policy.main([str(part) for part in argv])
 
 
+def make_module(monkeypatch, **values) -> None:
+    """A module `policies_of_a_test` that holds these policies."""
+    module = type(sys)("policies_of_a_test")
+    vars(module).update(values)
+    monkeypatch.setitem(sys.modules, "policies_of_a_test", module)
+
+
 def test_the_expert_is_replayed_and_a_second_run_has_nothing_to_play(tmp_path, capsys, monkeypatch):
     command = ("--policy", "replay", "--task", "block_hammer_beat", "--episodes", 1, "--output", tmp_path)
     assert run(*command) == 0
@@ -40,9 +47,8 @@ def test_the_expert_is_replayed_and_a_second_run_has_nothing_to_play(tmp_path, c
     assert rollout.success and rollout.held and rollout.instruction
 
 
-def test_a_film_of_the_first_seed(tmp_path, can_draw):
-    sys.modules["policies_of_a_test"] = type(sys)("policies_of_a_test")
-    sys.modules["policies_of_a_test"].wave = lambda seen: np.repeat(seen["command"][None], 500, axis=0)
+def test_a_film_of_the_first_seed(tmp_path, monkeypatch, can_draw):
+    make_module(monkeypatch, wave=lambda seen: np.repeat(seen["command"][None], 500, axis=0))
     options = ("--task", "block_hammer_beat", "--episodes", 1, "--videos", 1)
     assert run("--policy", "policies_of_a_test:wave", *options, "--output", tmp_path, "--execute", 250) == 0
     (film,) = (tmp_path / "videos").iterdir()
@@ -64,8 +70,7 @@ def test_what_fails_keeps_what_was_played(tmp_path, capsys, monkeypatch):
         return np.repeat(observation["command"][None], 300, axis=0)
 
     breaks.cameras = ()
-    sys.modules["policies_of_a_test"] = type(sys)("policies_of_a_test")
-    sys.modules["policies_of_a_test"].breaks = breaks
+    make_module(monkeypatch, breaks=breaks)
     monkeypatch.setattr("simulator.rollout.STEP_LIMITS", {"block_handover": 5})
     options = ("--task", "block_handover", "--episodes", 3, "--output", tmp_path)
     assert run("--policy", "policies_of_a_test:breaks", *options) == 2
@@ -141,13 +146,6 @@ def test_a_tiny_policy_trains_resumes_and_is_played(tmp_path, monkeypatch, can_d
     seen = {"pixels": {camera: np.full((240, 320, 3), 90, np.uint8) for camera in ours.cameras}}
     seen |= {"command": np.zeros(14), "agent_pos": np.zeros(14), "instruction": "hand it over"}
     assert np.array_equal(ours.act(seen), published.act(seen)), "the average predicts in both"
-
-
-def make_module(monkeypatch, **values) -> None:
-    """A module `policies_of_a_test` that holds these policies."""
-    module = type(sys)("policies_of_a_test")
-    vars(module).update(values)
-    monkeypatch.setitem(sys.modules, "policies_of_a_test", module)
 
 
 def hold(observation):

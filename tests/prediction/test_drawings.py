@@ -1,9 +1,13 @@
 """Laws of the modes, with a predictor that brightens by one and tells the scales in its pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from formats.predictions_folder import SPREAD_GAIN
 from prediction.dataset import Job
 from prediction.drawings import (
     BAR,
@@ -12,12 +16,14 @@ from prediction.drawings import (
     draw_difference,
     draw_panels,
     draw_sweep,
+    predict_futures,
     predict_rollout,
+    predict_samples,
     rollout_video,
     write_rollout,
 )
 from prediction.postprocess import Postprocess
-from prediction.predictor import SamplingOptions
+from prediction.predictor import FramePredictor, SamplingOptions
 from prediction.request import Sweep
 
 
@@ -26,13 +32,15 @@ class Brighter:
 
     resolution = 100
     options = SamplingOptions(steps=1, text_scale=1.0, image_scale=1.0)
+    predict_views = FramePredictor.predict_views
 
-    def predict(self, frames, sentences, seeds, horizon, *, seconds, options, progress):
+    def predict(self, frames, sentences, seeds, horizon=None, *, seconds, options=None, progress, drawn=False):
+        if options is None:  # ten grey levels a second; a sample is 20 darker or brighter
+            levels = [10 * s + (20 * (-1) ** k if drawn else 0) for k, s in enumerate(seconds)]
+            return frames + torch.tensor(levels).round().to(frames.dtype)[:, None, None, None]
         return frames * 0 + round(10 * options.text_scale + options.image_scale)
 
     def rollout(self, frames, sentences, seeds, num, *, seconds, progress):
-        import torch
-
         return torch.stack([frames + k for k in range(1, num + 1)])
 
 
@@ -52,6 +60,19 @@ def test_a_rollout_writes_a_strip_and_every_frame(job):
     assert Image.open(job.target).size == (4 * 100 + 3 * GAP, 100 + BAR)
     movie = list(rollout_video([rollout], 20))
     assert [int(frame[-1, -1, 0]) for frame in movie] == [50, 51, 52, 53]
+
+
+def test_a_future_at_several_times_is_drawn_directly_and_says_them(job):
+    future = predict_futures(Brighter(), job, (0.5, 2.0), Postprocess())
+    assert [int(frame[0, 0, 0]) for frame in future.frames] == [55, 70]
+    assert future.labels(20) == ["input", "+0.5 s", "+2 s"]
+
+
+def test_samples_come_after_their_mean_with_a_map_of_where_they_differ(job):
+    series, spread = predict_samples(Brighter(), replace(job, seconds=1.0), 2, Postprocess())
+    assert [int(frame[0, 0, 0]) for frame in series.frames] == [60, 80, 40]
+    assert series.labels(None) == ["input", "mean", "sample 1", "sample 2"]
+    assert (spread == round(SPREAD_GAIN * 20 * 2**0.5)).all()
 
 
 def test_a_sweep_shows_every_pair_of_scales(job):
