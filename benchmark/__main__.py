@@ -1,4 +1,4 @@
-"""Measures speed: python -m benchmark training | inference | joint | image_loss | preparation | cold_start | gpu_check
+"""Measures speed: python -m benchmark training | inference | joint | image_loss | preparation | ...
 
 Each has its own options; see `python -m benchmark training --help`.
 """
@@ -16,6 +16,7 @@ NAMES = (
     "image_loss",
     "preparation",
     "cold_start",
+    "engine",
     "gpu_check",
 )  # modules beside this one
 USAGE = f"usage: python -m benchmark {{{','.join(NAMES)}}} [options]"
@@ -57,6 +58,8 @@ def find_command(name: str) -> Callable[[Sequence[str]], int | None]:
             from benchmark import preparation as command
         case "cold_start":
             from benchmark import cold_start as command
+        case "engine":
+            from benchmark import engine as command
         case _:
             from benchmark import gpu_check as command
     return command.main

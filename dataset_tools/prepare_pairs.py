@@ -71,14 +71,23 @@ class Source:
 def prepare(sources: Sequence[Source], splits: dict[int, str], output: Path, size: int | None) -> dict[str, int]:
     """Write the pairs of all folders; counts by split.
 
-    Pictures are area averages of size x size, as `metrics` makes them, kept without loss; None keeps their size.
+    Pictures are area averages of size x size, as `metrics` makes them, without loss; None keeps their size. Samples
+    keep their names, by which predictions that were published with them are found.
+
+    Raises:
+        UserError: if two folders have a sample of the same name.
     """
     counts: dict[str, int] = {}
-    written = []
+    written: list[FramePair] = []
+    owners: dict[str, Source] = {}
     for source in sources:
         for pair in show_progress(source.read_pairs(splits), source.folder.name):
-            sample = f"{len(written):07d}"
-            new = replace(pair, sample=sample, seed="000000", suffix=".png")
+            if owners.setdefault(pair.sample, source) is not source:
+                raise UserError(
+                    f"{owners[pair.sample].folder} and {source.folder} both have a sample {pair.sample}; rename one of "
+                    "them, or prepare them apart."
+                )
+            new = replace(pair, suffix=".png")
             for old_path, new_path in zip(pair.paths(data_root(source.folder)), new.paths(output), strict=True):
                 picture = Image.fromarray(read_picture(old_path).pixels)
                 if size is not None:
@@ -86,7 +95,7 @@ def prepare(sources: Sequence[Source], splits: dict[int, str], output: Path, siz
                 new_path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_path(new_path) as draft:
                     picture.save(draft, format="PNG")
-            write_json(output / sample / "prompt.json", {"edit": new.instruction})
+            write_json(output / new.sample / "prompt.json", {"edit": new.instruction})
             written.append(new)
             counts[new.split] = counts.get(new.split, 0) + 1
     description = {

@@ -29,7 +29,7 @@ SHARES = "records"  # folder of the records of several processes
 METADATA_KEY = "prediction"  # text chunk of a written PNG
 MEND = "delete the line or the file"
 # Settings that a record names only where they were given; older records have none of them.
-OPTIONAL = ("first_stage", "first_stage_sha256", "neighbours", "neighbours_sha256", "samples", "chain")
+OPTIONAL = ("first_stage", "first_stage_sha256", "neighbours", "neighbours_sha256", "engine", "samples", "chain")
 SPREAD = "spread"  # folder of maps
 SPREAD_GAIN = 2  # a map's grey level over the spread in grey levels of a colour, root of the mean square of all three
 

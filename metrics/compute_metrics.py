@@ -16,9 +16,9 @@ from rich.console import Console
 
 from commands.errors import UserError
 from commands.run import run_command, show_progress
+from formats.cache import default_cache_folder
 from metrics.comparison.compare import ComparisonRequest, compare, score_shard
 from metrics.comparison.pairs import GROUPINGS, PairSelection, parse_episodes
-from metrics.comparison.parallel import default_cache_folder
 from metrics.comparison.scoring import PairScore
 from metrics.comparison.table_formats import print_table
 from metrics.measures.columns import CHOOSABLE, DEFAULT_MEASURES, parse_measures, with_as_published

@@ -26,7 +26,7 @@ from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalG
 from ldm.util import get_obj_from_str, instantiate_from_config
 from prediction.joint_predictor import JointPredictor
 from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
-from prediction.request import ModelRequest
+from prediction.request import ENGINES, ModelRequest
 from prediction.trained_run import load_trained
 from stable_diffusion.checkpoint import for_prediction, load_first_stage, load_pretrained, read_config
 
@@ -46,6 +46,7 @@ class LoadedPredictor:
     tiny_decoder: Path | None = None
     first_stage: Path | None = None  # another one than the checkpoint's own
     template: str | None = None  # of the sentences that the model was trained on; see formats.templates
+    engine: str = ENGINES[0]
 
     @property
     def horizon(self) -> int | None:
@@ -68,6 +69,8 @@ class LoadedPredictor:
             "tiny_decoder": self.tiny_decoder.name if self.tiny_decoder else None,
             "tiny_decoder_sha256": digest_of_weights(self.tiny_decoder) if self.tiny_decoder else None,
         }
+        if self.engine != ENGINES[0]:
+            settings["engine"] = self.engine
         if self.predictor.neighbours is not None:
             settings |= self.predictor.neighbours.settings()
         if self.first_stage is not None:
@@ -126,11 +129,17 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
     first_stage = None if request.first_stage is None else load_first_stage(model, request.first_stage).path
     if request.tiny_decoder is not None:
         use_tiny_decoder(model, request.tiny_decoder)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    on_cpu = request.engine != ENGINES[0] or not torch.accelerator.is_available()
+    device = torch.device("cpu") if on_cpu else torch.accelerator.current_accelerator()
     runtime = default_runtime(device)
     runtime = replace(runtime, precision=request.precision or runtime.precision, compile=request.compile)
     model = tune_for_inference(model.eval().to(device), runtime)
     model.latent_shape(torch.empty(3, resolution, resolution))  # refuses a resolution that does not divide
+    digest = digest_of_weights(request.ckpt)
+    if request.engine != ENGINES[0]:
+        from prediction.engine import use_onnxruntime  # noqa: PLC0415 - an extra, and slow to import
+
+        use_onnxruntime(model, config, digest, resolution)
     between = config.get("horizon_range")
     node = config.get("neighbours")
     seconds = config.get("seconds_range")
@@ -144,8 +153,9 @@ def _load_frame_predictor(config: Mapping[str, Any], path: Path, request: ModelR
         seconds=config.get("seconds"),
         seconds_range=tuple(seconds) if seconds else None,
     )
-    digest = digest_of_weights(request.ckpt)
-    return LoadedPredictor(predictor, request.ckpt, digest, runtime, request.tiny_decoder, first_stage, template)
+    return LoadedPredictor(
+        predictor, request.ckpt, digest, runtime, request.tiny_decoder, first_stage, template, request.engine
+    )
 
 
 def _load_joint_predictor(config: Mapping[str, Any], path: Path, request: ModelRequest) -> LoadedPredictor:
@@ -155,6 +165,10 @@ def _load_joint_predictor(config: Mapping[str, Any], path: Path, request: ModelR
         if getattr(request, name) not in (None, False):
             flag = name.replace("_", "-")
             raise UserError(f"--{flag}: a model of video and action predicts as it was trained; leave it out.")
+    if request.engine != ENGINES[0]:
+        raise UserError(
+            f"--engine {request.engine}: a model of video and action has no form in ONNX yet; leave it out."
+        )
     run = load_trained(request.ckpt)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     predictor = JointPredictor(run.model.to(device), dict(request.sampling))

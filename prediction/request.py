@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled_model" / "model.safetensors"
 PRECISIONS = ("fp32", "bf16", "fp16")
+ENGINES = ("pytorch", "onnxruntime")
 MAX_SWEEP = 100  # pictures in one sheet
 SAMPLING_FLAGS = ("steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between")
 NOT_OF_RECONSTRUCTION = (
@@ -43,6 +44,7 @@ class ModelRequest:
         tiny_decoder: file of a decoder that is used instead of the first stage's own.
         resolution: side of the predicted square, in pixels.
         compile: see prediction.predictor.Runtime.
+        engine: one of ENGINES: what computes the networks.
         sampling: fields of SamplingOptions that replace the config's.
     """
 
@@ -54,7 +56,14 @@ class ModelRequest:
     resolution: int | None = None
     precision: str | None = None
     compile: bool = False
+    engine: str = ENGINES[0]
     sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.engine != ENGINES[0] and (self.compile or self.precision not in (None, "fp32")):
+            raise UserError(
+                f"--engine {self.engine} computes in fp32 and compiles nothing: leave --precision and --compile out."
+            )
 
     @classmethod
     def of(cls, flags: Mapping[str, Any]) -> Self:
@@ -77,6 +86,7 @@ def add_model_flags(add: Callable) -> None:
     add("--resolution", type=int, help="side of the predicted square; default: the config's")
     add("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, bf16 or fp16 on a GPU")
     add("--compile", action="store_true", help="torch.compile: minutes at first, pays for many frames on a GPU")
+    add("--engine", choices=ENGINES, default=ENGINES[0], help="onnxruntime: on the CPU, installed by the extra onnx")
     add("--first-stage", help="another autoencoder: a run with a fine-tuned decoder, a file, or vae-ft-mse")
     add("--tiny-decoder", type=Path, help="TAESD's decoder instead of the model's own: quicker, a little softer")
 

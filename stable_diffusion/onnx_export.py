@@ -51,8 +51,11 @@ class _Method(nn.Module):
         return self.method(x)
 
 
-def import_runtime() -> Any:
+def import_runtime(asked: str = "--layout onnx") -> Any:
     """onnxruntime, with onnx and the exporter's onnxscript beside it.
+
+    Args:
+        asked: the flag that wants it, for the message.
 
     Raises:
         MissingPackageError: if one of them is not installed.
@@ -62,9 +65,7 @@ def import_runtime() -> Any:
         import onnxruntime
         import onnxscript  # noqa: F401 - the same
     except ImportError as error:
-        raise MissingPackageError(
-            f"--layout onnx needs {error.name}; install it with: pip install -e .[onnx]"
-        ) from None
+        raise MissingPackageError(f"{asked} needs {error.name}; install it with: pip install -e .[onnx]") from None
     return onnxruntime
 
 
@@ -124,7 +125,8 @@ def write_onnx(folder: Path, model: nn.Module, config: Mapping[str, Any], progre
     Raises:
         UserError: if the folder is taken, or an output differs by more than TOLERANCE.
     """
-    runtime, resolution = import_runtime(), int(config["resolution"])
+    import_runtime()
+    resolution = int(config["resolution"])
     differences = {}
     with draft_folder(folder) as draft:
         check_room(folder, sum(p.numel() * p.element_size() for p in model.parameters()))
@@ -132,7 +134,7 @@ def write_onnx(folder: Path, model: nn.Module, config: Mapping[str, Any], progre
         for one, more in progress(list(zip(*trials, strict=True))):
             path = draft / f"{one.name}.onnx"
             _export(more, path)
-            differences[one.name] = max(_difference(runtime, path, part) for part in (one, more))
+            differences[one.name] = max(_difference(path, part) for part in (one, more))
         wrong = {part: found for part, found in differences.items() if not found <= TOLERANCE}
         if wrong:
             raise UserError(
@@ -180,10 +182,25 @@ def _export(part: Traced, path: Path) -> None:
         )
 
 
-def _difference(runtime: Any, path: Path, part: Traced) -> float:
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def open_session(path: Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """A network in ONNX Runtime: from its inputs by name to its output, on as many threads as PyTorch takes.
+
+    Inputs that the network makes nothing of are no longer in the file, and are passed over.
+    """
+    runtime = import_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     taken = {one.name for one in session.get_inputs()}
-    given = {name: value.numpy() for name, value in part.inputs.items() if name in taken}
-    found = torch.from_numpy(session.run(None, given)[0])
+
+    def run(inputs: Mapping[str, Tensor]) -> Tensor:
+        given = {name: value.numpy() for name, value in inputs.items() if name in taken}
+        return torch.from_numpy(session.run(None, given)[0])
+
+    return run
+
+
+def _difference(path: Path, part: Traced) -> float:
+    found = open_session(path)(part.inputs)
     wanted = part.network(*part.inputs.values())
     return ((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12)).item()

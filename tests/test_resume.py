@@ -114,6 +114,22 @@ def test_other_devices_go_on_as_one_would(argv, tmp_path):
         torch.testing.assert_close(resumed["state_dict"][name], value, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_moments_in_shards_train_as_whole_ones_and_go_on_with_any_number_of_processes(argv, tmp_path):
+    """`zero` on two processes gives the weights of ddp, bit for bit; its checkpoints go on in one, in two, in one."""
+    two = ["data.params.batch_size=2", "--devices", 2]
+    for strategy in ("ddp", "zero"):
+        run(argv(strategy, "--max_steps", 6, *two, "--strategy", strategy))
+    assert_same_weights(only(tmp_path / "ddp"), only(tmp_path / "zero"))
+    run(argv("one", "--max_steps", 3, "data.params.batch_size=4", "--strategy", "zero"))
+    run(argv("one", "--max_steps", 5, *two, "--strategy", "zero", resume=only(tmp_path / "one")))
+    run(argv("one", "--max_steps", 6, "data.params.batch_size=4", "--devices", 1, resume=only(tmp_path / "one")))
+    whole, resumed = (read_last(only(tmp_path / name)) for name in ("ddp", "one"))
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][name], value, atol=1e-4, rtol=1e-3)
+    assert len(resumed["optimizer_states"][0]["state"]) == len(whole["optimizer_states"][0]["state"])
+
+
 def call(monkeypatch, argv):
     monkeypatch.delenv(RUN_VARIABLE, raising=False)
     return command.main(argv)

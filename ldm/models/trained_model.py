@@ -34,6 +34,7 @@ class TrainedModel(pl.LightningModule):
     model: nn.Module
     model_ema: LitEma | None  # average of `model`
     frame_loss: FrameLoss | None
+    shards_moments = False  # set by a run whose processes share them out, see ldm.training.strategy
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Parameters that the optimiser moves; the adversary has its own."""
@@ -59,7 +60,8 @@ class TrainedModel(pl.LightningModule):
 
     def configure_optimizers(self) -> dict:
         """AdamW over `trained_parameters`, with the learning-rate schedule where there is one."""
-        optimizer = make_adamw(self.parameter_groups(), self.learning_rate, self.weight_decay, self.optimizer_bits)
+        numbers = self.learning_rate, self.weight_decay, self.optimizer_bits
+        optimizer = make_adamw(self.parameter_groups(), *numbers, sharded=self.shards_moments)
         allow_clipping(optimizer, self._trainer)
         if self.scheduler_config is None:
             return {"optimizer": optimizer}

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn import functional as F
 
 from commands.errors import UserError
@@ -181,13 +182,32 @@ def merge_adapters(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Te
 
 
 def make_adamw(
-    parameters: Iterable[nn.Parameter] | Iterable[dict], learning_rate: float, weight_decay: float, bits: int
+    parameters: Iterable[nn.Parameter] | Iterable[dict],
+    learning_rate: float,
+    weight_decay: float,
+    bits: int,
+    *,
+    sharded: bool = False,
 ) -> torch.optim.Optimizer:
     """AdamW, fused; with 8 bits bitsandbytes', whose moments take a quarter of the memory.
 
+    Args:
+        parameters: that it moves.
+        learning_rate, weight_decay: of AdamW.
+        bits: of its moments, 32 or 8.
+        sharded: each process keeps the moments of its share of the parameters (ZeRO stage 1).
+
     Raises:
-        UserError: if 8 bits are asked for and bitsandbytes is not installed.
+        UserError: if 8 bits are asked for and bitsandbytes is not installed, or are to be sharded.
     """
+    if sharded:
+        if bits != 32:
+            raise UserError(
+                f"model.params.optimizer_bits: {bits} with lightning.trainer.strategy zero: moments of 8 bits are not "
+                "put in shards; set optimizer_bits=32, or strategy=ddp."
+            )
+        settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+        return ZeroRedundancyOptimizer(list(parameters), optimizer_class=torch.optim.AdamW, **settings)
     if bits == 32:
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     if bits != 8:

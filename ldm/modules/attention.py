@@ -107,6 +107,8 @@ def project_context(network: nn.Module, context: Tensor) -> ProjectedContext:
         context: (B, L, context_dim), cast to the weights' precision.
     """
     blocks = [module for module in network.modules() if isinstance(module, BasicTransformerBlock)]
+    if not blocks:  # a network of another engine, which takes the context itself
+        return {network: context}
     layers = [layer for block in blocks for layer in (block.attn2.to_k, block.attn2.to_v)]
     return {layer: layer(context.to(layer.weight.dtype)) for layer in layers}
 

@@ -22,10 +22,10 @@ from ldm.training.joint_cost import measure_step
 from ldm.training.keys import check_values, find
 from ldm.training.launcher import count_processes, follow_launcher
 from ldm.training.memory import estimate_memory
+from ldm.training.strategy import ZERO, lightning_strategy
 from ldm.util import check_config, get_obj_from_str, instantiate_from_config
 
 SMALL_RUN = "try\n  python main.py --base configs/train.yaml configs/cpu_tiny.yaml"
-SHARDED = ("fsdp", "deepspeed")  # strategies that want GPUs to be named at all
 
 
 def describe_dry_run(config: Mapping, gpus: Sequence[int] | None, missing_weights: list[str]) -> Group:
@@ -88,10 +88,10 @@ def _check_parts(config: Mapping) -> None:
             instantiate_from_config(augmentation, place)
     build_callbacks(config, RunFolder(Path("logs")))
     trainer = {name: value for name, value in (lightning.get("trainer") or {}).items() if name != "precision"}
-    if str(trainer.get("strategy", "")).startswith(SHARDED):
-        del trainer["strategy"]
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "logger": False, "enable_checkpointing": False}
-    accepted_trainer(**{**trainer, "enable_progress_bar": False, "enable_model_summary": False, **here})
+    accepted_trainer(
+        **lightning_strategy({**trainer, "enable_progress_bar": False, "enable_model_summary": False, **here})
+    )
 
 
 def _missing_loss_weights(model: TrainedModel) -> list[str]:
@@ -161,10 +161,13 @@ def _memory_table(config: Mapping, processes: int) -> Table:
     params = config["data"]["params"]
     sides = [side for _, side in params.get("resolutions") or ()]
     sides.append((params["train"].get("params") or {}).get("resolution") or config["resolution"])
-    precision = str((config["lightning"].get("trainer") or {}).get("precision", "32-true"))
+    trainer = config["lightning"].get("trainer") or {}
+    precision = str(trainer.get("precision", "32-true"))
     parts = estimate_memory(
         lambda: build_trained_model(config["model"]), params["batch_size"], max(sides), precision, processes
     )
+    if trainer.get("strategy") == ZERO and "optimiser" in parts:
+        parts["optimiser"] //= processes
     table = _table("Memory of each GPU, estimated; CUDA itself adds about 1 GiB", "part", "GiB")
     for name, size in parts.items():
         if size:

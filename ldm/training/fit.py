@@ -35,6 +35,7 @@ from ldm.training.config import merge, save_config
 from ldm.training.keys import check_values
 from ldm.training.launcher import choose_devices, count_processes, own_device, read_launcher
 from ldm.training.request import Composed, TrainRequest
+from ldm.training.strategy import lightning_strategy, shards_moments
 from ldm.util import check_config, instantiate_from_config
 
 log = logging.getLogger("main")
@@ -114,6 +115,7 @@ class TrainingRun:
                 log.info("run folder: %s", run.path)
             for name, count in self.model.describe_parts().items():
                 log.info("%-12s %10.2f M parameters", name, count / 1e6)
+            self.model.shards_moments = shards_moments(self.trainer_config)
             trainer = make_trainer(self.config, self.trainer_config, run)
             if request.train:
                 trainer.fit(self.model, self.data, ckpt_path=checkpoint, weights_only=True)
@@ -176,7 +178,7 @@ def make_trainer(config: dict, trainer_config: dict, run: RunFolder) -> pl.Train
     callbacks = build_callbacks(config, run)
     saves_best = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     return accepted_trainer(
-        **{"enable_model_summary": False, "enable_checkpointing": saves_best, **trainer_config},
+        **{"enable_model_summary": False, "enable_checkpointing": saves_best, **lightning_strategy(trainer_config)},
         callbacks=[*callbacks, *rates],
         logger=loggers,
         plugins=[AtomicCheckpointIO()],

@@ -23,8 +23,13 @@ def group_by_step(pair: FramePair) -> str:
     return f"{group_by_task(pair)} {pair.source_index}->{pair.target_index}"
 
 
+def group_by_instruction(pair: FramePair) -> str:
+    """Sentence of a pair: for data whose sentences say more than the task, such as the camera."""
+    return pair.instruction
+
+
 Grouping = Callable[[FramePair], str]
-GROUPINGS: dict[str, Grouping] = {"task": group_by_task, "step": group_by_step}
+GROUPINGS: dict[str, Grouping] = {"task": group_by_task, "step": group_by_step, "instruction": group_by_instruction}
 
 
 def episode_of(pair: FramePair) -> tuple:

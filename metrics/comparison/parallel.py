@@ -9,7 +9,6 @@ CODE_VERSION. The file can be deleted at any time.
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,11 +27,6 @@ CACHE_NAME = "pair_scores.sqlite"
 REMARK = "remark: "  # begins the key of a remark among the cached values
 FEW_PAIRS = 24  # for fewer, starting processes costs more than it saves
 LARGE_BYTES = 2**24
-
-
-def default_cache_folder() -> Path:
-    """Where results are kept: $XDG_CACHE_HOME/frame-prediction, ~/.cache/frame-prediction."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frame-prediction"
 
 
 def result_id(parts: object) -> str:

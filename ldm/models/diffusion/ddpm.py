@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -110,8 +111,8 @@ class DDPM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        """Where the weights are; without any, as another engine computes them, where the schedule is."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     def ema_scope(self) -> AbstractContextManager[None]:
         """Inside, the network has the averaged weights; no copy is made and none is kept."""

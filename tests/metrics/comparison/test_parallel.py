@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from formats.cache import default_cache_folder
 from metrics.comparison import parallel
 from metrics.comparison.baselines import CopyInput, NearestTarget
 from metrics.comparison.pairs import group_by_task, read_pairs
-from metrics.comparison.parallel import CACHE_NAME, ScoreCache, default_cache_folder, score_all
+from metrics.comparison.parallel import CACHE_NAME, ScoreCache, score_all
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.scoring import Scorer
 from tests.metrics.conftest import noisy_picture
