@@ -122,7 +122,8 @@ def read_manifest(folder: Path, split: str | None = None) -> list[FramePair]:
     if not chosen:
         raise UserError(
             f"{folder} has no pairs in split '{split}': its {len(pairs)} pairs are in "
-            f"{', '.join(sorted({str(pair.split) for pair in pairs}))}. Prepare it again with more episodes."
+            f"{', '.join(sorted({str(pair.split) for pair in pairs}))}. Choose such a split, or prepare it again "
+            "with more episodes."
         )
     return chosen
 

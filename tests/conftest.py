@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data: {SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def real_episode(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real RoboTwin 1.0 episode."""
+    folder = tmp_path_factory.mktemp("real") / "block_hammer_beat_sf50_D435_pkl"
+    with tarfile.open(shared / "data" / "robotwin1_episode" / "episode0.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_clips(shared: Path) -> Path:
+    """Real robots' clips: DROID, Bridge, RT-1, xhand."""
+    return shared / "data" / "real_clips"
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ LIGHTNING_WARNINGS = (  # true, and of no use to the reader of a run's output
     r".*could not find the monitored key",  # before the first validation
     r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`",
     r".*The dirpath has changed",
+    r".*Total length of `list` across ranks is zero",  # a run without validation pairs
 )
 LIGHTNING_LINES = ("💡", "`weights_only` was not set", "TPU available", "GPU available", "`Trainer(val_check_interval")
 

@@ -1,6 +1,5 @@
 """Factories for the tests of dataset_tools: episodes in every layout, and prepared folders."""
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,18 +59,3 @@ def prepared(tmp_path: Path, episodes_folder: Callable[..., Path]) -> Callable[.
         return output
 
     return make
-
-
-@pytest.fixture(scope="session")
-def real_episode(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the real RoboTwin 1.0 episode."""
-    folder = tmp_path_factory.mktemp("real") / "block_hammer_beat_sf50_D435_pkl"
-    with tarfile.open(shared / "data" / "robotwin1_episode" / "episode0.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def real_clips(shared: Path) -> Path:
-    """Real robots' clips: DROID, Bridge, RT-1, xhand."""
-    return shared / "data" / "real_clips"
