@@ -61,6 +61,9 @@ LAST_CONVOLUTION = ("model.diffusion_model.out.2.weight", "model.diffusion_model
 DESCRIPTION = "model.diffusion_model.describe."  # of a BlendingUNet with neighbours: what widened channels come from
 
 
+VECTOR = tuple(f"model.diffusion_model.{part}." for part in ("label_emb", "vector_map", "foresight"))  # zero at first
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint under our names; the values are still in the file."""
@@ -281,6 +284,12 @@ def _widen(source: LazyTensors, targets: Mapping[str, Tensor]) -> tuple[LazyTens
         for name in LAST_CONVOLUTION:
             if name in source:
                 widened[name] = source[name].map(partial(append_rows, rows=len(targets[name])))
+    if FIRST_CONVOLUTION in source:
+        for part in VECTOR:  # trained without a vector: its parts start as they are, and reach the output through zeros
+            if not any(name.startswith(part) for name in source):
+                widened |= {
+                    name: LazyTensor.of(value.detach()) for name, value in targets.items() if name.startswith(part)
+                }
     return {**source, **widened}, tuple(widened)
 
 

@@ -206,3 +206,16 @@ def test_a_fine_tuned_decoder_replaces_the_models_own_and_is_recorded(kl_model_c
     )
     with pytest.raises(UserError, match="absent"):
         load(own, first_stage="absent.safetensors")
+
+
+def test_a_checkpoint_that_knows_no_seconds_predicts_the_same_in_a_config_that_takes_them(checkpoint, tmp_path):
+    """At any time: what tells the seconds starts at zero."""
+    config = yaml.safe_load((checkpoint.parent / "config.yaml").read_text())
+    params = config["model"]["params"]
+    params["horizon_channels"] = params["unet_config"]["params"]["adm_in_channels"] = 8
+    timed = tmp_path / "timed.yaml"
+    timed.write_text(yaml.safe_dump(config | {"horizon": None, "seconds_range": [0.2, 6.0]}))
+    frames = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    old, new = load(checkpoint).predictor, load(checkpoint, config=timed).predictor
+    asked = frames, ["stack blocks"] * 2, [0, 1]
+    assert torch.equal(new.predict(*asked, seconds=[0.5, 6.0]), old.predict(*asked))
