@@ -115,7 +115,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 def _numbers(one: Bin, bins: Sequence[Bin]) -> list[float]:
     pixels, squares = sum(b.count for b in bins), sum(b.count * b.error**2 for b in bins)
-    ratio = one.error / one.spread if one.spread else math.inf
+    ratio = one.error / one.spread if one.spread else math.nan
     part = one.count * one.error**2 / squares if squares else 0.0
     return [one.low, one.high, one.count, one.count / pixels, one.spread, one.error, ratio, part]
 
@@ -123,7 +123,8 @@ def _numbers(one: Bin, bins: Sequence[Bin]) -> list[float]:
 def _texts(row: Sequence[float]) -> list[str]:
     low, high, count, share, spread, error, ratio, part = row
     span = f"{low:g} to {high:g}" if math.isfinite(high) else f"from {low:g}"
-    return [span, f"{count:,}", f"{share:.1%}", f"{spread:.2f}", f"{error:.2f}", f"{ratio:.2f}", f"{part:.1%}"]
+    times = "-" if math.isnan(ratio) else f"{ratio:.2f}"
+    return [span, f"{count:,}", f"{share:.1%}", f"{spread:.2f}", f"{error:.2f}", times, f"{part:.1%}"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

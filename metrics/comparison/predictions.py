@@ -18,7 +18,7 @@ import numpy as np
 
 from commands.errors import MissingFileError, UserError
 from formats.pictures import read_picture
-from formats.predictions_folder import read_records
+from formats.predictions_folder import read_records, spread_path
 from formats.prepared_folder import FramePair
 from metrics.comparison.pairs import read_pairs
 from metrics.comparison.resizing import file_stamp
@@ -154,7 +154,8 @@ def match_predictions(
             f"picture is {next(iter(pictures))}, the first pair {pairs[0].pair_id} (sample {pairs[0].sample}); "
             "name them so, or give --match <csv with the columns pair_id,file>."
         )
-    used = set(files.values()) | set(_match(list(others), pictures, said, folder).values())
+    maps = {spread_path(folder, pair_id) for pair_id, record in records.items() if record.get("samples")}
+    used = maps | set(files.values()) | set(_match(list(others), pictures, said, folder).values())
     return Predictions(
         name=name or folder.name,
         folder=folder,
