@@ -97,14 +97,10 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
 
     if not pretrained:
         return
-    if not any(pretrained.get(key) for key in ("path", "name", "first_stage")):
+    if not any(pretrained.get(key) for key in ("path", "name", "first_stage", "picture")):
         raise UserError("pretrained: the recipe goes on from an earlier run; give pretrained.path=<last.ckpt>.")
     if getattr(model, "kind", None) == "joint":
-        if pretrained.get("path"):
-            log.info("%s", go_on_from_stage(model, Path(pretrained["path"])))
-        elif pretrained.get("name"):  # first stage and text encoder
-            options = {"use_ema": False, "widen": False, "parts": ("first_stage_model", "cond_stage_model")}
-            log.info("%s", load_pretrained(model, resolve(pretrained["name"]), **options))
+        load_joint_weights(model, pretrained)
         return
     if pretrained.get("path") or pretrained.get("name"):
         path = Path(pretrained["path"]) if pretrained.get("path") else resolve(pretrained["name"])
@@ -115,15 +111,27 @@ def load_start_weights(model: Any, pretrained: dict | None) -> None:
         log.info("first stage of %s", load_first_stage(model, pretrained["first_stage"], trained=trained))
 
 
-def go_on_from_stage(model: Any, path: Path) -> Any:
-    """Give a model of video and action the weights of an earlier stage; returns what was matched, new, dropped."""
+def load_joint_weights(model: Any, pretrained: dict) -> None:
+    """Give a model of video and action an earlier stage, or published frozen parts; and its picture predictor's own.
+
+    What an earlier stage has is matched by name; what is new or dropped is said.
+    """
     from formats.run_folder import find_run
     from ldm.models.joint.stages import init_from
+    from stable_diffusion.checkpoint import load_pretrained
     from stable_diffusion.tensor_files import open_tensor_file, read_finite
+    from stable_diffusion.weights import resolve
 
-    file = path if path.is_file() else find_run(path)[1]
-    tensors = open_tensor_file(file).tensors
-    return init_from(model, {name: read_finite(name, tensor, file) for name, tensor in tensors.items()}, file)
+    if pretrained.get("path"):
+        path = Path(pretrained["path"])
+        file = path if path.is_file() else find_run(path)[1]
+        tensors = {name: read_finite(name, tensor, file) for name, tensor in open_tensor_file(file).tensors.items()}
+        log.info("%s", init_from(model, tensors, file))
+    elif pretrained.get("name"):
+        parts = ("first_stage_model", "cond_stage_model")
+        log.info("%s", load_pretrained(model, resolve(pretrained["name"]), use_ema=False, widen=False, parts=parts))
+    if model.trunk is not None and pretrained.get("picture"):
+        log.info("%s", load_pretrained(model.trunk.picture_model, Path(pretrained["picture"]), use_ema=True))
 
 
 def missing_weights(config: dict) -> list[str]:
@@ -141,8 +149,9 @@ def missing_weights(config: dict) -> list[str]:
     if text_encoder.get("target", "").endswith(".FrozenCLIPEmbedder"):
         lookups.append(find_clip_tokenizer)
     missing = []
-    if pretrained.get("path") and not Path(pretrained["path"]).exists():
-        missing.append(f"pretrained.path: there is no {pretrained['path']}; name the earlier run's last.ckpt.")
+    for key, whose in (("path", "the earlier run's last.ckpt"), ("picture", "a picture model's file or folder")):
+        if pretrained.get(key) and not Path(pretrained[key]).exists():
+            missing.append(f"pretrained.{key}: there is no {pretrained[key]}; name {whose}.")
     for lookup in lookups:
         try:
             lookup()

@@ -50,6 +50,7 @@ CONFIGURABLE = {  # module -> what of it a config may name that nobody vouches f
     "ldm.modules.encoders.modules": "ByteTextEmbedder FrozenCLIPEmbedder FrozenOpenCLIPEmbedder",
     "ldm.modules.foresight": "Foresight",
     "ldm.modules.joint.network": "JointNetwork",
+    "ldm.modules.joint.picture_trunk": "PictureTrunk",
     "ldm.modules.losses.adversarial": "Adversary",
     "ldm.modules.losses.frame_loss": "FrameLoss",
     "ldm.modules.losses.lpips": "LPIPS PerceptualLoss",

@@ -5,6 +5,7 @@ told in seconds, those of the frames that were drawn.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -154,6 +155,9 @@ class JointWindows(EpisodeWindows):
         """States, actions and objects; of an episode that has none, or is to keep them, zeros that are not valid."""
         motion, size = self.source.motions[index], self.state_size
         known = motion.states is not None and motion.states.shape[1] == size
+        window = replace(
+            window, objects=window.objects[: self.objects]
+        )  # of what teaches video alone there may be more
         told = super()._tell(index, window, rng) | {"state_valid": torch.tensor(known)}
         if not known:
             told |= {"command": torch.zeros(size), "measured": torch.zeros(size)}

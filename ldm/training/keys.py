@@ -16,7 +16,7 @@ TOP_LEVEL = (
     "neighbours", "pretrained", "model", "data", "sampling", "lightning",
 )  # fmt: skip
 SAMPLING = ("steps", "text_scale", "image_scale", "eta", "spacing", "sampler", "rescale", "interval")  # SamplingOptions
-PRETRAINED = ("name", "path", "use_ema", "widen", "first_stage")
+PRETRAINED = ("name", "path", "use_ema", "widen", "first_stage", "picture")
 LIGHTNING = ("trainer", "checkpoint", "loggers", "callbacks")
 CHECKPOINT = ("every_n_steps", "monitor", "keep_epochs")
 TRAINER = (  # what Lightning's Trainer takes from a config or as a flag; a test compares it with Lightning
@@ -182,7 +182,8 @@ RULES = (
     Rule(
         lambda value: isinstance(value, str),
         "text",
-        "prepare pretrained.name pretrained.path pretrained.first_stage lightning.checkpoint.monitor",
+        "prepare pretrained.name pretrained.path pretrained.first_stage pretrained.picture "
+        "lightning.checkpoint.monitor",
     ),
     Rule(
         lambda value: isinstance(value, list) and all(is_whole_number(1)(one) for one in value),

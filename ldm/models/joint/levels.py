@@ -28,7 +28,7 @@ MODES = ("joint", "policy", "video", "forward", "inverse")
 Mode = Literal["joint", "policy", "video", "forward", "inverse"]
 TEACHES_ACTIONS = ("joint", "policy", "inverse")
 LEAST_HIDDEN = 0.7  # share of the tokens that a spatial mask hides at least; MAR (arXiv 2406.11838), section 4.2
-DRAWS = 8  # numbers of a sample that decide on its levels
+DRAWS = 10  # numbers of a sample that decide on its levels
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,7 @@ class LevelSampler:
         if not self.options.known:
             return torch.zeros(len(u), frames, tokens, dtype=torch.bool)
         masks = []
-        for generator in generators:
-            tells, size = torch.rand(2, generator=generator).tolist()
+        for (tells, size), generator in zip(u[:, 8:10].tolist(), generators, strict=True):  # alike for all views
             if self.options.mask == "spatial":
                 share = (1 - LEAST_HIDDEN) * size
                 mask = (torch.rand(tokens, generator=generator) < share).expand(frames, tokens)

@@ -52,6 +52,7 @@ class VideoOptions:
         weight: of the loss; 0: without video, whose modes then should have no share.
         seconds: of the frames to come, from now, or ranges of them; the data's.
         history: seconds before now of earlier frames; the data's.
+        features: node of a PictureTrunk, whose features of the present frame are shown beside the frames.
     """
 
     scale_factor: float
@@ -60,6 +61,7 @@ class VideoOptions:
     weight: float = 1.0
     seconds: Sequence[Horizon] = ((1.0, 4.0),)
     history: Sequence[float] = ()
+    features: Mapping | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ class JointVideoAction(ActionScales, nn.Module):
         self.cond_stage_trainable = any(p.requires_grad for p in text.parameters())
         self.model = nn.ModuleDict({"network": network} | ({"text": text} if self.cond_stage_trainable else {}))
         self.cond_stage_model = None if self.cond_stage_trainable else text  # named as in published weights
+        features = self.video.features
+        self.trunk = instantiate_from_config(features, f"{where}.video.features") if features else None
         self._check(text)
         self.sampler = self._make_sampler(LevelOptions(**levels))
         self.learning_rate, self.weight_decay, self.optimizer_bits = learning_rate, weight_decay, 32
@@ -171,6 +175,8 @@ class JointVideoAction(ActionScales, nn.Module):
                 raise UserError(
                     f"model.params.network_config: its {name} is {there}; the model's other parts: {wanted}."
                 )
+        if (self.trunk is None) != (network.read_features is None):
+            raise UserError("model.params: video.features and network_config.params.stream.features go together.")
         if network.head.masks and self.video.parameterization != "x0":
             raise UserError(
                 "model.params.video: masks predict the clean latent; give parameterization: x0, or masks: 0."
@@ -230,8 +236,9 @@ class JointVideoAction(ActionScales, nn.Module):
         count = lambda *parts: sum(p.numel() for part in parts for p in part.parameters())  # noqa: E731
         network = self.network
         action = count(network.action) if network.action is not None else 0
+        trunk = {} if self.trunk is None else {"picture predictor": count(self.trunk)}
         parts = {"encoders": count(network.tokens), "video stream": count(network) - count(network.tokens) - action}
-        return parts | {"action stream": action, "text encoder": count(self.text),
+        return parts | trunk | {"action stream": action, "text encoder": count(self.text),
                         "first stage": count(self.first_stage_model)}  # fmt: skip
 
     @torch.no_grad()
@@ -267,7 +274,8 @@ class JointVideoAction(ActionScales, nn.Module):
             known = batch["state_valid"][:, None]
             state = self.state_in_units(batch) * known
             past = (batch["past_commands"] - self.state_mean) / self.state_std * known[..., None]
-        return Observation(frames, latents, valid, batch["history"], text, state, past)
+        features = None if self.trunk is None else self.trunk(frames[self.trunk.camera][:, -1], sentences)
+        return Observation(frames, latents, valid, batch["history"], text, state, past, features)
 
     def observe(self, batch: JointBatch, *, video: bool = True) -> Memory:
         """What the network makes of what a batch shows; without `video` for actions alone."""
@@ -337,7 +345,7 @@ class JointVideoAction(ActionScales, nn.Module):
         for camera, target in targets.items():
             off = self.network.tokens.grid.cut((answer.frames[camera].float() - target) ** 2)
             valid = batch["future_valid"][camera][at][..., None] & ~frames.given[camera]
-            sums["video"].append(_sum(off, valid))
+            sums.get("video", []).append(_sum(off, valid))
         if self.actions is None:
             return
         teaches = torch.tensor([levels.modes[row] in TEACHES_ACTIONS for row in rows.tolist()], device=device)

@@ -50,6 +50,7 @@ class Observation:
     text: Tensor  # (B, L, width) embedded sentences
     state: Tensor | None  # (B, S)
     past_states: Tensor | None  # (B, H - 1, D)
+    features: Tensor | None = None  # (B, N, C) of another network, see PictureTrunk
 
     def take(self, rows: Tensor) -> "Observation":
         """That of some samples."""
@@ -126,7 +127,8 @@ class JointNetwork(nn.Module):
         cameras: camera => name of its encoder.
         sides: camera => pixels of its pictures.
         latent: parameters of LatentGrid, of the first stage.
-        stream: width, heads, head_channels and depth of the video stream; `adapters`: channels of its adapters.
+        stream: width, heads, head_channels and depth of the video stream; `adapters`: channels of its adapters;
+            `features`: numbers of a token of another network's, where there is one.
         decoder: channels and masks of VideoHead.
         text: `width`: numbers of an embedded token of the sentence; `pooled`: the mean of them is the one token.
         action_stream: width, hidden, layers and steps_per_token of the ActionStream, where there is one.
@@ -169,6 +171,7 @@ class JointNetwork(nn.Module):
         grid = LatentGrid(**latent)
         self.tokens = FrameTokens(grid, width, encoders, cameras, sides)
         self.read_text = nn.Linear(text["width"], width)
+        self.read_features = nn.Linear(sizes["features"], width) if sizes.get("features") else None
         self.level = LevelEmbedding(width)
         self.layers = nn.ModuleList(StreamLayer(width, *attention) for _ in range(depth))
         channels = {name: params["channels"] for name, params in encoders.items()}
@@ -215,6 +218,8 @@ class JointNetwork(nn.Module):
         context = self.read_text(seen.text.mean(dim=1, keepdim=True) if self.pool_text else seen.text)
         if seen.past_states is not None:
             context = torch.cat([context, self.read_state(seen.past_states)], dim=1)
+        if seen.features is not None:
+            context = torch.cat([context, self.read_features(seen.features)], dim=1)
         always = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device)
         num = len(self.layers)
         keys = [layer.read_context(context, always) for layer in self.layers]
