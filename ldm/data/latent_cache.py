@@ -283,8 +283,10 @@ def cache_or_check(
     """Build a cache where there is none, check one that is there, and return the node of the data set that reads it.
 
     Raises:
-        UserError: if the cache is stale.
+        UserError: if the cache is stale, or the data come with neighbours, which change at every visit.
     """
+    if node.get("neighbours_config"):
+        raise UserError("--cache-latents keeps no neighbours (neighbours_config of the data); leave the flag out.")
     if is_whole_cache(folder):
         cached = CachedPairDataset(folder)
         cached.check_weights(model.hash_encoders())

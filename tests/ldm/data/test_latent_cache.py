@@ -71,6 +71,11 @@ def test_each_variant_is_augmented_by_its_own_seed(model, pair_folder, tmp_path)
     assert len(kinds) == 3
 
 
+def test_data_with_neighbours_are_not_cached(model, data, tmp_path):
+    with pytest.raises(UserError, match="--cache-latents keeps no neighbours"):
+        cache_or_check(model, data, {"neighbours_config": {"target": "x"}}, tmp_path)
+
+
 def test_frames_are_kept_where_an_image_loss_wants_them(model, data, tmp_path):
     build_cache(model, data, {}, tmp_path / "cache", keep_frames=True)
     batch = CachedPairDataset(tmp_path / "cache").__getitems__([(2, 5)])
