@@ -24,6 +24,7 @@ HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo")
 SMOOTHING = 50  # points of the running mean: the acp paper's
 NUM_BINS = 30  # of a histogram
 NAME_LETTERS = 14  # of a line of a row's name beside a grid
+TITLE_LETTERS = 22  # the same, above a column
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def make_grid(row_names: Sequence[str], columns: Sequence[GridColumn]) -> Figure
             if i < len(column.captions) and column.captions[i]:
                 axis.set_xlabel(column.captions[i], fontsize=7, labelpad=2)
             if i == 0:
-                axis.set_title(column.title, fontsize=9)
+                axis.set_title(_wrap(column.title, TITLE_LETTERS), fontsize=9)
             if j == 0:
                 axis.set_ylabel(_wrap(row_names[i]), fontsize=9, rotation=0, ha="right", va="center", labelpad=6)
     return figure
@@ -162,10 +163,10 @@ def save_figure(figure: Figure, path: Path, suffixes: Sequence[str] = FIGURE_SUF
     return files
 
 
-def _wrap(name: str) -> str:
+def _wrap(name: str, letters: int = NAME_LETTERS) -> str:
     lines = [""]
     for word in name.replace("_", " ").split():
-        if lines[-1] and len(lines[-1]) + len(word) >= NAME_LETTERS:
+        if lines[-1] and len(lines[-1]) + len(word) >= letters:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(lines)
