@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # make demo-policy: simulator -> episodes -> three stages of video and action -> success table. Interrupt and repeat at will.
 # Usage: scripts/demo_policy.sh <test episodes a task>
-# EPISODES: a task, to learn from, instead of the recipe's; RUNS: folder of the runs; SIZE: overlay of configs/joint;
+# EPISODES: a task, to learn from, instead of the recipe's; RUNS: folder of the runs; SIZE: overlay, of configs/joint;
 # STAGE_1: recipe of the first stage, by default the one that needs no downloads.
 set -euo pipefail
 tested=$1
 PATH="$PWD/.venv/bin:$PATH"
-runs=${RUNS:-logs} size=${SIZE:-nano}
+runs=${RUNS:-logs} size=${SIZE:-configs/joint/nano.yaml}
 recipes=("${STAGE_1:-joint_stage_1_simulator}" joint_stage_2 joint_stage_3)
 
 step() {
@@ -39,7 +39,7 @@ for stage in 1 2 3; do
         if [ "$stage" -gt 1 ]; then
             before=("pretrained.path=$runs/joint_stage_$((stage - 1))/checkpoints/last.ckpt")
         fi
-        step python main.py --base "configs/recipes/${recipes[stage - 1]}.yaml" "configs/joint/$size.yaml" \
+        step python main.py --base "configs/recipes/${recipes[stage - 1]}.yaml" "$size" \
             --folder "$run" "${before[@]}" "${device[@]}"
     fi
 done

@@ -22,7 +22,7 @@ def test_stages_follow_one_another_and_one_that_was_begun_goes_on(tmp_path):
     last = tmp_path / "runs" / "joint_stage_1" / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True)
     last.touch()
-    environment = {**os.environ, "RUNS": "runs", "EPISODES": "8", "SIZE": "small"}
+    environment = {**os.environ, "RUNS": "runs", "EPISODES": "8", "SIZE": "configs/joint/small.yaml"}
     subprocess.run(["bash", SCRIPT, "20"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     simulate, prepare, first, second, third, *played = (tmp_path / "asked").read_text().splitlines()
     assert simulate.startswith("-m simulate --episodes 8 --cameras head --workers")
