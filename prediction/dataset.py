@@ -130,7 +130,8 @@ def predict_batches(
     def predict(frames: Tensor, batch: Sequence[Job]) -> Made:
         sentences, seeds = [job.instruction for job in batch], [job.seed for job in batch]
         told = {"progress": progress, "episodes": [job.episode for job in batch]}
-        times, views = None if batch[0].seconds is None else [job.seconds for job in batch], {}
+        known, views = [job.seconds for job in batch], {}
+        times = None if None in known else known
         if chain is not None:
             counts = [count_links(job, chain) for job in batch]
             rolled = predictor.rollout(frames, sentences, seeds, max(counts), seconds=[chain] * len(batch), **told)

@@ -11,6 +11,8 @@ from PIL import Image
 
 import edit_cli
 import main as command
+from dataset_tools import simulate
+from dataset_tools.preparing import episodes as prepare_episodes
 from dataset_tools.preparing.request import parse_request
 from formats.run_folder import RUN_VARIABLE
 from ldm.models.diffusion.conditioning import draw_training
@@ -310,3 +312,18 @@ def test_additions_and_adversaries_resume_exactly(train, name, override):
         assert all(torch.equal(value, second[key][name]) for name, value in first[key].items())
     assert not any("lora_" in name for name in first["state_dict"])
     assert bool(first["adapters"]) == (override == LORA) and ("adversary" in first) == (override == EARLY)
+
+
+def test_the_bundled_models_config_builds_within_its_size():
+    """16 MiB in half precision, with the seconds and the state as inputs; its data commands are understood."""
+    config = compose([CONFIGS / name for name in ("train.yaml", "cpu_tiny.yaml", "bundled.yaml")])
+    with torch.device("meta"):
+        model = build_trained_model(config["model"])
+    parts = (model.model, model.cond_stage_model)
+    assert 2 * sum(p.numel() for part in parts for p in part.parameters()) < 16 * 2**20
+    assert model.takes_seconds and not model.is_deterministic and config["horizon"] is None
+    check_config(config["data"], "data")
+    recorded, prepared = (shlex.split(line)[3:] for line in config["prepare"].strip().split("\n"))
+    assert simulate.make_parser().parse_args(recorded).looks == ["train", "dark", "train", "bright"]
+    size = prepare_episodes.make_parser().parse_args(prepared).size
+    assert size == [config["resolution"]] == [config["data"]["params"]["train"]["params"]["resolution"]]

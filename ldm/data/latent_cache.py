@@ -5,7 +5,7 @@
     <cache>/target_std.npy     (k N, C, h, w) posterior of the target frame, so that it is drawn anew at each visit
     <cache>/*_frame.npy        (k N, 3, S, S) uint8 pixels, only where an image loss needs them
     <cache>/text.npy           (n, L, D) one row a distinct sentence, row 0 the empty one; absent where the text trains
-    <cache>/pairs.jsonl        a line a pair and variant: pair_id, instruction, text row
+    <cache>/pairs.jsonl        a line a pair and variant: pair_id, instruction, text row, seconds ahead where known
     <cache>/cache.json         hash of the encoders' weights, preprocessing, counts; written last: then it is whole
 
 With N pairs and k augmented variants. At 256 px and half precision 24,576 bytes a pair and variant.
@@ -16,6 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,10 @@ def build_cache(
             if name not in arrays:
                 arrays[name] = _allocate(folder / f"{name}.npy", values.dtype, (len(keys), *values.shape[1:]))
             arrays[name][start : start + len(values)] = values
-        for pair_id, instruction in zip(batch["pair_id"], batch["instruction"], strict=True):
+        timed = [{"seconds": second} for second in batch["seconds"].tolist()] if "seconds" in batch else repeat({})
+        for pair_id, instruction, time in zip(batch["pair_id"], batch["instruction"], timed, strict=False):
             row = rows.setdefault(instruction, len(rows))
-            lines.append(json.dumps({"pair_id": pair_id, "instruction": instruction, "text": row}) + "\n")
+            lines.append(json.dumps({"pair_id": pair_id, "instruction": instruction, "text": row} | time) + "\n")
     for array in arrays.values():
         array.flush()
     if not model.cond_stage_trainable:
@@ -218,6 +220,8 @@ class CachedPairDataset(Dataset):
             "pair_id": [self.entries[place]["pair_id"] for place in places],
             "seed": torch.tensor([seed for _, seed, *_ in pairs], dtype=torch.int64),
         }
+        if "seconds" in self.entries[0]:
+            batch["seconds"] = torch.tensor([self.entries[place]["seconds"] for place in places])
         batch |= {name: to_signed(self.arrays[name][at]) for name in FRAMES if name in self.arrays}
         if "text" in self.arrays:
             batch["text"] = self.arrays["text"][self.rows[places].to(at.device)]

@@ -46,6 +46,7 @@ def test_training_from_the_cache_is_training_online(model, data, tmp_path, dtype
         online = loss(model, collate([data[key] for key in keys]))
         offline = loss(model, collate(cached.__getitems__(keys)))
     torch.testing.assert_close(offline, online, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(cached.__getitems__(keys)["seconds"], collate([data[key] for key in keys])["seconds"])
 
 
 def test_sentences_are_kept_once_with_the_empty_one_first(model, data, tmp_path):
