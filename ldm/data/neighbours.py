@@ -3,6 +3,7 @@
 The same search serves training, which leaves the frame's own episode out, and prediction.
 """
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from commands.errors import UserError
-from formats.hashing import sha256_of_file
+from commands.errors import MissingFileError, UserError
 from formats.prepared_folder import FramePair, read_manifest
 from ldm.data.frame_pairs import read_pair_picture
 from ldm.data.pixels import array_to_tensor
@@ -43,16 +43,26 @@ class Neighbours:
 
     @cached_property
     def pairs(self) -> list[FramePair]:
-        """Pairs to choose from, read when the first is wanted."""
-        return read_manifest(self.folder, self.split)
+        """Pairs to choose from, read when the first is wanted.
+
+        Raises:
+            MissingFileError: if there is no such folder.
+        """
+        try:
+            return read_manifest(self.folder, self.split)
+        except MissingFileError as error:
+            raise MissingFileError(
+                f"this model looks up training pairs, and {self.folder} holds none ({str(error).splitlines()[0]}); give "
+                "a --config whose neighbours.params.folder is where they lie."
+            ) from error
 
     @cached_property
     def _looks(self) -> np.ndarray:
         return np.stack([describe_look(read_pair_picture(pair.source_path(self.folder))) for pair in self.pairs])
 
     def settings(self) -> dict[str, str | int]:
-        """What predictions depend on: the index of the folder, and how many are taken."""
-        return {"neighbours": self.count, "neighbours_sha256": sha256_of_file(self.folder / "index.jsonl")}
+        """What predictions depend on: the pairs to choose from, and how many are taken."""
+        return {"neighbours": self.count, "neighbours_sha256": hashlib.sha256(repr(self.pairs).encode()).hexdigest()}
 
     def rank(self, frame: np.ndarray, instruction: str, episode: Episode | None = None) -> list[FramePair]:
         """Pairs of the same sentence, the nearest first; of all sentences, where no pair has this one.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from commands.errors import UserError
+from commands.errors import MissingFileError, UserError
 from formats.prepared_folder import read_manifest, write_manifest
 from ldm.data.frame_pairs import FramePairDataset, collate, read_pair_picture
 from ldm.data.neighbours import Neighbours
@@ -40,6 +40,13 @@ def test_a_sentence_that_nobody_says_is_looked_up_among_all(folder):
     assert len(look_up(folder, 2, "go home")) == 20
     with pytest.raises(UserError, match="no pairs of other episodes"):
         Neighbours(folder, "test", 1).rank(read_pair_picture(folder / "0000000" / "000000_0.png"), "x", ("square", 3))
+
+
+def test_absent_pairs_are_said_with_what_they_are_for(tmp_path):
+    with pytest.raises(
+        MissingFileError, match=r"looks up training pairs, and .*x holds none .* neighbours.params.folder"
+    ):
+        Neighbours(tmp_path / "x", None, 1).settings()
 
 
 def test_skipped_pairs_are_passed_over_while_enough_are_left(folder):
