@@ -52,8 +52,8 @@ class Neighbours:
             return read_manifest(self.folder, self.split)
         except MissingFileError as error:
             raise MissingFileError(
-                f"this model looks up training pairs, and {self.folder} holds none ({str(error).splitlines()[0]}); give "
-                "a --config whose neighbours.params.folder is where they lie."
+                f"this model looks up training pairs, and {self.folder} holds none ({str(error).splitlines()[0]}); "
+                "give a --config whose neighbours.params.folder is where they lie."
             ) from error
 
     @cached_property
