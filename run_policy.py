@@ -26,8 +26,8 @@ BASELINES = ("replay", "still")
 TRUTH_SECONDS = 4.0  # ahead: the bundled model's
 APART = ("output", "tasks", "episodes", "future")  # what of a request a folder does not keep; the policy tells `future`
 POLICIES = (
-    "run folder, joint:<run folder> (imagines frames, too), module:function, http://host:port, lerobot:<path or id>, or"
-    " a baseline: replay (the expert's own commands), still, nearest:<prepared episodes>"
+    "run folder, joint: or imagine:<run folder> (with frames), module:function, http://host:port, lerobot:<path or id>,"
+    " or a baseline: replay (the expert's own commands), still, nearest:<prepared episodes>"
 )
 FILM_RATE = 1 / 0.06  # frames per second: one a command
 

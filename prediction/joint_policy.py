@@ -10,8 +10,7 @@ from torch import Tensor
 from formats.pictures import resize_square
 from ldm.data.joint_windows import JointBatch
 from ldm.data.pixels import array_to_tensor, tensor_to_array, to_signed, to_uint8
-from ldm.models.joint.levels import Mode
-from ldm.models.joint.prediction import check_mode, predict
+from ldm.models.joint.prediction import Answered, check_mode, predict
 from ldm.models.joint.video_action import JointVideoAction
 
 
@@ -21,18 +20,18 @@ class JointRunPolicy:
     Args:
         model: whose weights are to predict.
         digest: of the weights.
-        mode: `policy`, or `joint`: then it imagines frames first, and acts to get there.
+        mode: `policy`; `joint`: it also imagines where its actions lead; `imagine`: it imagines, and acts to get there.
     """
 
     privileged = False
     size = None  # pictures as they are drawn: prepared here as in training
 
-    def __init__(self, model: JointVideoAction, digest: str, mode: Mode = "policy") -> None:
+    def __init__(self, model: JointVideoAction, digest: str, mode: Answered = "policy") -> None:
         check_mode(model, mode)
         self.model, self.mode, self._digest = model, mode, digest
         self._names = {camera.removesuffix("_camera"): camera for camera in model.network.cameras}
         self.cameras = tuple(self._names)
-        self.imagined: dict[str, np.ndarray] = {}  # camera => (S, S, 3) what it thinks to see, in joint mode
+        self.imagined: dict[str, np.ndarray] = {}  # camera => (S, S, 3) what it thinks to see, where it imagines
         self._seen: list[tuple[float, dict[str, Tensor], np.ndarray]] = []  # seconds, frames, command of earlier calls
         self._seed = 0
 

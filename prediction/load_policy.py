@@ -13,6 +13,7 @@ from formats.run_folder import find_run
 from ldm.data.goal_windows import GOAL
 from ldm.data.pixels import array_to_tensor, to_signed
 from ldm.data.windows import pose_numbers
+from ldm.models.joint.prediction import Answered
 from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose, save_config
@@ -74,21 +75,21 @@ class RunPolicy:
         return to_signed(array_to_tensor(resize_square(picture, self.model.cameras[camera])))
 
 
-def load_run_policy(path: Path, *, imagine: bool = False) -> RunPolicy | JointRunPolicy:
+def load_run_policy(path: Path, mode: Answered = "policy") -> RunPolicy | JointRunPolicy:
     """The policy of a run folder, of a checkpoint in one, or of a published folder; the average predicts.
 
     Args:
         path: of the run.
-        imagine: a model of video and action imagines frames, too.
+        mode: how a model of video and action is asked; others have only `policy`.
 
     Raises:
         UserError: if there is none, it is no policy, or the weights do not fit.
     """
     run = load_trained(path)
     if isinstance(run.model, JointVideoAction):
-        return JointRunPolicy(run.model, run.digest, "joint" if imagine else "policy")
-    if imagine:
-        raise UserError(f"joint:{path}: a {type(run.model).__name__} imagines nothing; leave joint: out.")
+        return JointRunPolicy(run.model, run.digest, mode)
+    if mode != "policy":
+        raise UserError(f"{mode}:{path}: a {type(run.model).__name__} imagines nothing; leave {mode}: out.")
     if not isinstance(run.model, ChunkPolicy):
         kind = type(run.model).__name__
         raise UserError(f"{path} holds a {kind}, which predicts pictures; wanted a run of a policy.")

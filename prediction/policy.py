@@ -1,7 +1,8 @@
 """Policies that run_policy.py can play: a run folder of ours, anybody's function, or a server that speaks HTTP.
 
     logs/<run>                 a policy that main.py trained
-    joint:logs/<run>           a model of video and action that main.py trained, which imagines frames, too
+    joint:logs/<run>           a model of video and action, which also imagines where its actions lead
+    imagine:logs/<run>         the same, which imagines first, and acts to get there
     package.module:name        a function of an observation, or a class with reset and act
     http://host:port           a server, such as `python -m prediction.policy_server` starts
     nearest:<folder>           replay of the nearest of prepared episodes, a baseline
@@ -176,11 +177,12 @@ def load_policy(text: str) -> Any:
         from prediction.lerobot_policy import load_lerobot_policy
 
         return load_lerobot_policy(rest)
-    path = Path(rest if kind == "joint" else text)
+    mode = kind if kind in ("joint", "imagine") else "policy"
+    path = Path(text if mode == "policy" else rest)
     if path.exists():
         from prediction.load_policy import load_run_policy
 
-        return load_run_policy(path, imagine=kind == "joint")
+        return load_run_policy(path, mode)
     if ":" in text:
         return import_policy(text)
     raise UserError(

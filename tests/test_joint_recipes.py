@@ -76,7 +76,7 @@ def test_each_stage_goes_on_from_the_last_and_a_stop_changes_nothing(train, capl
     _, part = train(STAGES[2], "--max_steps", "1", start, blind, folder="part")
     assert train(STAGES[2], "--max_steps", "3", run=part)[0] == 0
     assert_same_weights(whole, part)
-    assert load_run_policy(whole).settings()["chunk"] == 32 and load_run_policy(whole, imagine=True).mode == "joint"
+    assert load_run_policy(whole).settings()["chunk"] == 32 and load_run_policy(whole, "imagine").mode == "imagine"
 
 
 @pytest.mark.parametrize(

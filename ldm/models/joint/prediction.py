@@ -9,6 +9,7 @@ inverse   actions that lead to given frames
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from ldm.models.joint.video_action import JointVideoAction
 from ldm.modules.joint.network import AskedActions, AskedFrames, Memory
 
 SEED_RANGE = 2**63
+Answered = Mode | Literal["imagine"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class JointPrediction:
 def predict(
     model: JointVideoAction,
     batch: JointBatch,
-    mode: Mode,
+    mode: Answered,
     seeds: Sequence[int],
     options: SamplingOptions | None = None,
 ) -> JointPrediction:
@@ -57,18 +59,19 @@ def predict(
     generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
     options = options or SamplingOptions(model.video.training_steps or 10, 1.0, 1.0)
     memory = model.observe(batch, video=mode != "policy")
-    latents: dict[str, Tensor] = {}
-    if mode in ("joint", "video", "forward"):
-        given = tell_actions(model.actions_in_units(batch)) if mode == "forward" else None
-        latents = draw_latents(model, batch, memory, given, options, generators)
+    actions, latents, given = None, {}, None
+    if mode in ("policy", "joint"):
+        actions = draw_actions(model, memory, None, generators)
+    if mode == "forward" or (mode == "joint" and model.network.video_sees_action):
+        given = tell_actions(model.actions_in_units(batch) if mode == "forward" else actions)
     if mode == "inverse":
         latents = {camera: model.encode(batch["future"][camera]) for camera in model.network.cameras}
-    actions = None
-    if mode in ("policy", "joint", "inverse"):
-        told = tell_frames(model, latents, batch["seconds"]) if latents else None
-        actions = model.targets(draw_actions(model, memory, told, generators), batch["command"])
+    elif mode != "policy":
+        latents = draw_latents(model, batch, memory, given, options, generators)
+    if mode in ("imagine", "inverse"):
+        actions = draw_actions(model, memory, tell_frames(model, latents, batch["seconds"]), generators)
     shown = {} if mode == "inverse" else {camera: model.decode(latent) for camera, latent in latents.items()}
-    return JointPrediction(shown, actions)
+    return JointPrediction(shown, None if actions is None else model.targets(actions, batch["command"]))
 
 
 def check_mode(model: JointVideoAction, mode: str) -> None:
@@ -77,15 +80,15 @@ def check_mode(model: JointVideoAction, mode: str) -> None:
     Raises:
         UserError: if there is none of that name, or parts of the network are missing or do not see each other.
     """
-    if mode not in MODES:
-        raise UserError(f"mode '{mode}' is not one of {', '.join(MODES)}.")
+    if mode not in (*MODES, "imagine"):
+        raise UserError(f"mode '{mode}' is not one of {', '.join(MODES)}, imagine.")
     if mode != "video" and model.actions is None:
         raise UserError(f"mode '{mode}': this model has no actions, it is of stage 1 or 2; wanted video, or stage 3.")
     if mode != "policy" and not model.video.weight:
         raise UserError(f"mode '{mode}': this model was trained without video (video.weight: 0); wanted policy.")
     if mode == "forward" and not model.network.video_sees_action:
         raise UserError("mode 'forward': frames do not see actions in this model; wanted visibility: mutual.")
-    if mode in ("inverse", "joint") and not model.network.action_sees_video:
+    if mode in ("inverse", "imagine") and not model.network.action_sees_video:
         raise UserError(f"mode '{mode}': actions do not see frames in this model; wanted visibility: mutual.")
 
 

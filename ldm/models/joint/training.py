@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from commands.errors import UserError
 from ldm.data.joint_windows import JointBatch
 from ldm.models.joint.prediction import predict
 from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.trained_model import TrainedModel
+from ldm.models.trained_parts import merge_adapters
+from ldm.util import instantiate_from_config
 
 ARM = 7  # numbers of one arm, the gripper last
 
@@ -17,6 +20,33 @@ class TrainedJointVideoAction(JointVideoAction, TrainedModel):
     def loss_weights(self) -> dict[str, float]:
         """Terms of the loss."""
         return self.loss_terms()
+
+    def __init__(self, **model: object) -> None:
+        super().__init__(**model)
+        self.rates, node = dict(self.fine_tuning.get("rates") or {}), self.fine_tuning.get("trainable_config")
+        wrong = set(self.fine_tuning) - {"rates", "trainable_config"}
+        self.parts = instantiate_from_config(node, "model.params.fine_tuning.trainable_config") if node else None
+        if wrong or (self.parts is not None and self.parts.parts != "lora"):
+            raise UserError("model.params.fine_tuning: wanted rates and trainable_config, and of that parts: lora.")
+
+    def configure_model(self) -> None:
+        """Before training, with the weights there: low-rank additions. A second call changes nothing."""
+        if self.parts is None:
+            return
+        for model in (self.model, *([self.model_ema.average] if self.model_ema else [])):
+            self.parts.add_adapters(model["network"])
+        self.model.requires_grad_(False)
+        self.parts.select(self.model["network"])
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Low-rank additions are merged, so that a checkpoint is a plain model; what resuming needs lies beside."""
+        checkpoint["adapters"] = merge_adapters(self, checkpoint["state_dict"])
+        super().on_save_checkpoint(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Put the low-rank additions back."""
+        checkpoint["state_dict"].update(checkpoint.get("adapters", {}))
+        super().on_load_checkpoint(checkpoint)
 
     def parameter_groups(self) -> list[dict]:
         """Parameters by the factor of their learning rate; the longest beginning of a name counts."""

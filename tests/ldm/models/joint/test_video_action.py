@@ -34,13 +34,18 @@ def test_hidden_frames_are_absent_to_actions_and_hidden_actions_to_frames(make_j
 
 def test_told_frames_change_actions_and_told_actions_frames(make_joint, make_joint_batch):
     model, batch = make_joint(), make_joint_batch()
-    answers = {mode: predict(model, batch, mode, range(3)) for mode in MODES}
+    answers = {mode: predict(model, batch, mode, range(3)) for mode in (*MODES, "imagine")}
     assert not torch.allclose(answers["inverse"].actions, answers["policy"].actions, atol=1e-4)
     assert not torch.allclose(answers["forward"].frames["head"], answers["video"].frames["head"], atol=1e-4)
     assert not answers["policy"].frames and answers["video"].actions is None
     for camera, side in (("head", 32), ("left", 16)):
         assert answers["joint"].frames[camera].shape == (3, 1, 3, side, side)
-        torch.testing.assert_close(answers["joint"].frames[camera], answers["video"].frames[camera])
+        torch.testing.assert_close(answers["imagine"].frames[camera], answers["video"].frames[camera])
+    torch.testing.assert_close(answers["joint"].actions, answers["policy"].actions, msg="it acts as without frames")
+    told = predict(model, batch | {"actions": answers["joint"].actions}, "forward", range(3)).frames["head"]
+    torch.testing.assert_close(answers["joint"].frames["head"], told, rtol=1e-3, atol=1e-4)
+    led = predict(model, batch | {"future": answers["imagine"].frames}, "inverse", range(3)).actions
+    torch.testing.assert_close(answers["imagine"].actions, led, rtol=1e-3, atol=1e-4)
 
 
 def test_acting_computes_no_video(make_joint, make_joint_batch, monkeypatch):
@@ -65,6 +70,17 @@ def test_each_mode_teaches_what_it_should(make_joint, make_joint_batch, mode, lo
         got = weight.grad is not None and bool(weight.grad.any())
         assert got == (name in taught.get(mode, {"actions"})), name
     assert torch.isfinite(result.loss) and predict(model, batch, mode, range(3))
+
+
+@pytest.mark.parametrize("mask", ["temporal", "spatial"])
+def test_both_masks_train_and_weigh_only_what_is_asked(make_joint, make_joint_batch, mask):
+    levels = {"shares": {"video": 1.0}, "mask": mask, "known": 1.0}
+    model, batch = make_joint(levels=levels), make_joint_batch(frames=3)
+    drawn = model.draw_levels(batch)
+    batch["future"] = {camera: frames.clone() for camera, frames in batch["future"].items()}
+    loss = model.losses(batch).parts["video"]
+    first = drawn.given["head"][:, 0].all(dim=1) & ~drawn.given["head"][:, 1].any(dim=1)
+    assert torch.isfinite(loss) and loss.requires_grad and (mask == "spatial" or first.any())
 
 
 def test_missing_actions_frames_and_objects_have_no_weight(make_joint, make_joint_batch):
