@@ -60,6 +60,8 @@ def tune_for_inference(model: LatentDiffusion, runtime: Runtime) -> LatentDiffus
     layout = torch.channels_last if runtime.channels_last else torch.preserve_format
     for part in (model.model, model.first_stage_model):
         part.to(dtype=DTYPES[runtime.precision], memory_format=layout)
+    if model.foresight is not None:  # places of keypoints: half precision would round them to a quarter of a pixel
+        model.foresight.to(dtype=DTYPES["fp32"])
     if runtime.compile:
         mode = "reduce-overhead" if model.device.type == "cuda" else "default"
         coders = (getattr(model.first_stage_model, name, None) for name in ("encoder", "decoder"))

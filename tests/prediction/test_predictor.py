@@ -278,6 +278,16 @@ def test_each_frame_of_a_batch_has_its_own_time(timed, frames):
     assert not torch.equal(other, alone)
 
 
+def test_where_things_will_be_is_foreseen_in_full_precision_whatever_draws_it(timed, frames):
+    ask = frames[:1], ["stack blocks"], [0]
+    exact = timed.predict(*ask)
+    tuned = tune_for_inference(timed.model, Runtime("bf16"))
+    assert {p.dtype for p in tuned.foresight.parameters()} == {torch.float32}
+    assert tuned.model.diffusion_model.scene.dtype == torch.bfloat16
+    half = FramePredictor(tuned, 8, timed.options, seconds=2.0, seconds_range=(0.2, 6.0)).predict(*ask)
+    assert (half.int() - exact.int()).abs().float().mean() < 4
+
+
 def test_samples_differ_where_a_state_is_drawn_and_by_their_seeds_alone(timed, frames):
     ask = frames[:1].expand(2, -1, -1, -1), ["stack blocks"] * 2
     assert len(timed.predict(*ask, [3, 4]).unique(dim=0)) == 1, "the mean knows no seed"
