@@ -23,6 +23,13 @@ def ask(*arguments):
         (["--frames", "3"], "is one picture"),
         (["--fps", "3"], "leave --fps out"),
         (["--sweep", "--cfg-text", "3"], "leave --cfg-text and --cfg-image out"),
+        (["--chain", "1"], "--chain chooses pairs of a data set"),
+        (["--seconds", "0"], "wanted a time above 0"),
+        (["--seconds", "2", "--horizon", "20"], "--seconds and --horizon: choose one"),
+        (["--seconds", "1", "2", "--rollout", "2"], "--rollout takes one time"),
+        (["--samples", "1"], "wanted 2 to 64"),
+        (["--samples", "8", "--rollout", "2"], "--samples and --rollout"),
+        (["--uncertainty", "map.png"], "give --samples too"),
     ],
 )
 def test_flags_without_effect_are_refused(tmp_path, flags, said):
@@ -37,6 +44,10 @@ def test_the_kind_of_input_decides_the_kind_of_request(pair_folder, tmp_path):
     assert isinstance(of_data, DatasetRequest) and len(of_data.pairs) == 1
     assert list(of_data.all_pairs) == read_manifest(data)
     assert isinstance(ask("--input", next(data.rglob("*_0.png")), "--edit", "go"), PictureRequest)
+    with pytest.raises(UserError, match="--seconds takes a picture"):
+        ask("--input", data, "--output", out, "--seconds", 2)
+    with pytest.raises(UserError, match="no --samples"):
+        ask("--input", data, "--output", out, "--chain", 1, "--samples", 8)
 
 
 def test_a_folder_of_pictures_is_never_overwritten(tmp_path):
