@@ -13,7 +13,7 @@ from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, wr
 from formats.prepared_folder import read_manifest
 from metrics import compute_metrics, probe
 from metrics.comparison.compare import compare
-from metrics.compute_metrics import read_request
+from metrics.compute_metrics import BUNDLED_PROBE, read_request
 from metrics.measures.probe_network import MAKE, has_number, load_probe, write_numbers
 from tests.metrics.conftest import TASKS, moving_square
 
@@ -125,6 +125,13 @@ def test_a_probe_measures_only_what_it_has_not_learned(trained, measured, episod
     (measured / "positions.jsonl").unlink()
     assert "has no positions.jsonl: prepare it again" in refused("--data", measured, "--probe", trained)
     assert train(episodes("blind", endposes=False), other) == 2 and "does not say where" in capsys.readouterr().err
+
+
+def test_the_bundled_probe_is_small_sees_within_seven_millimetres_and_knows_no_test_episode():
+    bundled, origin = load_probe(BUNDLED_PROBE)
+    assert BUNDLED_PROBE.stat().st_size <= 2 * 2**20 and bundled.shape.size == 128
+    assert all(median <= 0.7 for median, _ in origin.floor_cm.values())
+    assert not any(has_number(text, number) for text in origin.episodes.values() for number in (*range(24), 1000, 1001))
 
 
 def test_numbers_are_kept_as_runs():
