@@ -59,6 +59,14 @@ def test_a_film_of_the_first_seed(tmp_path, monkeypatch, can_draw):
     assert success.main([*sheet, "1"]) == 2, "a film that is not there"
 
 
+def test_the_bundled_policy_hands_the_block_over(tmp_path, can_draw):
+    """Weights, cameras, units and the world fit: on a seed that was never trained on."""
+    options = ("--policy", ROOT / "bundled_policy", "--task", "block_handover", "--episodes", 1)
+    assert run(*options, "--output", tmp_path) == 0
+    (rollout,) = read_rollouts(tmp_path)
+    assert rollout.success and rollout.held
+
+
 def test_what_fails_keeps_what_was_played(tmp_path, capsys, monkeypatch):
     """A policy that breaks in its second episode: one sentence, the first episode stays."""
     seeds = []

@@ -41,7 +41,7 @@ def test_the_episode_that_looks_alike_is_replayed_then_held(folder):
     for grey, episode in ((10, 0), (45, 1), (100, 1)):  # 100 is the test episode, which is nobody's to copy
         policy.reset("push it", "push", 0)
         assert np.array_equal(policy.act(see(grey)), np.full((LENGTH - 1, D), episode))
-        assert np.array_equal(policy.act(see(0)), np.full((1, D), episode))  # chosen by the first pictures
+        assert np.array_equal(policy.act(see(0)), np.full((LENGTH - 1, D), episode))  # chosen by the first pictures
 
 
 @pytest.mark.parametrize(
