@@ -23,11 +23,10 @@ class TrainedJointVideoAction(JointVideoAction, TrainedModel):
 
     def __init__(self, **model: object) -> None:
         super().__init__(**model)
-        self.rates, node = dict(self.fine_tuning.get("rates") or {}), self.fine_tuning.get("trainable_config")
-        wrong = set(self.fine_tuning) - {"rates", "trainable_config"}
-        self.parts = instantiate_from_config(node, "model.params.fine_tuning.trainable_config") if node else None
-        if wrong or (self.parts is not None and self.parts.parts != "lora"):
-            raise UserError("model.params.fine_tuning: wanted rates and trainable_config, and of that parts: lora.")
+        node, where = self.trainable_config, "model.params.trainable_config"
+        self.parts = instantiate_from_config(node, where) if node else None
+        if self.parts is not None and self.parts.parts != "lora":
+            raise UserError(f"{where}: parts '{self.parts.parts}' is of the U-Net; wanted lora, or rates for the rest.")
 
     def configure_model(self) -> None:
         """Before training, with the weights there: low-rank additions. A second call changes nothing."""

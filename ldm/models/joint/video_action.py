@@ -114,8 +114,8 @@ class JointVideoAction(ActionScales, nn.Module):
         video: parameters of VideoOptions.
         action: parameters of ActionOptions; null: a model of video alone.
         learning_rate, weight_decay, scheduler_config, ema_decay: of training.
-        fine_tuning: `rates`: beginning of parameters' names, such as network.layers => factor of their learning rate;
-            `trainable_config`: node of TrainedParts for low-rank additions (parts: lora) to all attention layers.
+        rates: beginning of parameters' names, such as network.layers => factor of their learning rate.
+        trainable_config: node of TrainedParts, parts: lora, for low-rank additions to all attention layers alone.
     """
 
     kind = "joint"
@@ -133,7 +133,8 @@ class JointVideoAction(ActionScales, nn.Module):
         action: Mapping | None = None,
         weight_decay: float = 0.01,
         scheduler_config: Mapping | None = None,
-        fine_tuning: Mapping | None = None,
+        rates: Mapping[str, float] | None = None,
+        trainable_config: Mapping | None = None,
     ) -> None:
         super().__init__()
         where = "model.params"
@@ -152,7 +153,8 @@ class JointVideoAction(ActionScales, nn.Module):
         self._check(text)
         self.sampler = self._make_sampler(LevelOptions(**levels))
         self.learning_rate, self.weight_decay, self.optimizer_bits = learning_rate, weight_decay, 32
-        self.scheduler_config, self.frame_loss, self.fine_tuning = scheduler_config, None, dict(fine_tuning or {})
+        self.scheduler_config, self.frame_loss, self.rates = scheduler_config, None, dict(rates or {})
+        self.trainable_config = trainable_config
         self.model_ema = LitEma(self.model, ema_decay) if ema_decay else None
         if self.actions is not None:
             self.register_scales(self.actions.state_size, self.actions.chunk, self.actions.objects)

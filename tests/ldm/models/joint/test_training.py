@@ -18,7 +18,7 @@ def make_trained(make_joint, monkeypatch):  # noqa: F811
 
 
 def test_the_longest_beginning_of_a_name_decides_on_its_rate(make_trained):
-    model = make_trained(fine_tuning={"rates": {"network.layers": 0.1, "network.layers.1": 0.5}})
+    model = make_trained(rates={"network.layers": 0.1, "network.layers.1": 0.5})
     rates = {id(p): group["lr"] for group in model.parameter_groups() for p in group["params"]}
     layers = model.network.layers
     found = [
@@ -28,7 +28,7 @@ def test_the_longest_beginning_of_a_name_decides_on_its_rate(make_trained):
 
 
 def test_low_rank_additions_train_alone_and_a_checkpoint_is_a_plain_model(make_trained, make_joint_batch):  # noqa: F811
-    model, batch = make_trained(fine_tuning={"trainable_config": LORA}), make_joint_batch()
+    model, batch = make_trained(trainable_config=LORA), make_joint_batch()
     plain = set(model.state_dict())
     model.configure_model()
     model.configure_model()
@@ -42,7 +42,6 @@ def test_low_rank_additions_train_alone_and_a_checkpoint_is_a_plain_model(make_t
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in checkpoint["state_dict"].items())
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 1}, {"trainable_config": LORA | {"params": {"parts": "all"}}}])
-def test_other_fine_tuning_is_one_sentence(make_trained, wrong):
-    with pytest.raises(UserError, match="wanted rates and trainable_config"):
-        make_trained(fine_tuning=wrong)
+def test_parts_of_the_picture_network_are_refused(make_trained):
+    with pytest.raises(UserError, match="parts 'all' is of the U-Net; wanted lora"):
+        make_trained(trainable_config=LORA | {"params": {"parts": "all"}})
