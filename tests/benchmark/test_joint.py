@@ -25,7 +25,7 @@ def test_each_mode_is_timed_and_one_that_the_network_has_not_says_why(tmp_path):
     assert policy["value"] > 0 and policy["counted"]["seconds an action"] == pytest.approx(policy["value"] / 16)
     assert video["counted"]["steps of frames"] == 1 and policy["counted"]["steps of frames"] is None
     assert policy["counted"]["GFLOP"] < video["counted"]["GFLOP"], "policy mode computes no video"
-    for mode in ("joint", "forward", "inverse"):
+    for mode in ("forward", "inverse"):
         assert rows[mode]["value"] is None and "mutual" in rows[mode]["note"]
     assert "## printed by others" in text and "| P2 | UVA, a policy's call | 0.23 s |" in text
 
