@@ -12,7 +12,7 @@ The formula is GR-1's (arXiv 2312.13139). The architecture goes back to UVA, Uni
               it (UVA's mask is an option); diffusion heads on a masked transformer's latent (MAR) => the streams
               themselves predict, in one step or many, actions by regression, two levels (MIP) or diffusion; cameras
               joined by channel => adapters between views; keypoints and where objects are beside the tokens
-No network of video is needed to act: keys of what is seen are computed once, actions look at them.
+Acting needs no video: where the network `looks`, keys of what is seen are computed once; where not, not even those.
 """
 
 from __future__ import annotations
