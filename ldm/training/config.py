@@ -5,6 +5,7 @@ replaced whole: parameters of the old class mean nothing to the new one.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -27,14 +28,13 @@ def read_yaml(path: Path) -> dict:
     Raises:
         UserError: if a file is absent, is no YAML mapping, or extends itself.
     """
-    content, chain = _read_one(path), [Path(path)]
-    while EXTENDS in content:
-        chain.append(chain[-1].parent / str(content.pop(EXTENDS)))
+    contents, chain = [_read_one(path)], [Path(path)]
+    while EXTENDS in contents[-1]:
+        chain.append(chain[-1].parent / str(contents[-1].pop(EXTENDS)))
         if chain[-1].resolve() in [seen.resolve() for seen in chain[:-1]]:
             raise UserError(f"{path}: it extends itself, by way of {' -> '.join(map(str, chain))}.")
-        parent = _read_one(chain[-1])
-        content = merge(parent, content)
-    return content
+        contents.append(_read_one(chain[-1]))
+    return reduce(merge, reversed(contents))  # from the oldest on: what a file replaced whole does not come back
 
 
 def _read_one(path: Path) -> dict:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from commands.errors import UserError
-from ldm.training.config import compose, merge, merge_files, parse_override, parse_value, save_config
+from ldm.training.config import compose, merge, merge_files, parse_override, parse_value, read_yaml, save_config
 from ldm.training.keys import SAMPLING
 from prediction.predictor import SamplingOptions
 
@@ -67,6 +67,18 @@ def test_bad_files_are_refused(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         compose([path])
+
+
+def test_what_a_file_replaced_whole_does_not_come_back(tmp_path):
+    """A mixture over a plain data set over another mixture has its own parts alone, in its own order."""
+    (tmp_path / "a.yaml").write_text("data: {target: Mixture, params: {parts: {bridge: 1}}}\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\ndata: {target: Windows, params: {folder: x}}\n")
+    (tmp_path / "c.yaml").write_text("extends: b.yaml\ndata: {params: {folder: y}}\n")
+    (tmp_path / "d.yaml").write_text(
+        "extends: c.yaml\ndata: {target: Mixture, params: {parts: {robot: 1, bridge: 2}}}\n"
+    )
+    assert read_yaml(tmp_path / "c.yaml") == {"data": {"target": "Windows", "params": {"folder": "y"}}}
+    assert list(read_yaml(tmp_path / "d.yaml")["data"]["params"]["parts"]) == ["robot", "bridge"]
 
 
 def test_a_missing_file_names_the_nearest_and_none_extends_itself(tmp_path):
