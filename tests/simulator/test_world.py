@@ -120,7 +120,7 @@ def test_commands_beyond_the_limits_are_clipped_and_counted(world):
         (lambda world: world.observe(("top",)), "no camera 'top'"),
         (lambda world: world.reset("juggle", 0), "no task 'juggle'"),
         (lambda world: world.reset("block_handover", -1), "wanted 0 or more"),
-        (lambda world: world.reset("block_handover", 0, look="dark"), "no look 'dark'"),
+        (lambda world: world.reset("block_handover", 0, look="foggy"), "no look 'foggy'"),
         (lambda world: World().state(), "call reset"),
     ],
 )
