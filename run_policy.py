@@ -37,7 +37,7 @@ class RolloutRequest:
     """What is to be played, checked.
 
     Attributes:
-        policy: `replay`, `still`, or what prediction.policy.load_policy takes.
+        policy: `replay`, `still`, or what prediction.policies.kinds.load_policy takes.
         tasks: names.
         episodes: of each task.
         seeds: "val" or "test", the committed lists that the expert solves.
@@ -46,7 +46,7 @@ class RolloutRequest:
         execute: commands of each answer that are executed; None takes all.
         videos: films of the first so many seeds of each task.
         output: rollouts folder.
-        future: source of the picture that a policy of configs/policy_goal.yaml is shown, see prediction.goals.
+        future: source of the picture that a policy of configs/policy_goal.yaml is shown, see prediction.policies.goals.
     """
 
     policy: str
@@ -123,7 +123,7 @@ def load(request: RolloutRequest):  # noqa: ANN201 - anything with the methods o
     return policy
 
 
-def _make_goal(text: str, look: str):  # noqa: ANN202 - a prediction.goals.Goal
+def _make_goal(text: str, look: str):  # noqa: ANN202 - a prediction.policies.goals.Goal
     kind, _, rest = text.partition(":")
     if kind == "truth":
         from simulator.baselines import ExpertFuture
@@ -133,7 +133,7 @@ def _make_goal(text: str, look: str):  # noqa: ANN202 - a prediction.goals.Goal
         except ValueError as error:
             raise UserError(f"--future {text}: wanted seconds after the colon, such as truth:2.5.") from error
         return ExpertFuture(seconds, look)
-    from prediction.goals import make_goal
+    from prediction.policies.goals import make_goal
 
     return make_goal(text)
 
@@ -143,7 +143,7 @@ def _load_policy(text: str):  # noqa: ANN202
         from simulator.baselines import ExpertReplay, StandStill
 
         return ExpertReplay() if text == "replay" else StandStill()
-    from prediction.policy import load_policy
+    from prediction.policies.kinds import load_policy
 
     return load_policy(text)
 
@@ -207,7 +207,7 @@ def play_all(request: RolloutRequest, workers: int) -> tuple[int, int]:
     """Play what is not there yet; returns the number of episodes and of successes in the folder."""
     wanted = request.wanted()
     policy = load(request)  # what is wrong with it is said before the folder is made
-    from prediction.policy import describe
+    from prediction.policies.kinds import describe
     from simulator.studio import check_cameras
 
     check_cameras(policy.cameras)

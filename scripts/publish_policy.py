@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def body() -> None:
-        from prediction.load_policy import publish
+        from prediction.policies.load import publish
 
         publish(args.run, args.output)
 

@@ -43,7 +43,7 @@ DOORS = {
     "gradio": ("edit_app",),
     "diffusers": ("benchmark",),
     "onnxruntime": ("stable_diffusion.onnx_export",),
-    "lerobot": ("prediction.lerobot_policy",),
+    "lerobot": ("prediction.policies.lerobot",),
     "torchvision": (),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from formats.run_folder import RUN_VARIABLE
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.training.joint_cost import measure_step
-from prediction.load_policy import load_run_policy
+from prediction.policies.load import load_run_policy
 from tests.runs import assert_same_weights
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

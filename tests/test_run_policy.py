@@ -18,9 +18,9 @@ from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, me
 from formats.rollouts_folder import ROLLOUTS, read_rollouts
 from formats.run_folder import RUN_VARIABLE
 from metrics import success
-from prediction.load_policy import load_run_policy
-from prediction.policy import FunctionPolicy, RemotePolicy
-from prediction.policy_server import make_server
+from prediction.policies.kinds import FunctionPolicy, RemotePolicy
+from prediction.policies.load import load_run_policy
+from prediction.policies.server import make_server
 from scripts import publish_policy
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -144,7 +144,7 @@ def load_lerobot_policy(path: str) -> LeRobotPolicy:
     except ImportError as error:
         raise MissingPackageError(
             f"--policy lerobot:{path} needs lerobot ({error}): pip install -e .[lerobot] (0.5 wants Python 3.12), or "
-            "serve the policy from an environment of its own by prediction.policy_server."
+            "serve the policy from an environment of its own by prediction.policies.server."
         ) from error
     try:
         config = PreTrainedConfig.from_pretrained(path)

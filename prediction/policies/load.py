@@ -17,8 +17,8 @@ from ldm.models.joint.prediction import Answered
 from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.policy.chunk_policy import ChunkPolicy, as_batch
 from ldm.training.config import compose, save_config
-from prediction.goals import Goal, NoGoal
-from prediction.joint_policy import JointRunPolicy
+from prediction.policies.goals import Goal, NoGoal
+from prediction.policies.joint import JointRunPolicy
 from prediction.trained_run import WEIGHTS, load_trained
 from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
 

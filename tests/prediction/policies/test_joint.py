@@ -5,7 +5,7 @@ import pytest
 
 from commands.errors import UserError
 from ldm.models.joint.prediction import predict
-from prediction.joint_policy import JointRunPolicy
+from prediction.policies.joint import JointRunPolicy
 from tests.ldm.models.joint.conftest import CAMERAS, make_joint  # noqa: F401 - a fixture
 
 

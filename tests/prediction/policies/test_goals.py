@@ -5,8 +5,8 @@ import pytest
 
 from commands.errors import UserError
 from ldm.data.goal_windows import GOAL
-from prediction.goals import CopiedGoal, NoGoal, PredictedGoal, make_goal
-from prediction.load_policy import RunPolicy
+from prediction.policies.goals import CopiedGoal, NoGoal, PredictedGoal, make_goal
+from prediction.policies.load import RunPolicy
 from tests.ldm.models.policy.test_chunk_policy import NETWORKS, D, make_policy, make_statistics, scales
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)

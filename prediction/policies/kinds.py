@@ -4,7 +4,7 @@
     joint:logs/<run>           a model of video and action, which also imagines where its actions lead
     imagine:logs/<run>         the same, which imagines first, and acts to get there
     package.module:name        a function of an observation, or a class with reset and act
-    http://host:port           a server, such as `python -m prediction.policy_server` starts
+    http://host:port           a server, such as `python -m prediction.policies.server` starts
     nearest:<folder>           replay of the nearest of prepared episodes, a baseline
     lerobot:<path or Hub id>   a policy of LeRobot's, where that is installed
 
@@ -170,17 +170,17 @@ def load_policy(text: str) -> Any:
         return RemotePolicy(text)
     kind, _, rest = text.partition(":")
     if kind == "nearest":
-        from prediction.nearest_policy import NearestReplay
+        from prediction.policies.nearest import NearestReplay
 
         return NearestReplay(Path(rest))
     if kind == "lerobot":
-        from prediction.lerobot_policy import load_lerobot_policy
+        from prediction.policies.lerobot import load_lerobot_policy
 
         return load_lerobot_policy(rest)
     mode = kind if kind in ("joint", "imagine") else "policy"
     path = Path(text if mode == "policy" else rest)
     if path.exists():
-        from prediction.load_policy import load_run_policy
+        from prediction.policies.load import load_run_policy
 
         return load_run_policy(path, mode)
     if ":" in text:

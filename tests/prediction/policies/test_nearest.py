@@ -5,7 +5,7 @@ import pytest
 
 from commands.errors import UserError
 from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
-from prediction.policy import load_policy
+from prediction.policies.kinds import load_policy
 
 D, LENGTH = 14, 4
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from commands.errors import MissingPackageError, UserError
-from prediction.lerobot_policy import LeRobotPolicy, PolicyForLeRobot
-from prediction.policy import load_policy
+from prediction.policies.kinds import load_policy
+from prediction.policies.lerobot import LeRobotPolicy, PolicyForLeRobot
 
 D = 14
 

@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 
 from commands.errors import UserError
-from prediction import policy as policies
-from prediction.policy import FunctionPolicy, RemotePolicy, as_observation, import_policy, load_policy, pack, unpack
-from prediction.policy_server import make_server
+from prediction.policies import kinds as policies
+from prediction.policies.kinds import (
+    FunctionPolicy,
+    RemotePolicy,
+    as_observation,
+    import_policy,
+    load_policy,
+    pack,
+    unpack,
+)
+from prediction.policies.server import make_server
 
 
 class Shifts:
@@ -106,7 +114,7 @@ def test_a_server_takes_no_pickles_no_bombs_and_no_endless_bodies(monkeypatch):
 def test_a_garbage_answer_is_one_sentence(monkeypatch, answer, says):
     with serving(FunctionPolicy(ten_lines)) as address:
         remote = RemotePolicy(address)
-        monkeypatch.setattr("prediction.policy_server._respond", lambda *_: answer)
+        monkeypatch.setattr("prediction.policies.server._respond", lambda *_: answer)
         with pytest.raises(UserError, match=says):
             remote.act(OBSERVATION)
 

@@ -1,6 +1,6 @@
 """Serves a policy over HTTP, for a simulator in another process, environment or machine.
 
-    python -m prediction.policy_server --policy logs/<run> --port 8700
+    python -m prediction.policies.server --policy logs/<run> --port 8700
 
 Two requests, both npz in and npz out, without pickles: POST /reset {instruction, task, seed} says which cameras and
 size the policy wants; POST /act takes an observation (pixels/<camera>, agent_pos, command, instruction, seconds) and
@@ -17,7 +17,7 @@ from typing import Any
 
 from commands.errors import UserError
 from commands.run import run_command
-from prediction.policy import ACT, LARGEST_BODY, RESET, as_observation, load_policy, pack, unpack
+from prediction.policies.kinds import ACT, LARGEST_BODY, RESET, as_observation, load_policy, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _respond(policy: Any, path: str, values: dict[str, Any]) -> bytes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m prediction.policy_server", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m prediction.policies.server", description=__doc__.split("\n")[0])
     parser.add_argument("--policy", required=True, help="run folder or package.module:function")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8700)
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.info("serving %s at http://%s:%d", options.policy, *server.server_address[:2])
             server.serve_forever()
 
-    return run_command("python -m prediction.policy_server", run, interrupted="stopped.")
+    return run_command("python -m prediction.policies.server", run, interrupted="stopped.")
 
 
 if __name__ == "__main__":
