@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldm.data.joint_windows import JointBatch
+from ldm.models.joint.loss import measure_loss
 from ldm.models.joint.training import TrainedJointVideoAction
 from ldm.modules.policy.networks import POSE
 from ldm.training.memory import LiveStorages
@@ -73,7 +74,7 @@ def measure_step(model: TrainedJointVideoAction, size: int, more: int) -> StepCo
     model.draw_noise = lambda levels, rows, like: torch.empty_like(like)
     live = LiveStorages()
     with FlopCounterMode(display=False) as counter, live:
-        model.losses(batch, levels).loss.backward()
+        measure_loss(model, batch, levels).loss.backward()
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() for p in model.trained_parameters())
     sizes = {"weights and their average": held, "gradients and moments": 12 * trained, "activations": live.peak}

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from commands.errors import UserError
 from ldm.data.joint_windows import JointBatch
+from ldm.models.joint.loss import loss_terms, measure_loss
 from ldm.models.joint.prediction import predict
 from ldm.models.joint.video_action import JointVideoAction
 from ldm.models.trained_model import TrainedModel
@@ -17,16 +18,16 @@ ARM = 7  # numbers of one arm, the gripper last
 class TrainedJointVideoAction(JointVideoAction, TrainedModel):
     """JointVideoAction as it trains; built from the same config, under the same names of weights."""
 
-    def loss_weights(self) -> dict[str, float]:
-        """Terms of the loss."""
-        return self.loss_terms()
-
     def __init__(self, **model: object) -> None:
         super().__init__(**model)
         node, where = self.trainable_config, "model.params.trainable_config"
         self.parts = instantiate_from_config(node, where) if node else None
         if self.parts is not None and self.parts.parts != "lora":
             raise UserError(f"{where}: parts '{self.parts.parts}' is of the U-Net; wanted lora, or rates for the rest.")
+
+    def loss_weights(self) -> dict[str, float]:
+        """Terms of the loss."""
+        return loss_terms(self)
 
     def configure_model(self) -> None:
         """Before training, with the weights there: low-rank additions. A second call changes nothing."""
@@ -65,14 +66,14 @@ class TrainedJointVideoAction(JointVideoAction, TrainedModel):
     def training_step(self, batch: JointBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         torch.manual_seed(int(batch["seed"][0]))  # layers that draw by themselves repeat after a resume
-        result = self.losses(batch)
+        result = measure_loss(self, batch)
         self.log_loss(result.loss, result.parts, batch)
         return result.loss
 
     def validation_step(self, batch: JointBatch, batch_idx: int) -> None:
         """Of the average: the loss, the joints' mean error in mrad, objects' in cm, PSNR of frames and of copying."""
         with self.ema_scope():
-            values = {"loss": self.losses(batch).loss} | self._off(batch)
+            values = {"loss": measure_loss(self, batch).loss} | self._off(batch)
         for name, value in values.items():
             if torch.isfinite(value):
                 self.log(f"val/{name}", value, batch_size=len(batch["pair_id"]), sync_dist=True, prog_bar=True)

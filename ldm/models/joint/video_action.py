@@ -27,18 +27,16 @@ from torch import Tensor, nn
 
 from commands.errors import UserError
 from ldm.data.joint_windows import Horizon, JointBatch
-from ldm.data.windows import EpisodeBatch
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
-from ldm.models.joint.levels import GIVEN, TEACHES_ACTIONS, LevelOptions, Levels, LevelSampler
+from ldm.models.joint.levels import LevelOptions, Levels, LevelSampler
 from ldm.models.policy.scales import ActionScales
 from ldm.modules.ema import LitEma
-from ldm.modules.joint.network import AskedActions, AskedFrames, JointNetwork, Memory, Observation
+from ldm.modules.joint.network import JointNetwork, Memory, Observation
 from ldm.util import instantiate_from_config
 
 ActionLoss = Literal["regression", "mip", "diffusion"]
 SECOND_LEVEL = 1 / 9  # noise over signal of MIP's second level, t* = 0.9 (arXiv 2512.01809)
-VIDEO_MODES = ("joint", "video", "forward", "inverse")
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,6 @@ class ActionOptions:
             raise UserError(f"action.execute: {self.execute} of a chunk of {self.chunk}; wanted 1 to {self.chunk}.")
         if self.loss not in ("regression", "mip", "diffusion"):
             raise UserError(f"action.loss: '{self.loss}' is not one of regression, mip, diffusion.")
-
-
-@dataclass(frozen=True)
-class JointLoss:
-    """Loss of a batch, and its terms by name, () each."""
-
-    loss: Tensor
-    parts: dict[str, Tensor]
 
 
 class JointVideoAction(ActionScales, nn.Module):
@@ -230,6 +220,11 @@ class JointVideoAction(ActionScales, nn.Module):
         sigma = self.schedule.noise / self.schedule.signal
         return 0 if sigma.is_meta else int((sigma - SECOND_LEVEL).abs().argmin())
 
+    @property
+    def action_parameterization(self) -> Parameterization:
+        """What the action head is asked for."""
+        return "v" if self.actions.loss == "diffusion" else "x0"
+
     def ema_scope(self) -> AbstractContextManager[None]:
         """Inside the block the average predicts."""
         return nullcontext() if self.model_ema is None else self.model_ema.shown_by(self.model)
@@ -291,125 +286,9 @@ class JointVideoAction(ActionScales, nn.Module):
         acts = batch["action_valid"].any(dim=1).cpu() & (self.actions is not None)
         return self.sampler.draw(batch["seed"].cpu(), acts, futures, shown)
 
-    def losses(self, batch: JointBatch, levels: Levels | None = None) -> JointLoss:
-        """Video and actions, each a mean over what is there and was asked, and where the objects are.
-
-        Windows without frames (`more`) teach actions where the objects truly are, but for a little noise. `levels` are
-        drawn from the batch where they are not given.
-        """
-        levels = self.draw_levels(batch) if levels is None else levels
-        seen = self.observation(batch, levels)
-        sums: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.loss_terms()}
-        for modes in (("policy",), VIDEO_MODES):
-            rows = levels.rows(*modes)
-            if len(rows):
-                self._ask(batch, levels, rows, seen, sums, sees_future=modes is VIDEO_MODES)
-        nothing = next(p for p in self.model.parameters() if p.requires_grad).sum() * 0.0
-        parts = {name: _ratio(terms) if terms else nothing for name, terms in sums.items()}
-        if "more" in batch and self.actions is not None:
-            parts["actions"] = parts["actions"] + self._unseen_off(batch["more"])
-        return JointLoss(sum(self.loss_terms()[name] * value for name, value in parts.items()), parts)
-
-    def _unseen_off(self, more: EpisodeBatch) -> Tensor:
-        """The actions' term () of windows without frames, from nothing told of their actions."""
-        state = self.state_in_units(more) * more["state_valid"][:, None]
-        told = Observation({}, {}, {}, state, self.encode_instruction(more["instruction"]), state, None)
-        memory = self.network.imagine(told, self.objects_present(more))
-        level = torch.full(state.shape[:1], self.noisiest, device=state.device)
-        asked = AskedActions(torch.zeros_like(more["actions"]), level, torch.ones_like(level, dtype=torch.bool))
-        answer = self.network(memory, None, asked).actions.float()
-        sign = -1.0 if self.action_parameterization == "v" else 1.0  # the velocity of nothing but noise
-        return self.actions_off(sign * answer, more)
-
-    def loss_terms(self) -> dict[str, float]:
-        """Weight of each term."""
-        acting = {} if self.actions is None else {"actions": 1.0, "objects": self.actions.object_weight}
-        return ({"video": self.video.weight} if self.video.weight else {}) | acting
-
-    def _ask(
-        self,
-        batch: JointBatch,
-        levels: Levels,
-        rows: Tensor,
-        seen: Observation,
-        sums: dict[str, list[tuple[Tensor, Tensor]]],
-        *,
-        sees_future: bool,
-    ) -> None:
-        """Ask about some samples; to `sums` is added what their answers are off, (sum, count) by term."""
-        device = batch["history"].device
-        at = rows.to(device)
-        memory = self.network.observe(seen.take(at), video=sees_future)
-        frames, targets = self._ask_frames(batch, levels, rows) if sees_future else (None, {})
-        asked = wanted = None
-        if self.actions is not None:
-            asked, wanted = self._ask_actions(batch, levels, rows)
-        answer = self.network(memory, frames, asked)
-        for camera, target in targets.items():
-            off = self.network.tokens.grid.cut((answer.frames[camera].float() - target) ** 2)
-            valid = batch["future_valid"][camera][at][..., None] & ~frames.given[camera]
-            sums.get("video", []).append(_sum(off, valid))
-        if self.actions is None:
-            return
-        teaches = torch.tensor([levels.modes[row] in TEACHES_ACTIONS for row in rows.tolist()], device=device)
-        off = answer.actions.float() - wanted
-        off = off**2 if self.actions.loss == "diffusion" else off.abs()
-        sums["actions"].append(_sum(off, batch["action_valid"][at] & teaches[:, None]))
-        there = batch["object_valid"][at]
-        off = (memory.plan.objects.float() - self.objects_present(batch)[at]).abs()
-        sums["objects"].append(_sum(off, there.any(dim=1, keepdim=True).expand_as(there)))
-
-    def _ask_frames(self, batch: JointBatch, levels: Levels, rows: Tensor) -> tuple[AskedFrames, dict[str, Tensor]]:
-        """The frames to come of some samples, noisy, and what the network is to answer."""
-        device, grid = batch["history"].device, self.network.tokens.grid
-        at = rows.to(device)
-        content, targets = {}, {}
-        chosen = {name: {c: getattr(levels, name)[c][rows].to(device) for c in self.network.cameras}
-                  for name in ("video", "given", "hidden")}  # fmt: skip
-        for camera in self.network.cameras:
-            clean = self.encode(batch["future"][camera][at])
-            given, hidden = (grid.spread(chosen[name][camera], clean) for name in ("given", "hidden"))
-            eps = (
-                self.draw_noise(levels, rows, clean) if len(self.sampler.video_levels) > 1 else torch.zeros_like(clean)
-            )
-            t = chosen["video"][camera].clamp(min=0).flatten()
-            flat, noise = clean.flatten(0, 1), eps.flatten(0, 1)
-            noisy = self.schedule.q_sample(flat, t, noise).unflatten(0, clean.shape[:2])
-            content[camera] = torch.where(given, clean, noisy * ~hidden)
-            wanted = self.schedule.training_target(self.video.parameterization, flat, t, noise)
-            targets[camera] = wanted.unflatten(0, clean.shape[:2])
-        asked = AskedFrames(content, chosen["video"], chosen["given"], chosen["hidden"], batch["seconds"][at])
-        return asked, targets
-
-    def _ask_actions(self, batch: JointBatch, levels: Levels, rows: Tensor) -> tuple[AskedActions, Tensor]:
-        """The actions of some samples, noisy, and what the network is to answer."""
-        at = rows.to(batch["history"].device)
-        clean, level = self.actions_in_units(batch)[at], levels.actions[rows].to(at.device)
-        eps = self.draw_noise(levels, rows, clean) if len(self.sampler.action_levels) > 1 else torch.zeros_like(clean)
-        t, hidden = level.clamp(min=0), level == self.noisiest
-        noisy = self.schedule.q_sample(clean, t, eps) * ~hidden[:, None, None]
-        content = torch.where((level == GIVEN)[:, None, None], clean, noisy)
-        wanted = self.schedule.training_target(self.action_parameterization, clean, t, eps)
-        return AskedActions(content, level, hidden), wanted
-
-    @property
-    def action_parameterization(self) -> Parameterization:
-        """What the action head is asked for."""
-        return "v" if self.actions.loss == "diffusion" else "x0"
-
     @staticmethod
     def draw_noise(levels: Levels, rows: Tensor, like: Tensor) -> Tensor:
         """Normal noise of the shape of `like`, each sample's from its own seed."""
         return torch.stack([torch.randn(like.shape[1:], generator=levels.generators[row]) for row in rows.tolist()]).to(
             like
         )
-
-
-def _sum(off: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the means (..., C) over C where they are valid (...), and their number."""
-    return (off.mean(dim=-1) * valid).sum(), valid.sum()
-
-
-def _ratio(sums: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """All sums over all counts."""
-    return sum(part for part, _ in sums) / sum(count for _, count in sums).clamp(min=1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from commands.errors import UserError
+from ldm.models.joint.loss import measure_loss
 from ldm.models.joint.training import TrainedJointVideoAction
 from tests.ldm.models.joint.conftest import make_joint, make_joint_batch  # noqa: F401 - fixtures
 
@@ -34,7 +35,7 @@ def test_low_rank_additions_train_alone_and_a_checkpoint_is_a_plain_model(make_t
     model.configure_model()
     names = {name for name, p in model.model.named_parameters() if p.requires_grad}
     assert names and all("lora_" in name and ".attn1." in name for name in names)
-    model.losses(batch).loss.backward()
+    measure_loss(model, batch).loss.backward()
     checkpoint = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(checkpoint)
     assert set(checkpoint["state_dict"]) == plain and any("lora_up" in name for name in checkpoint["adapters"])

@@ -5,6 +5,7 @@ import torch
 
 from commands.errors import UserError
 from ldm.models.joint.levels import MODES
+from ldm.models.joint.loss import measure_loss
 from ldm.models.joint.prediction import _ask_frames as ask_frames
 from ldm.models.joint.prediction import draw_actions, predict, tell_actions
 
@@ -61,7 +62,7 @@ def test_acting_computes_no_video(make_joint, make_joint_batch, monkeypatch):
 def test_each_mode_teaches_what_it_should(make_joint, make_joint_batch, mode, loss):
     action = {"state_size": 14, "chunk": 4, "execute": 2, "objects": 2, "object_weight": 0.0, "loss": loss, "steps": 2}
     model, batch = make_joint(action=action, **only(mode)), make_joint_batch()
-    result = model.losses(batch)
+    result = measure_loss(model, batch)
     result.loss.backward()
     network = model.network
     learns = {"video": network.head.out.weight, "actions": network.action.head[1].weight}
@@ -78,7 +79,7 @@ def test_both_masks_train_and_weigh_only_what_is_asked(make_joint, make_joint_ba
     model, batch = make_joint(levels=levels), make_joint_batch(frames=3)
     drawn = model.draw_levels(batch)
     batch["future"] = {camera: frames.clone() for camera, frames in batch["future"].items()}
-    loss = model.losses(batch).parts["video"]
+    loss = measure_loss(model, batch).parts["video"]
     first = drawn.given["head"][:, 0].all(dim=1) & ~drawn.given["head"][:, 1].any(dim=1)
     assert torch.isfinite(loss) and loss.requires_grad and (mask == "spatial" or first.any())
 
@@ -87,22 +88,22 @@ def test_missing_actions_frames_and_objects_have_no_weight(make_joint, make_join
     model, batch = make_joint(**only("joint")), make_joint_batch(frames=2)
     batch["action_valid"][:, 2:] = batch["object_valid"][:, 1] = False
     batch["future_valid"]["head"][:, 1] = batch["future_valid"]["left"][:] = False
-    first = model.losses(batch)
+    first = measure_loss(model, batch)
     batch["actions"][:, 2:] = batch["objects"][:, 1] = 9.0
     batch["future"]["head"][:, 1] = batch["future"]["left"][:] = 9.0
-    for name, value in model.losses(batch).parts.items():
+    for name, value in measure_loss(model, batch).parts.items():
         torch.testing.assert_close(value, first.parts[name])
 
 
 def test_episodes_without_actions_teach_video_alone_and_no_future_policy_alone(make_joint, make_joint_batch):
     model, batch = make_joint(**only("joint")), make_joint_batch()
     batch["action_valid"][:] = False
-    result = model.losses(batch)
+    result = measure_loss(model, batch)
     assert result.parts["actions"] == 0 and result.parts["video"] > 0 and result.loss.requires_grad
     batch = make_joint_batch()
     for valid in batch["future_valid"].values():
         valid[:] = False
-    result = model.losses(batch)
+    result = measure_loss(model, batch)
     assert result.parts["video"] == 0 and result.parts["actions"] > 0
 
 
@@ -121,8 +122,8 @@ def test_a_loss_depends_on_the_seeds_alone(make_joint, make_joint_batch):
     video = {"scale_factor": 1.0}
     action = {"state_size": 14, "chunk": 4, "execute": 2, "objects": 2, "loss": "diffusion"}
     model, batch = make_joint(video=video, action=action), make_joint_batch()
-    assert model.losses(batch).loss == model.losses(batch).loss
-    assert model.losses(batch).loss != model.losses(batch | {"seed": batch["seed"] + 9}).loss
+    assert measure_loss(model, batch).loss == measure_loss(model, batch).loss
+    assert measure_loss(model, batch).loss != measure_loss(model, batch | {"seed": batch["seed"] + 9}).loss
 
 
 def test_guidance_of_one_is_none_and_more_follows_the_sentence(make_joint, make_joint_batch):

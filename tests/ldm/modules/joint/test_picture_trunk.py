@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from commands.errors import UserError
+from ldm.models.joint.loss import measure_loss
 from ldm.models.joint.prediction import predict
 from ldm.modules.joint.picture_trunk import PictureTrunk
 from tests.ldm.models.joint.conftest import make_joint, make_joint_batch  # noqa: F401 - fixtures
@@ -45,7 +46,7 @@ def test_actions_look_at_the_features(make_joint, make_joint_batch, tiny_model_c
     changed = batch | {"frames": batch["frames"] | {"head": -batch["frames"]["head"]}}
     one, other = (predict(model, each, "policy", range(3)).actions for each in (batch, changed))
     assert not torch.allclose(one, other)
-    result = model.losses(batch)
+    result = measure_loss(model, batch)
     result.loss.backward()
     assert "video" not in result.parts and all(p.grad is None for p in model.trunk.parameters())
     with pytest.raises(UserError, match="go together"):
