@@ -92,7 +92,7 @@ def make_request(argv: list[str]) -> "TrainRequest":
 
 def load_start_weights(model: Any, pretrained: dict | None) -> None:
     """Give a new model the weights that `pretrained` names."""
-    from stable_diffusion.checkpoint import load_first_stage, load_pretrained
+    from stable_diffusion.load import load_first_stage, load_pretrained
     from stable_diffusion.weights import resolve
 
     if not pretrained:
@@ -118,7 +118,7 @@ def load_joint_weights(model: Any, pretrained: dict) -> None:
     """
     from formats.run_folder import find_run
     from ldm.models.joint.stages import init_from
-    from stable_diffusion.checkpoint import load_pretrained
+    from stable_diffusion.load import load_pretrained
     from stable_diffusion.tensor_files import open_tensor_file, read_finite
     from stable_diffusion.weights import resolve
 

@@ -32,7 +32,7 @@ from ldm.data.frame_pairs import FramePairDataset, collate
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.util import instantiate_from_config
-from stable_diffusion.checkpoint import load_pretrained
+from stable_diffusion.load import load_pretrained
 
 QUARTERS = 4  # of the noise levels
 SEED = 0

@@ -28,7 +28,8 @@ from prediction.joint_predictor import JointPredictor
 from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
 from prediction.request import ENGINES, ModelRequest
 from prediction.trained_run import load_trained
-from stable_diffusion.checkpoint import for_prediction, load_first_stage, load_pretrained, read_config
+from stable_diffusion.checkpoint_config import for_prediction, read_config
+from stable_diffusion.load import load_first_stage, load_pretrained
 
 log = logging.getLogger(__name__)
 

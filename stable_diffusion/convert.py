@@ -20,17 +20,10 @@ from commands.run import run_command, show_progress
 from ldm.modules.encoders.modules import find_clip_tokenizer, has_tokenizer
 from ldm.util import describe_misfit, instantiate_from_config
 from stable_diffusion import diffusers_configs
-from stable_diffusion.checkpoint import (
-    Checkpoint,
-    for_prediction,
-    load_first_stage,
-    load_pretrained,
-    open_checkpoint,
-    read_config,
-    select_weights,
-    why_not_whole,
-)
+from stable_diffusion.checkpoint import Checkpoint, open_checkpoint, select_weights, why_not_whole
+from stable_diffusion.checkpoint_config import for_prediction, read_config
 from stable_diffusion.diffusers_folder import FIRST_STAGE, TEXT, UNET, write_folder
+from stable_diffusion.load import load_first_stage, load_pretrained
 from stable_diffusion.published_names import (
     POSITION_IDS,
     RUN_AVERAGE,

@@ -22,7 +22,8 @@ from prediction.predictor import (
     tune_for_inference,
 )
 from prediction.request import BUNDLED
-from stable_diffusion.checkpoint import for_prediction, load_pretrained, read_config
+from stable_diffusion.checkpoint_config import for_prediction, read_config
+from stable_diffusion.load import load_pretrained
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ import torch
 from commands.errors import MissingFileError, UserError
 from ldm.models.autoencoder import PatchFirstStage, VQModel
 from ldm.util import instantiate_from_config
-from stable_diffusion.checkpoint import (
-    FIRST_CONVOLUTION,
-    load_first_stage,
-    load_pretrained,
-    open_checkpoint,
-    suggest_config,
-)
+from stable_diffusion.checkpoint import open_checkpoint
+from stable_diffusion.checkpoint_config import suggest_config
 from stable_diffusion.diffusers_layout import first_stage_to_diffusers, unet_to_diffusers
+from stable_diffusion.load import FIRST_CONVOLUTION, load_first_stage, load_pretrained
 from stable_diffusion.published_names import POSITION_IDS, published_average_name, schedule_tables
 from stable_diffusion.tensor_files import LazyTensor
 

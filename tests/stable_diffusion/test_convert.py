@@ -12,8 +12,9 @@ import edit_cli
 from ldm.modules.encoders import modules
 from ldm.util import instantiate_from_config
 from prediction.predictor import FramePredictor, SamplingOptions
-from stable_diffusion.checkpoint import Checkpoint, load_pretrained
+from stable_diffusion.checkpoint import Checkpoint
 from stable_diffusion.convert import convert, main, to_published
+from stable_diffusion.load import load_pretrained
 from stable_diffusion.tensor_files import LazyTensor, open_tensor_file
 
 KEYS = Path(__file__).resolve().parents[1] / "fixtures" / "instruct_pix2pix_keys.txt"

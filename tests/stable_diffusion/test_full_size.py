@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from ldm.util import instantiate_from_config
-from stable_diffusion.checkpoint import load_pretrained, open_checkpoint, suggest_config
+from stable_diffusion.checkpoint import open_checkpoint
+from stable_diffusion.checkpoint_config import suggest_config
 from stable_diffusion.convert import convert
+from stable_diffusion.load import load_pretrained
 from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,8 @@ import torch
 from commands.errors import UserError
 from ldm.models.autoencoder import VQModel
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
-from stable_diffusion.checkpoint import open_checkpoint, suggest_config
+from stable_diffusion.checkpoint import open_checkpoint
+from stable_diffusion.checkpoint_config import suggest_config
 from stable_diffusion.convert import convert
 from stable_diffusion.recognise import (
     SD_SCHEDULE,
