@@ -26,18 +26,15 @@ from ldm.models.diffusion.sampler import Sampler
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
-from ldm.modules.basic import timestep_embedding
+from ldm.models.diffusion.vector_conditioning import VectorConditioning
 from ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from ldm.modules.ema import LitEma
-from ldm.modules.foresight import Foreseen, Foresight
+from ldm.modules.foresight import Foresight
 from ldm.util import instantiate_from_config
 
 if TYPE_CHECKING:
     from ldm.modules.losses.frame_loss import FrameTerms
 SEED_RANGE = 2**63
-SECONDS_RATE = (
-    10.0  # radians a second of the fastest sinusoid: frames 0.2 s apart differ, and what lies between is even
-)
 
 
 @dataclass(frozen=True)
@@ -200,7 +197,7 @@ class LatentDiffusion(DDPM):
     ) -> None:
         super().__init__(**ddpm)
         self.horizon_channels = horizon_channels
-        self._check_vector()
+        self.vector_conditioning.check(getattr(self.model.diffusion_model, "adm_in_channels", None) or 0)
         self.optimizer_bits = optimizer_bits
         self.lambda_simple = lambda_simple
         self.compile_unet = compile_unet
@@ -272,30 +269,14 @@ class LatentDiffusion(DDPM):
         """Whether it predicts the mean of all futures in one step, so that other seeds draw the same picture."""
         return self.foresight is None and self.parameterization == "x0" and len(set(self.levels)) == 1
 
-    def _check_vector(self) -> None:
-        takes = getattr(self.model.diffusion_model, "adm_in_channels", None) or 0
-        told = self.horizon_channels + (self.foresight.width if self.foresight is not None else 0)
-        if takes != told or (self.foresight is not None and not self.takes_seconds):
-            raise UserError(
-                f"unet_config: adm_in_channels is {takes}, and {told} numbers are told: horizon_channels "
-                f"{self.horizon_channels} and, with a foresight, two for each number of its state; give {told}, and "
-                "horizon_channels to a model with a foresight."
-            )
-
-    def foresee(self, context: Tensor, text: Tensor, seconds: Tensor) -> tuple[Tensor, Foreseen | None]:
-        """The seconds ahead as the network takes them (B, horizon_channels), and where things will be then.
-
-        Args:
-            context: (B, C, h, w) latent of the source frame.
-            text: (B, L, D) embedded sentences.
-            seconds: (B,) ahead.
-        """
-        ahead = timestep_embedding(SECONDS_RATE * seconds, self.horizon_channels)
-        if self.foresight is None:
-            return ahead, None
-        frame = self.first_stage_model.decode(context.to(self.frame_dtype))
-        number = next(self.foresight.parameters()).dtype
-        return ahead, self.foresight(frame.to(number), text.mean(dim=1).to(number), ahead.to(number))
+    @property
+    def vector_conditioning(self) -> VectorConditioning:
+        """What makes the vector of a batch."""
+        return VectorConditioning(
+            self.horizon_channels,
+            self.foresight,
+            decode=lambda context: self.first_stage_model.decode(context.to(self.frame_dtype)),
+        )
 
     def encode_neighbours(self, frames: Tensor | None) -> Tensor | None:
         """Latents (B, 2 K C, h, w) of neighbours' frames (B, 2 K, 3, H, W) in [-1, 1]; None for none."""
@@ -322,29 +303,8 @@ class LatentDiffusion(DDPM):
     def vector_of(
         self, context: Tensor, text: Tensor, seconds: Tensor | None, generators: list[torch.Generator] | None = None
     ) -> Tensor | None:
-        """What the network is told of each sample (B, adm_in_channels) when it predicts; None where it takes nothing.
-
-        Args:
-            context, text: see `foresee`.
-            seconds: (B,) ahead.
-            generators: one a sample, to draw where things will be; None takes the mean.
-
-        Raises:
-            UserError: if the model takes seconds and there are none.
-        """
-        if not self.takes_seconds:
-            return None
-        if seconds is None:
-            raise UserError(
-                "this model takes the seconds ahead as an input, and none are told: predict with --seconds, train on "
-                "pairs whose frame rate is known (prepare_dataset --save-freq)."
-            )
-        ahead, foreseen = self.foresee(context, text, seconds.to(context.device))
-        if foreseen is None:
-            return ahead
-        drawn = generators is not None
-        told = self.foresight.tell_sure(foreseen.draw(generators)) if drawn else self.foresight.tell(foreseen)
-        return torch.cat([ahead, told.to(ahead)], dim=1)
+        """See VectorConditioning.for_prediction."""
+        return self.vector_conditioning.for_prediction(context, text, seconds, generators)
 
     def encode_instruction(self, instruction: list[str]) -> Tensor:
         """Embedded sentences (B, L, D); with gradients only when the text encoder trains."""
@@ -376,29 +336,14 @@ class LatentDiffusion(DDPM):
             x_start = self.encode_first_stage(batch["target_frame"], draws.generators)
         text = batch["text"].float() if "text" in batch else self.encode_instruction(batch["instruction"])
         retrieved = self.encode_neighbours(batch.get("neighbour_frames"))
-        cond = Conditioning(context, text, *self.vector_of_training(context, text, batch, draws), retrieved)
+        told = self.vector_conditioning.for_training(context, text, batch, draws, teach=self.training)
+        cond = Conditioning(context, text, *told, retrieved)
         if self.predict_change:
             x_start = x_start - self.scale_factor * context
         if dropout > 0.0:
             null = batch["null_text"].float() if "text" in batch else self.encode_instruction([""])
             cond = drop_conditioning(cond, null, draws.u, dropout)
         return x_start, cond
-
-    def vector_of_training(
-        self, context: Tensor, text: Tensor, batch: FrameBatch | CachedBatch, draws: TrainingDraws
-    ) -> tuple[Tensor | None, Foreseen | None]:
-        """The vector of a batch and, where the batch knows its states, what was foreseen, for its loss.
-
-        While it trains, some samples are told their true future, see Foresight.teach.
-        """
-        if self.foresight is None or "state" not in batch:
-            return self.vector_of(context, text, batch.get("seconds")), None
-        ahead, foreseen = self.foresee(context, text, batch["seconds"])
-        told = self.foresight.tell(foreseen)
-        if self.training:
-            coins = torch.stack([torch.rand((), generator=g) for g in draws.generators]).to(ahead)
-            told = self.foresight.teach(foreseen, batch["state"][:, 1], coins)
-        return torch.cat([ahead, told.detach()], dim=1), foreseen
 
     @property
     def size_multiple(self) -> int:
