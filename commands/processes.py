@@ -53,6 +53,25 @@ def run_jobs(work: Callable[..., Result], jobs: Sequence[tuple], workers: int) -
             raise
 
 
+def leave_signals_to_parent(*_: object) -> None:
+    """In a worker: Ctrl-C, and what a scheduler sends, reach every process; the parent answers them.
+
+    The parent's own SIGTERM, by which it ends its workers, is obeyed.
+    """
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):  # SIGUSR1 does not exist on Windows
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # Linux: it says who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
 def _begin(prepare: Callable | None, arguments: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the parent answers it
 

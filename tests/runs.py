@@ -14,11 +14,11 @@ from formats.run_folder import RUN_VARIABLE
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launch(argv: Sequence[str], launcher: Sequence[str] = ()) -> subprocess.Popen:
-    """main.py in a process of its own, on one core."""
+def launch(argv: Sequence[str], launcher: Sequence[str] = (), **options: object) -> subprocess.Popen:
+    """main.py in a process of its own, on one core; `options` are Popen's."""
     environment = {k: v for k, v in os.environ.items() if k != RUN_VARIABLE} | {"OMP_NUM_THREADS": "1"}
     words = [sys.executable, *launcher, "main.py", *argv]
-    return subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **options)
 
 
 def wait_until(done: Callable[[], bool], process: subprocess.Popen, seconds: float = 300) -> None:

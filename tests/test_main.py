@@ -1,6 +1,7 @@
 """Laws of the training command, from a prepared folder to checkpoints."""
 
 import csv
+import os
 import signal
 import time
 from pathlib import Path
@@ -169,15 +170,19 @@ def test_an_exception_leaves_the_last_finished_step(run, base, monkeypatch, fail
 
 
 def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(run, base, tmp_path):
-    """kill -TERM saves at the end of the step; after kill -9 the last periodic checkpoint is taken up."""
+    """SIGTERM to the whole process group saves at the end of the step; after SIGKILL the last checkpoint is taken up.
+
+    A scheduler signals the loader's processes, too: they leave it to the run.
+    """
     steps = ("--max_steps", "48")
     _, whole = run("--base", base, "-n", "whole", *steps)
     for number in (signal.SIGTERM, signal.SIGKILL):
         logdir = tmp_path / number.name
-        process = launch(["--base", str(base), "-n", "killed", "-l", str(logdir), *steps])
+        loaders = f"data.params.num_workers={int(number == signal.SIGTERM)}"
+        process = launch(["--base", str(base), loaders, "-n", "killed", "-l", str(logdir), *steps], process_group=0)
         wait_until(lambda logdir=logdir: any(logdir.glob("*/checkpoints/last.ckpt")), process)
         time.sleep(0.3 * torch.rand(()).item())
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         message = process.communicate(timeout=300)[1]
         (part,) = logdir.iterdir()
         stopped = read_last(part)["global_step"]

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from commands.errors import UserError
+from commands.processes import leave_signals_to_parent
 from ldm.data.frame_pairs import collate
 from ldm.data.stream import StreamSampler, TrainingStream, check_schedule
 from ldm.util import instantiate_from_config
@@ -99,4 +100,5 @@ class DataModuleFromConfig(pl.LightningDataModule):
             "collate_fn": getattr(dataset, "collate", collate),
             "pin_memory": on_cuda and not on_gpu,
             "persistent_workers": num_workers > 0,
+            "worker_init_fn": leave_signals_to_parent if num_workers else None,
         }
