@@ -1,10 +1,6 @@
 """Factories for the tests of published weights: small models with every part, files of them, a byte-level tokenizer."""
 
-import ctypes
-import gc
 import os
-import re
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ from ldm.training.config import compose
 from ldm.util import instantiate_from_config
 from stable_diffusion.convert import convert
 from stable_diffusion.tensor_files import LazyTensor, write_tensor_file
+from tests.stable_diffusion import memory
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -116,25 +113,16 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def peak_memory():
-    """Measures by how many bytes a block raises the peak of resident memory."""
-    status, refs = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not refs.exists():
+def can_measure_memory():
+    """Skips where the peak of resident memory cannot be reset."""
+    if not memory.RESET.exists():
         pytest.skip("peak memory is read from Linux's /proc")
 
-    def read(field):
-        return int(re.search(rf"{field}:\s+(\d+) kB", status.read_text()).group(1)) * 1024
 
-    @contextmanager
-    def measure():
-        gc.collect()
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what the allocator keeps back is not in use
-        refs.write_text("5")  # resets the peak
-        before, peak = read("VmRSS"), []
-        yield lambda: peak[0] - before
-        peak.append(read("VmHWM"))
-
-    return measure
+@pytest.fixture
+def peak_memory(can_measure_memory):
+    """Measures by how many bytes a block raises the peak of resident memory."""
+    return memory.peak_memory
 
 
 @pytest.fixture
