@@ -55,4 +55,4 @@ step python -m metrics.success --rollouts "policy=$run/rollouts" "joint=$run/rol
 step python -m scripts.publish_policy --run "$run" --output "$run/published"
 echo "The table is $run/success/success.md; films of what was seen and imagined are in $run/rollouts_imagining/videos;"
 echo "run_policy.py and edit_cli.py take the model from $run/published; what it predicts is measured by"
-echo "  bash scripts/view_quality.sh $run data/policy $run/views"
+echo "  bash scripts/view_quality.sh $run data/policy $run/views --split val"
