@@ -6,7 +6,6 @@ Metres in the frame of the recording (x right, y away from the robot, z up). Wri
 where the recordings have end poses or object poses; it stands beside index.jsonl, which stays as it was.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from commands.errors import MissingFileError
-from formats.atomic import read_jsonl, write_text
+from formats.atomic import read_jsonl, write_jsonl
 
 POSITIONS = "positions.jsonl"
 GRIPPERS = ("left_gripper", "right_gripper")
@@ -49,8 +48,7 @@ def positions_at(positions: Mapping[str, np.ndarray], t: int) -> dict[str, list[
 
 def write_positions(folder: Path, target: Mapping[str, Mapping[str, list[float]]]) -> None:
     """Write positions.jsonl from the target positions by pair id."""
-    lines = (json.dumps({"pair_id": pair_id, "target": found}) + "\n" for pair_id, found in target.items())
-    write_text(Path(folder) / POSITIONS, "".join(lines))
+    write_jsonl(Path(folder) / POSITIONS, ({"pair_id": name, "target": found} for name, found in target.items()))
 
 
 def read_positions(folder: Path) -> dict[str, dict[str, Point]]:

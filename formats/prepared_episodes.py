@@ -21,7 +21,7 @@ import numpy as np
 from msgspec import Meta
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import check_name, inside, read_json, read_jsonl, write_json, write_text
+from formats.atomic import check_name, inside, read_json, read_jsonl, write_json, write_jsonl
 from formats.positions import name_positions
 from formats.prepared_folder import SPLITS
 
@@ -143,8 +143,7 @@ def finish_folder(
     write_json(folder / DESCRIPTION, description)
     if statistics is not None:
         write_json(folder / STATISTICS, asdict(replace(statistics, hash=statistics.digest())))
-    lines = (json.dumps(asdict(episode), ensure_ascii=False) + "\n" for episode in episodes)
-    write_text(folder / INDEX, "".join(lines))
+    write_jsonl(folder / INDEX, map(asdict, episodes))
 
 
 def read_episodes(folder: Path, split: str | None = None) -> list[PreparedEpisode]:

@@ -3,14 +3,13 @@
 <output>/shards/<i>-of-<n>.jsonl   a line for each row and pair: values in full precision, and what they depend on
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from commands.errors import MissingFileError, UserError
-from formats.atomic import read_jsonl, write_text
+from formats.atomic import read_jsonl, write_jsonl
 from formats.prepared_folder import FramePair
 from metrics.comparison.parallel import identify_result
 from metrics.comparison.scoring import Candidate, PairScore, Scorer
@@ -45,9 +44,9 @@ def write_shard(
             {key: None if math.isnan(value) else float(value) for key, value in values.items()},
             () if score is None else score.remarks,
         )
-        lines.append(json.dumps(asdict(line), ensure_ascii=False) + "\n")
+        lines.append(asdict(line))
     path = folder / SHARDS / f"{shard[0]}-of-{shard[1]}.jsonl"
-    write_text(path, "".join(lines))
+    write_jsonl(path, lines)
     return path
 
 
