@@ -32,7 +32,13 @@ from metrics.comparison.baselines import average_targets, make_baselines, write_
 from metrics.comparison.pairs import GROUPINGS
 from metrics.comparison.resizing import check_size, read_pixels, resize_picture
 from metrics.comparison.scoring import Candidate
-from metrics.compute_metrics import add_data_options, add_training_options, read_data_options, read_training_options
+from metrics.compute_metrics import (
+    add_data_options,
+    add_group_option,
+    add_training_options,
+    read_data_options,
+    read_training_options,
+)
 
 
 def write_baseline(
@@ -57,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m metrics.baselines", description=__doc__.split("\n")[0])
     add_data_options(parser, required=False)
+    add_group_option(parser)
     add_training_options(parser)
     parser.add_argument("--output", type=Path, help="where the predictions folders go")
     parser.add_argument("--output-means", type=Path, help="npz file for the mean training targets")

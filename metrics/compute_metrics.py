@@ -32,8 +32,12 @@ def add_data_options(parser: argparse.ArgumentParser, *, required: bool = True) 
     add("--data", type=Path, required=required, help="prepared folder with the true frames")
     add("--split", choices=("train", "val", "test"), help="split of --data; all pairs by default")
     add("--episodes", help="episodes of --data, such as 64-79; all by default")
-    add("--group", choices=tuple(GROUPINGS), default="task", help="what a table has rows for")
     add("--size", type=int, help="resize predictions and frames to SIZE x SIZE")
+
+
+def add_group_option(parser: argparse.ArgumentParser) -> None:
+    """Option of the commands whose rows are by group."""
+    parser.add_argument("--group", choices=tuple(GROUPINGS), default="task", help="what a table has rows for")
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m metrics.compute_metrics", description=__doc__.split("\n")[0])
     add_data_options(parser)
+    add_group_option(parser)
     add_prediction_options(parser)
     add_training_options(parser)
     add = parser.add_argument

@@ -30,7 +30,7 @@ from metrics.comparison.rows import MODEL, check_row_name
 from metrics.comparison.scoring import PairScore, Scorer
 from metrics.comparison.table import IDENTICAL_DB, ScoreTable, make_table
 from metrics.comparison.table_formats import print_table, to_csv, to_json, to_markdown
-from metrics.compute_metrics import add_data_options, add_prediction_options, read_data_options
+from metrics.compute_metrics import add_data_options, add_group_option, add_prediction_options, read_data_options
 from metrics.measures.columns import SWAP_KEYS
 from metrics.measures.psnr import measure_psnr
 
@@ -152,6 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m metrics.instruction_swap", description=__doc__.split("\n")[0])
     add_data_options(parser)
+    add_group_option(parser)
     add_prediction_options(parser)
     parser.add_argument("--swapped", nargs="*", default=[], metavar="FOLDER", help="predictions for the swapped data")
     parser.add_argument("--swapped-data", type=Path, help="write a copy of --data with swapped sentences here")
