@@ -95,14 +95,15 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         read = {name: read_chains(path) for name, path in parse_named_folders(options.chains).items()}
         results = {name: measure_chains([chain.completed for chain in chains]) for name, chains in read.items()}
+        text = to_markdown(results)
         if options.output:
-            write_text(options.output / "chains.md", to_markdown(results))
+            write_text(options.output / "chains.md", text)
             rows = {
                 name: {"shares": result.shares, "average_length": result.average_length.mean, "n": len(read[name])}
                 for name, result in results.items()
             }
             write_json(options.output / "chains.json", rows)
-        sys.stdout.write(to_markdown(results))
+        sys.stdout.write(text)
 
     return run_command("python -m metrics.chains", run)
 

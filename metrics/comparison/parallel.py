@@ -122,13 +122,13 @@ def score_all(
         candidate.prepare()
     fresh = _score_fresh(scorer, todo, workers or available_cores())
     unfinished = {pair.pair_id for pair, _ in todo}
+    place = {candidate.name: i for i, candidate in enumerate(scorer.candidates)}
     for pair in pairs:
         scores = known.pop(pair.pair_id)
         if pair.pair_id in unfinished:
             new = next(fresh)
             for score in new:
                 _keep_score(scorer, score, pair, cache)
-            place = {candidate.name: i for i, candidate in enumerate(scorer.candidates)}
             scores = sorted([*scores, *new], key=lambda score: place[score.row])
         yield scores
 
