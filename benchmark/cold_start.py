@@ -99,13 +99,17 @@ def seconds_of_theirs(folder: Path, precision: str) -> float:
     return time_process(["-m", "benchmark.peer_process", folder, precision]).seconds
 
 
+def prepare_prediction(folder: Path) -> list[object]:
+    """Put a picture into a folder; returns the words of edit_cli.py that predict from it with the bundled model."""
+    Image.new("RGB", (128, 128), "grey").save(folder / PICTURE)
+    return ["edit_cli.py", "--input", folder / PICTURE, "--edit", "stack blocks", "--output", folder / "ours.png"]
+
+
 def measure_imports(rounds: int) -> Row:
     """CPU seconds of edit_cli.py on one picture with the bundled model against the bare imports, in turns."""
     ours, bare = [], []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        Image.new("RGB", (128, 128), "grey").save(folder / PICTURE)
-        argv = ["edit_cli.py", "--input", folder / PICTURE, "--edit", "stack blocks", "--output", folder / "ours.png"]
+        argv = prepare_prediction(Path(name))
         heavy = time_process(["-c", LISTING, *argv]).output.rpartition("loaded:")[2].split()  # and a warm-up
         for _ in range(rounds):
             bare.append(time_process(["-c", IMPORTS]).cpu_seconds)

@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from benchmark.cold_start import time_process
+from benchmark.cold_start import prepare_prediction, time_process
 from benchmark.measuring import machine_facts, summarise, time_in_turns
 from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
@@ -38,7 +37,7 @@ class EngineRequest(Request):
 
 
 def check_agreement(predictors: Sequence[FramePredictor]) -> float:
-    """Largest relative difference of the networks' outputs, on noise.
+    """Share of the values of frames predicted from noise in which the engines differ.
 
     Raises:
         UserError: if the predicted frames differ by more than one grey level.
@@ -66,22 +65,11 @@ def measure_frames(predictors: Sequence[FramePredictor], batch: int, rounds: int
 def measure_start(rounds: int) -> Row:
     """CPU seconds of edit_cli.py on one picture, from the start of the process to its end."""
     with tempfile.TemporaryDirectory() as name:
-        picture = Path(name) / "now.png"
-        Image.new("RGB", (128, 128), "grey").save(picture)
-        argv = [
-            "edit_cli.py",
-            "--input",
-            picture,
-            "--edit",
-            SENTENCE,
-            "--output",
-            Path(name) / "future.png",
-            "--engine",
-        ]
+        argv = prepare_prediction(Path(name))
         seconds: dict[str, list[float]] = {engine: [] for engine in ENGINES}
         for _ in range(rounds):
             for engine, own in seconds.items():
-                own.append(time_process([*argv, engine]).cpu_seconds)
+                own.append(time_process([*argv, "--engine", engine]).cpu_seconds)
     theirs, ours = (summarise(seconds[engine]) for engine in ENGINES)
     what = "edit_cli.py, one picture, bundled model"
     return Row("start-up", what, ours[0], "CPU s", theirs[0], "PyTorch", ours[1], theirs[1])
