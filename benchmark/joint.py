@@ -7,7 +7,6 @@ One observation at a time, as a robot asks: pictures are encoded, the sentence i
 goals: nano acts within 60 ms on one CPU core; base within 50 ms, and 300 ms with frames, on an H200.
 """
 
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark.measuring import count_flop, machine_facts, peak_mib, seconds_of
+from benchmark.measuring import count_flop, machine_facts, peak_mib, seconds_of, summarise
 from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 from commands.errors import UserError
@@ -78,28 +77,28 @@ def make_model(request: JointRequest) -> JointVideoAction:
     return model.eval().to(request.device)
 
 
-def make_observation(model: JointVideoAction, history: int = 1) -> JointBatch:
+def make_observation(model: JointVideoAction) -> JointBatch:
     """One observation of noise, with what forward and inverse dynamics are told."""
     device = next(model.parameters()).device
     size = model.actions.state_size if model.actions else 1
     chunk = model.actions.chunk if model.actions else 1
 
-    def frames(num: int) -> dict[str, torch.Tensor]:
+    def frames() -> dict[str, torch.Tensor]:
         return {
-            camera: torch.rand(1, num, 3, side, side, device=device) * 2 - 1 for camera, side in model.cameras.items()
+            camera: torch.rand(1, 1, 3, side, side, device=device) * 2 - 1 for camera, side in model.cameras.items()
         }
 
     there = {camera: torch.ones(1, dtype=torch.bool, device=device) for camera in model.cameras}
     zeros = torch.zeros(1, size, device=device)
     return {
-        "frames": frames(history),
+        "frames": frames(),
         "view_valid": there,
-        "history": torch.zeros(1, history, device=device),
-        "future": frames(1),
+        "history": torch.zeros(1, 1, device=device),
+        "future": frames(),
         "seconds": torch.full((1, 1), 4.0, device=device),
         "command": zeros,
         "measured": zeros,
-        "past_commands": torch.zeros(1, history - 1, size, device=device),
+        "past_commands": torch.zeros(1, 0, size, device=device),
         "state_valid": torch.ones(1, dtype=torch.bool, device=device),
         "actions": torch.zeros(1, chunk, size, device=device),
         "instruction": ["beat the block with the hammer"],
@@ -123,7 +122,7 @@ def measure_modes(model: JointVideoAction, request: JointRequest) -> Iterator[Ro
             return predict(model, batch, mode, [0], options)
 
         seconds = [seconds_of(call) for _ in range(3 + request.rounds)][3:]
-        median = statistics.median(seconds)
+        median, spread = summarise(seconds)
         acts = mode in ("policy", "joint", "inverse")
         counted = {
             "p95": float(np.percentile(seconds, 95)),
@@ -132,7 +131,7 @@ def measure_modes(model: JointVideoAction, request: JointRequest) -> Iterator[Ro
             "GFLOP": count_flop(call) / 1e9,
             "peak MiB": peak_mib(call, request.device),
         }
-        yield Row(f"J{number}", mode, median, spread=max(seconds) - min(seconds), counted=counted)
+        yield Row(f"J{number}", mode, median, spread=spread, counted=counted)
 
 
 def run(request: JointRequest) -> str:
