@@ -44,7 +44,7 @@ POLICY = (
 
 def make_parser() -> argparse.ArgumentParser:
     """Flags of the model, the examples and the address."""
-    from prediction.request import add_model_flags
+    from prediction.model_request import add_model_flags
 
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
@@ -313,7 +313,7 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
         UserError: if the checkpoint or the data set is not there.
     """
     from prediction.load import load_predictor
-    from prediction.request import ModelRequest
+    from prediction.model_request import ModelRequest
     from prediction.request_queue import PredictionQueue
     from prediction.service import Examples, PredictionService
 

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from prediction.dataset import Job
     from prediction.drawings import Rollout
     from prediction.load import LoadedPredictor
+    from prediction.model_request import ModelRequest
     from prediction.postprocess import Postprocess
     from prediction.predictor import FramePredictor
-    from prediction.request import DatasetRequest, ModelRequest, PictureRequest, Request
+    from prediction.request import DatasetRequest, PictureRequest, Request
 
 log = logging.getLogger("edit_cli")
 
@@ -46,7 +47,7 @@ DEFAULT_RATE = 5.0  # frames per second of videos whose data do not say
 
 def make_parser() -> argparse.ArgumentParser:
     """Flags, named as InstructPix2Pix's edit_cli names them."""
-    from prediction.request import add_model_flags
+    from prediction.model_request import add_model_flags
 
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
@@ -262,7 +263,8 @@ def load(request: "ModelRequest") -> "LoadedPredictor":
 
 def run(flags: dict[str, Any]) -> None:
     """Check, load, predict."""
-    from prediction.request import DatasetRequest, ModelRequest, make_request
+    from prediction.model_request import ModelRequest
+    from prediction.request import DatasetRequest, make_request
 
     request = make_request(flags)
     from prediction.postprocess import Postprocess

@@ -21,8 +21,8 @@ from benchmark.report import Row, Table
 from benchmark.request import Request, flag, read_request
 from commands.errors import UserError
 from prediction.load import load_predictor
+from prediction.model_request import ENGINES, ModelRequest
 from prediction.predictor import FramePredictor
-from prediction.request import ENGINES, ModelRequest
 
 BATCHES = (1, 16)
 SENTENCE = "beat the block with the hammer"

@@ -25,8 +25,8 @@ from ldm.models.tiny_autoencoder import load_tiny_decoder
 from ldm.modules.distributions.distributions import DeltaDistribution, DiagonalGaussianDistribution
 from ldm.util import get_obj_from_str, instantiate_from_config
 from prediction.joint_predictor import JointPredictor
+from prediction.model_request import ENGINES, ModelRequest
 from prediction.predictor import FramePredictor, Runtime, default_runtime, tune_for_inference
-from prediction.request import ENGINES, ModelRequest
 from prediction.trained_run import load_trained
 from stable_diffusion.checkpoint_config import for_prediction, read_config
 from stable_diffusion.load import load_first_stage, load_pretrained

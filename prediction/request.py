@@ -1,13 +1,12 @@
-"""Requests to a model as frozen dataclasses: parsed and checked once, before anything is loaded.
+"""What is to be predicted, as frozen dataclasses: parsed and checked once, before anything is loaded.
 
 A flag that would be ignored is refused too, since its user would misread the result. Imports no
 torch, so that a command's --help and its refusals come at once.
 """
 
 import logging
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -16,79 +15,18 @@ from commands.errors import MissingFileError, UserError
 from formats.atomic import inside
 from formats.pictures import PICTURE_SUFFIXES
 from formats.prepared_folder import FramePair, read_manifest
+from prediction.model_request import SAMPLING_FLAGS
+from prediction.output_checks import check_overwrites, check_writable
 
 log = logging.getLogger(__name__)
 
-BUNDLED = Path(__file__).resolve().parents[1] / "bundled_model" / "model.safetensors"
-PRECISIONS = ("fp32", "bf16", "fp16")
-ENGINES = ("pytorch", "onnxruntime")
 MAX_SWEEP = 100  # pictures in one sheet
-SAMPLING_FLAGS = ("steps", "cfg_text", "cfg_image", "sampler", "spacing", "eta", "rescale", "guide_between")
 NOT_OF_RECONSTRUCTION = (
     "edit", *SAMPLING_FLAGS, "horizon", "seconds", "chain", "samples", "colour_balance", "sharpen", "video",
 )  # fmt: skip
 OF_DATA_SETS = ("split", "limit", "episode", "chain")
 OF_PICTURES = ("rollout", "sweep", "seconds", "uncertainty")  # a data set's pairs bring their times
 MAX_SAMPLES = 64  # of one picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelRequest:
-    """Which model predicts, and how its network is run; None takes the checkpoint's own or what suits the device.
-
-    Args:
-        ckpt: weights, a file or a folder.
-        config: None looks beside the weights.
-        trust_config: the config beside the weights may name any class, see ldm.util.check_targets.
-        first_stage: run, file or published name of another autoencoder.
-        tiny_decoder: file of a decoder that is used instead of the first stage's own.
-        resolution: side of the predicted square, in pixels.
-        compile: see prediction.predictor.Runtime.
-        engine: one of ENGINES: what computes the networks.
-        sampling: fields of SamplingOptions that replace the config's.
-    """
-
-    ckpt: Path = BUNDLED
-    config: Path | None = None
-    trust_config: bool = False
-    first_stage: str | None = None
-    tiny_decoder: Path | None = None
-    resolution: int | None = None
-    precision: str | None = None
-    compile: bool = False
-    engine: str = ENGINES[0]
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.engine != ENGINES[0] and (self.compile or self.precision not in (None, "fp32")):
-            raise UserError(
-                f"--engine {self.engine} computes in fp32 and compiles nothing: leave --precision and --compile out."
-            )
-
-    @classmethod
-    def of(cls, flags: Mapping[str, Any]) -> Self:
-        """From a command's flags by name; flags of other requests are ignored."""
-        words = {"cfg_text": "text_scale", "cfg_image": "image_scale", "guide_between": "interval"}
-        given = {words.get(name, name): flags.get(name) for name in SAMPLING_FLAGS}
-        own = {one.name: flags[one.name] for one in fields(cls) if one.name in flags}
-        return cls(**own, sampling={name: value for name, value in given.items() if value is not None})
-
-
-def add_model_flags(add: Callable) -> None:
-    """Flags of a ModelRequest, the same in every command that predicts.
-
-    Args:
-        add: `add_argument` of a parser or of a group.
-    """
-    add("--ckpt", type=Path, default=BUNDLED, help="weights; default: the bundled small model")
-    add("--config", type=Path, help="config; default: found beside the checkpoint")
-    add("--trust-config", action="store_true", help="let the config beside the weights name any class: it can run code")
-    add("--resolution", type=int, help="side of the predicted square; default: the config's")
-    add("--precision", choices=PRECISIONS, help="default: fp32 on a CPU, bf16 or fp16 on a GPU")
-    add("--compile", action="store_true", help="torch.compile: minutes at first, pays for many frames on a GPU")
-    add("--engine", choices=ENGINES, default=ENGINES[0], help="onnxruntime: on the CPU, installed by the extra onnx")
-    add("--first-stage", help="another autoencoder: a run with a fine-tuned decoder, a file, or vae-ft-mse")
-    add("--tiny-decoder", type=Path, help="TAESD's decoder instead of the model's own: quicker, a little softer")
 
 
 @dataclass(frozen=True)
@@ -384,45 +322,3 @@ def _check_reconstruction(flags: Mapping[str, Any], of_data_set: bool) -> None:
 def is_data_set(folder: Path) -> bool:
     """Whether it is a prepared folder or any InstructPix2Pix data set."""
     return (folder / "index.jsonl").is_file() or (folder / "seeds.json").is_file()
-
-
-def check_writable(path: Path) -> Path:
-    """The path itself, if a file can be written there; tried with a file without a name.
-
-    Raises:
-        UserError: naming the file or folder that is in the way, or the folder that takes no files.
-    """
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not there.is_dir():
-        raise UserError(f"{path} cannot be written: {there} is a file, not a folder; choose another name.")
-    if path.is_dir():
-        raise UserError(f"{path} cannot be written: it is a folder; choose another name.")
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {there} takes no files ({error.strerror}); choose another folder."
-        ) from error
-    return path
-
-
-def check_overwrites(brought: Sequence[Path], targets: Sequence[Path], rollout: bool, video: Path | None) -> None:
-    """Refuse outputs that would replace a picture of the user's.
-
-    Args:
-        brought: all pictures in the input, predicted from or not.
-        targets: files that will be written.
-        rollout: whether a folder of frames is written beside each target.
-        video: that will be written.
-
-    Raises:
-        UserError: naming the picture.
-    """
-    originals = {path.resolve(): path for path in brought}
-    written = [*targets, *([video] if video else [])]
-    lost = next((originals[path.resolve()] for path in written if path.resolve() in originals), None)
-    if lost is None and rollout:
-        folders = {target.with_suffix("").resolve() for target in targets}
-        lost = next((path for whole, path in originals.items() if whole.parent in folders), None)
-    if lost is not None:
-        raise UserError(f"{lost} is the input itself and could be overwritten; choose another name or folder.")

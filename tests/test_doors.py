@@ -218,7 +218,7 @@ def all_cases(count: int) -> Callable:
 def bundled_model() -> Any:
     """The model that all cases of edit_cli share."""
     from prediction.load import load_predictor
-    from prediction.request import ModelRequest
+    from prediction.model_request import ModelRequest
 
     return load_predictor(ModelRequest(sampling={"steps": 1}))
 

@@ -16,7 +16,7 @@ from commands.errors import UserError
 from formats.pictures import resize_square
 from ldm.data.pixels import array_to_tensor, tensor_to_array
 from prediction.load import load_predictor
-from prediction.request import BUNDLED, ModelRequest
+from prediction.model_request import BUNDLED, ModelRequest
 
 
 class Goal(Protocol):

@@ -10,7 +10,7 @@ from commands.errors import UserError
 from ldm.util import instantiate_from_config
 from prediction.engine import use_onnxruntime
 from prediction.load import load_predictor
-from prediction.request import ModelRequest
+from prediction.model_request import ModelRequest
 
 
 def test_what_is_not_installed_is_said_in_one_sentence(pair_folder, tmp_path, monkeypatch, capsys):

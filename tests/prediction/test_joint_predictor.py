@@ -11,7 +11,7 @@ from formats.pictures import read_picture
 from ldm.training.config import save_config
 from prediction.joint_predictor import JointPredictor
 from prediction.load import load_predictor
-from prediction.request import ModelRequest
+from prediction.model_request import ModelRequest
 from prediction.request_queue import PredictionQueue
 from prediction.service import DrawnFuture
 from tests.ldm.models.joint.conftest import CAMERAS, make_joint  # noqa: F401 - fixture

@@ -10,8 +10,8 @@ from formats.run_folder import find_config
 from ldm.models.tiny_autoencoder import TinyDecoder
 from ldm.util import instantiate_from_config
 from prediction.load import load_predictor, use_tiny_decoder
+from prediction.model_request import ModelRequest
 from prediction.predictor import FramePredictor, Runtime, SamplingOptions, tune_for_inference
-from prediction.request import ModelRequest
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 SCALE = 0.5

@@ -14,6 +14,7 @@ from ldm.data.pixels import array_to_tensor, to_signed, to_uint8
 from ldm.models.diffusion.sampling import SAMPLERS, SamplingOptions, make_sampler
 from ldm.modules.attention import BasicTransformerBlock
 from ldm.util import instantiate_from_config
+from prediction.model_request import BUNDLED
 from prediction.predictor import (
     FramePredictor,
     Runtime,
@@ -21,7 +22,6 @@ from prediction.predictor import (
     seed_of,
     tune_for_inference,
 )
-from prediction.request import BUNDLED
 from stable_diffusion.checkpoint_config import for_prediction, read_config
 from stable_diffusion.load import load_pretrained
 
