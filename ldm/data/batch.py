@@ -29,6 +29,8 @@ class FrameBatch(TypedDict):
     seconds: NotRequired[Tensor]  # (B,) from source to target; absent where the data do not say
     state: NotRequired[Tensor]  # (B, 2, S)
     state_known: NotRequired[Tensor]  # (B, S) bool
+    more_state: NotRequired[Tensor]  # (B, M, 2, S) of further moments of the same episodes; the first a little off
+    more_seconds: NotRequired[Tensor]  # (B, M) between the two
     neighbour_frames: NotRequired[Tensor]  # (B, 2 K, 3, H, W) in [-1, 1]
     seed: NotRequired[Tensor]  # (B,) int64; absent at prediction
 

@@ -4,6 +4,7 @@ Prepared pairs hold the times that were chosen when they were made; here each vi
 """
 
 import bisect
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class EpisodeFutures(Dataset):
         seconds: least and greatest time ahead.
         objects: N, the most objects of a task; what a task has not is zero, and not known.
         every: a pair begins at every so many-th frame.
+        more: M, further times of the same episode that come with each pair, as states alone. Pictures are what costs,
+            and where things will be takes many more examples than how to draw them.
+        eye_error: deviation of the noise on their present states, in units of a state's own: as far off as eyes may be.
     """
 
     def __init__(
@@ -48,9 +52,12 @@ class EpisodeFutures(Dataset):
         seconds: tuple[float, float],
         objects: int,
         every: int = 1,
+        more: int = 0,
+        eye_error: float = 0.0,
     ) -> None:
         self.source = EpisodeFolder(Path(folder), split, (camera,))
         self.camera, self.objects, self.every = camera, objects, every
+        self.more, self.eye_error = more, eye_error
         self.seconds = (float(seconds[0]), float(seconds[1]))
         self._check(resolution)
         training = self.source if split == "train" else EpisodeFolder(Path(folder), "train", (camera,))
@@ -131,9 +138,23 @@ class EpisodeFutures(Dataset):
             "state": self._in_units(table, known),
             "state_known": torch.from_numpy(known),
             "seed": seed,
+            **self._draw_more(index, rng),
         }
 
-    def _rows(self, index: int, moments: list[int]) -> Motion:
+    def _draw_more(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """States of M further pairs of moments (M, 2, S) and the seconds between (M,)."""
+        if not self.more:
+            return {}
+        episode, (least, most) = self.source.episodes[index], self.reach[index]
+        first = rng.integers(0, episode.length - least, self.more)
+        ahead = rng.integers(least, np.minimum(most, episode.length - 1 - first) + 1)
+        table, known = self._states(self._rows(index, np.stack([first, first + ahead], axis=1).ravel()))
+        state = self._in_units(table, known).unflatten(0, (self.more, 2))
+        noise = self.eye_error * rng.standard_normal(state[:, 0].shape, dtype=np.float32) * known
+        state[:, 0] += torch.from_numpy(noise)
+        return {"more_state": state, "more_seconds": torch.from_numpy(ahead / episode.frames_per_second).float()}
+
+    def _rows(self, index: int, moments: Sequence[int] | np.ndarray) -> Motion:
         rows = vars(self.source.motions[index]).items()
         return Motion(**{name: None if table is None else table[moments] for name, table in rows})
 

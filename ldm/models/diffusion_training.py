@@ -146,9 +146,8 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         x_start, cond = self.get_input(batch, draws, self.conditioning_dropout)
         terms = partial(self.frame_terms, t=draws.t, batch=batch, generator=draws.generators[0])
         result = self.p_losses(x_start, cond, draws.t, draws.eps, terms if self.frame_loss is not None else None)
-        states = cond.foreseen.losses(batch["state"], batch["state_known"]) if cond.foreseen is not None else {}
-        loss = sum(states.values(), result.loss)
-        self.log_loss(loss, result.parts | states, batch)
+        loss = sum(cond.state_losses.values(), result.loss)
+        self.log_loss(loss, result.parts | cond.state_losses, batch)
         self.log("lr_abs", self.optimizers().param_groups[0]["lr"], batch_size=len(seeds))
         return loss
 

@@ -53,14 +53,15 @@ class Foreseen(NamedTuple):
             state: (B, 2, S) true states now and then.
             known: (B, S) bool; a task has fewer objects than another.
         """
-        off = (state - torch.stack([self.now, self.mean], dim=1)) * known[:, None]
-        rest = off[:, 1].detach()
+        now = ((state[:, 0] - self.now) * known).abs().mean()
+        return {"state_now": now} | self.losses_then(state[:, 1], known)
+
+    def losses_then(self, state: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """Means () for true states then (B, S); see `losses`."""
+        off = (state - self.mean) * known
+        rest = off.detach()
         spread = LowRankMultivariateNormal(torch.zeros_like(rest), self.factor, (2 * self.log_std).exp())
-        return {
-            "state_now": off[:, 0].abs().mean(),
-            "state_then": off[:, 1].abs().mean(),
-            "state_spread": -spread.log_prob(rest).mean() / rest.shape[1],
-        }
+        return {"state_then": off.abs().mean(), "state_spread": -spread.log_prob(rest).mean() / rest.shape[1]}
 
 
 class Foresight(nn.Module):
@@ -98,7 +99,7 @@ class Foresight(nn.Module):
         self.encoder = KeypointEncoder(**encoder)
         self.norm = nn.LayerNorm(self.encoder.width)
         self.locate = make_layers(self.encoder.width, hidden, 1, state)
-        self.foresee = make_layers(state + text + ahead, hidden, layers - 1, hidden)
+        self.advance = make_layers(state + text + ahead, hidden, layers - 1, hidden)
         self.change = nn.Linear(hidden, state)
         self.spread = make_layers(hidden, hidden // 2, 1, state * (1 + rank))
 
@@ -109,8 +110,15 @@ class Foresight(nn.Module):
 
     def forward(self, frame: Tensor, text: Tensor, ahead: Tensor) -> Foreseen:
         """Frames (B, 3, H, W) in [-1, 1], averaged tokens (B, D), embedded seconds (B, A)."""
-        now = self.locate(self.norm(self.encoder(frame)))
-        later = functional.gelu(self.foresee(torch.cat([now.detach(), text, ahead], dim=1)))
+        return self.foresee(self.see(frame), text, ahead)
+
+    def see(self, frame: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) in [-1, 1] => the states that they show (B, S)."""
+        return self.locate(self.norm(self.encoder(frame)))
+
+    def foresee(self, now: Tensor, text: Tensor, ahead: Tensor) -> Foreseen:
+        """States (B, S), averaged tokens (B, D), embedded seconds (B, A)."""
+        later = functional.gelu(self.advance(torch.cat([now.detach(), text, ahead], dim=1)))
         log_std, factor = self.spread(later.detach()).split([self.size, self.size * self.rank], dim=1)
         log_std = log_std.clamp(LEAST_LOG_STD, MOST_LOG_STD)
         mean = now.detach() + self.change(later)

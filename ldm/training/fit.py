@@ -4,7 +4,8 @@ import logging
 import math
 import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class TrainingRun:
             written = merge(written, self._train_from_cache(request.cache_latents))
         if request.scale_lr:
             self._scale_learning_rate()
-        with locked(run), refused_resume_undone(run, resuming=checkpoint is not None):
+        with locked(run), refused_resume_undone(run, resuming=checkpoint is not None), denormals_as_zero():
             if is_first_process():
                 if checkpoint is None:
                     refuse_taken(run)  # by one that began in the same second
@@ -161,6 +162,20 @@ class TrainingRun:
         scaled = model.learning_rate * factor
         log.info("learning rate %.3g x global batch %d = %.3g", model.learning_rate, factor, scaled)
         model.learning_rate = scaled
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Count numbers below 1.2e-38 as zero.
+
+    Where layers begin as zero the first gradients are products of tiny factors, and a CPU takes a step with such
+    numbers 30 times as long: 16 seconds instead of 0.5, measured with configs/bundled.yaml.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def as_in_training(precision: object, device: torch.device) -> AbstractContextManager:

@@ -3,7 +3,8 @@
 Source: InstructPix2Pix (arXiv 2211.09800), section 3.2.1.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,6 @@ from torch import Tensor
 from commands.errors import UserError
 from ldm.models.diffusion.schedule import per_sample
 from ldm.modules.attention import ProjectedContext
-from ldm.modules.foresight import Foreseen
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Conditioning:
     concat: Tensor  # (B, C, h, w) latent of the source frame: posterior mode, not scaled
     crossattn: Tensor | ProjectedContext  # (B, L, D) embedded instruction; when predicting, its keys and values
     vector: Tensor | None = None  # (B, V) seconds ahead and what is foreseen, for networks that take it; never hidden
-    foreseen: Foreseen | None = None  # what the vector was made of, in training
+    state_losses: Mapping[str, Tensor] = field(default_factory=dict)  # of what was foreseen, in training
     retrieved: Tensor | None = None  # (B, 2 K C, h, w) latents of K neighbours, each its current, then its future frame
 
     def __len__(self) -> int:

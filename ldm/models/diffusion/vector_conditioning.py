@@ -1,6 +1,6 @@
 """The numbers that the network is told of each sample: the seconds ahead and, with a foresight, the states then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -98,8 +98,8 @@ class VectorConditioning:
         draws: TrainingDraws,
         *,
         teach: bool,
-    ) -> tuple[Tensor | None, Foreseen | None]:
-        """The vector of a training batch and, where the batch knows its states, what was foreseen, for its loss.
+    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+        """The vector of a training batch and, where the batch knows its states, the losses of what was foreseen.
 
         Args:
             context, text: see `foresee`.
@@ -108,11 +108,30 @@ class VectorConditioning:
             teach: tell some samples their true future, see Foresight.teach.
         """
         if self.foresight is None or "state" not in batch:
-            return self.for_prediction(context, text, batch.get("seconds")), None
+            return self.for_prediction(context, text, batch.get("seconds")), {}
         ahead, foreseen = self.foresee(context, text, batch["seconds"])
         if teach:
             coins = torch.stack([torch.rand((), generator=g) for g in draws.generators]).to(ahead)
             told = self.foresight.teach(foreseen, batch["state"][:, 1], coins)
         else:
             told = self.foresight.tell(foreseen)
-        return torch.cat([ahead, told.detach()], dim=1), foreseen
+        return torch.cat([ahead, told.detach()], dim=1), self._state_losses(foreseen, text, batch)
+
+    def _state_losses(self, foreseen: Foreseen, text: Tensor, batch: FrameBatch | CachedBatch) -> Mapping[str, Tensor]:
+        """Losses () of a batch; its target frames teach to see, and its further moments to foresee.
+
+        Further moments add their own means: what follows from a state takes many more examples than how it looks.
+        """
+        losses = foreseen.losses(batch["state"], batch["state_known"])
+        if "target_frame" in batch:
+            off = (self.foresight.see(batch["target_frame"]) - batch["state"][:, 1]) * batch["state_known"]
+            losses["state_now"] = (losses["state_now"] + off.abs().mean()) / 2
+        if "more_state" in batch:
+            count = batch["more_state"].shape[1]
+            state = batch["more_state"].flatten(0, 1)
+            ahead = timestep_embedding(SECONDS_RATE * batch["more_seconds"].flatten(), self.channels)
+            sentences = text.mean(dim=1).repeat_interleave(count, dim=0)
+            more = self.foresight.foresee(state[:, 0], sentences, ahead)
+            known = batch["state_known"].repeat_interleave(count, dim=0)
+            losses |= {part: losses[part] + loss for part, loss in more.losses_then(state[:, 1], known).items()}
+        return losses
