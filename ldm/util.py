@@ -177,6 +177,8 @@ def _check_params(target: Callable, params: Mapping, where: str, given: tuple[st
     names = [parameter.name for parameter in takes]
     label = getattr(target, "__name__", str(target))
     for name in params:
+        if not isinstance(name, str):
+            raise UserError(f"{where}: {name!r} is no name; YAML reads on, off, yes and no as truths, so quote them.")
         if name not in names and not open_ended:
             raise UserError(
                 f"{where}: {label} has no parameter '{name}'{nearest_name(name, names)}\nIt takes: {', '.join(names)}."

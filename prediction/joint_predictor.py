@@ -16,7 +16,7 @@ from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.sampling import SamplingOptions
 from ldm.models.joint.prediction import check_mode, predict
 from ldm.models.joint.video_action import JointVideoAction
-from prediction.predictor import FramePredictor, Progress, check_request
+from prediction.predictor import Asked, FramePredictor, Progress, check_request
 
 MANY_STEPS = 10  # of a model that was trained at all levels
 
@@ -83,7 +83,8 @@ class JointPredictor(FramePredictor):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Future frames of the camera that is shown, and of each other; see FramePredictor."""
         self.count_predictions(horizon)
-        views = self._draw(frames, instructions, seeds, self.times(seconds, len(frames)), options, progress)
+        asked = Asked(self.times(seconds, len(frames)), options=options, progress=progress)
+        views = self._draw(frames, instructions, seeds, asked)
         return views.pop(self.main), views
 
     def _predict_once(
@@ -91,14 +92,10 @@ class JointPredictor(FramePredictor):
         frames: Tensor,
         instructions: Sequence[str],
         seeds: Sequence[int],
-        seconds: list[float] | None,
-        drawn: bool,
-        options: SamplingOptions | None,
-        progress: Progress,
-        episodes: object,
+        asked: Asked,
     ) -> Tensor:
         """Frames of the camera that is shown."""
-        return self._draw(frames, instructions, seeds, seconds, options, progress)[self.main]
+        return self._draw(frames, instructions, seeds, asked)[self.main]
 
     @torch.inference_mode()
     def _draw(
@@ -106,15 +103,13 @@ class JointPredictor(FramePredictor):
         frames: Tensor,
         instructions: Sequence[str],
         seeds: Sequence[int],
-        seconds: Sequence[float],
-        options: SamplingOptions | None,
-        progress: Progress,
+        asked: Asked,
     ) -> dict[str, Tensor]:
         """Camera => (B, 3, S, S) uint8."""
         check_request(frames, instructions, seeds)
-        batch = self._alone(to_signed(frames.to(self.device)), list(instructions), seconds)
-        for _ in progress(range(1)):  # the sampler's own steps are not seen from here
-            answer = predict(self.model, batch, "video", seeds, check_options(options or self.options))
+        batch = self._alone(to_signed(frames.to(self.device)), list(instructions), asked.seconds)
+        for _ in asked.progress(range(1)):  # the sampler's own steps are not seen from here
+            answer = predict(self.model, batch, "video", seeds, check_options(asked.options or self.options))
         return {camera: to_uint8(shown[:, 0]) for camera, shown in answer.frames.items()}
 
     def _alone(self, shown: Tensor, instructions: list[str], seconds: Sequence[float]) -> dict:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,6 +83,16 @@ def sample_seeds(seed: int, num: int) -> list[int]:
 def rollout_seed(k: int, seed: int) -> int:
     """Seed of the k-th prediction in a row, 0 the first; its own is the first's."""
     return seed if k == 0 else seed_of(f"rollout/{k}", seed)
+
+
+class Asked(NamedTuple):
+    """How B frames are asked for; see FramePredictor.predict."""
+
+    seconds: Sequence[float] | None  # of a model that takes the time as an input, and of no other
+    drawn: bool = False
+    options: SamplingOptions | None = None
+    progress: Progress = iter
+    episodes: Sequence[Episode] | None = None
 
 
 class FramePredictor:
@@ -250,27 +260,23 @@ class FramePredictor:
         frames: Tensor,
         instructions: Sequence[str],
         seeds: Sequence[int],
-        seconds: list[float] | None,
-        drawn: bool,
-        options: SamplingOptions | None,
-        progress: Progress,
-        episodes: Sequence[Episode] | None,
+        asked: Asked,
     ) -> Tensor:
         """Frames at the model's own horizon; see `predict`."""
         check_request(frames, instructions, seeds)
-        options = options or self.options
+        options = asked.options or self.options
         sampler = self.sampler_of(options)
         source = to_signed(frames.to(self.model.device)).to(self.model.frame_dtype)
-        retrieved = self._retrieve(frames, instructions, episodes)
+        retrieved = self._retrieve(frames, instructions, asked.episodes)
         hidden = None if retrieved is None else torch.zeros_like(retrieved)
         context, (text, projected) = self.model.encode_context(source).float(), self._project(instructions)
-        chance = [torch.Generator().manual_seed(seed_of("state", seed)) for seed in seeds] if drawn else None
-        told = None if seconds is None else torch.tensor(seconds, device=context.device)
+        chance = [torch.Generator().manual_seed(seed_of("state", seed)) for seed in seeds] if asked.drawn else None
+        told = None if asked.seconds is None else torch.tensor(asked.seconds, device=context.device)
         vector = self.model.vector_of(context, text, told, chance)
         cond = Conditioning(context, projected, vector=vector, retrieved=retrieved)
         no_text = self._project([""] * len(frames))[1]
         null = Conditioning(torch.zeros_like(context), no_text, vector=vector, retrieved=hidden)
-        drawn = self.model.draw_frames(cond, null, options, seeds, sampler, progress)
+        drawn = self.model.draw_frames(cond, null, options, seeds, sampler, asked.progress)
         return to_uint8(drawn)
 
     def rollout(
@@ -295,11 +301,11 @@ class FramePredictor:
         """
         if not 1 <= num <= MAX_ROLLOUT:
             raise UserError(f"rollout of {num}: wanted 1 to {MAX_ROLLOUT} predictions in a row.")
-        times = self.times(seconds, len(frames))
+        asked = Asked(self.times(seconds, len(frames)), drawn, options, progress, episodes)
         predicted = []
         for k in range(num):
             own = [rollout_seed(k, seed) for seed in seeds]
-            frames = self._predict_once(frames, instructions, own, times, drawn, options, progress, episodes)
+            frames = self._predict_once(frames, instructions, own, asked)
             predicted.append(frames)
         return torch.stack(predicted)
 

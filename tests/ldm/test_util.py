@@ -35,6 +35,7 @@ def test_arguments_from_code_count_as_given():
             {"target": SCHEDULER, "params": PARAMS | {"f_minn": [0]}},
             r"x.params: .* no parameter 'f_minn'; did you mean 'f_min'",
         ),
+        ({"target": SCHEDULER, "params": PARAMS | {False: 1}}, "x.params: False is no name; YAML reads on, off"),
         ({"target": SCHEDULER, "params": {}}, "needs 'warm_up_steps'"),
         ({"target": "ldm.lr_scheduler.LambdaLinearSchedule"}, "did you mean 'LambdaLinearScheduler'"),
         ({"target": "ldm.lr_schedule.X"}, "no module 'ldm.lr_schedule'"),

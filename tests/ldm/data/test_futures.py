@@ -1,6 +1,7 @@
 """EpisodeFutures: the seed draws how far ahead; frame and state are of that moment; what a task lacks is not known."""
 
 import pytest
+import torch
 
 from commands.errors import UserError
 from ldm.data.futures import EpisodeFutures
@@ -33,6 +34,21 @@ def test_frame_seconds_and_state_are_of_one_moment(episodes):
 def test_an_object_that_a_task_has_not_is_zero_and_not_known(episodes):
     sample = open_futures(episodes(objects=1))[0]
     assert sample["state_known"].sum() == D + 9 and not sample["state"][:, D + 9 :].any()
+
+
+def test_further_moments_are_states_of_the_same_episode_and_the_present_is_a_little_off(episodes):
+    """Joints rise by 0.1 a frame, at 16.7 frames a second."""
+    folder = episodes()
+    sample = open_futures(folder, more=50)[1, 3]
+    state, seconds = sample["more_state"], sample["more_seconds"]
+    assert state.shape == (50, 2, len(sample["state_known"])) and seconds.shape == (50,)
+    moved = (state[:, 1, 0] - state[:, 0, 0]) * open_futures(folder)._deviation[0]
+    torch.testing.assert_close(moved, 1.67 * seconds, atol=1e-5, rtol=0)
+    assert set((16.7 * seconds).round().int().tolist()) == {1, 2, 3}
+    noisy = open_futures(folder, more=50, eye_error=0.1)[1, 3]["more_state"]
+    assert torch.equal(noisy[:, 1], state[:, 1])
+    assert (noisy[:, 0] - state[:, 0]).std() == pytest.approx(0.1, rel=0.2)
+    assert "more_state" not in open_futures(folder)[1, 3]
 
 
 @pytest.mark.parametrize(

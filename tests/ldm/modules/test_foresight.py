@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ldm.models.diffusion.conditioning import TrainingDraws
+from ldm.models.diffusion.vector_conditioning import VectorConditioning
 from ldm.modules.foresight import Foreseen, Foresight
 
 S, R = 5, 2
@@ -38,6 +40,33 @@ def test_what_a_task_has_not_costs_nothing_and_the_spread_leaves_the_mean_alone(
     parts["state_spread"].backward()
     learnt = {name.split(".")[0] for name, p in foresight.named_parameters() if p.grad is not None and p.grad.any()}
     assert learnt == {"spread"}
+
+
+def test_target_frames_teach_to_see_and_further_moments_to_foresee(foresight):
+    """Each adds to its own part of the loss, and reaches its own weights."""
+    told = VectorConditioning(6, foresight, decode=lambda context: context)
+    draws = TrainingDraws(*[torch.zeros(2)] * 3, [torch.Generator() for _ in range(2)])
+    known, states = torch.ones(2, S, dtype=torch.bool), torch.randn(2, 2, S)
+    batch = {"state": states, "state_known": known, "seconds": torch.ones(2)}
+
+    def losses(**more):
+        frames, text = torch.ones(2, 3, 16, 16), torch.ones(2, 7, 4)
+        return told.for_training(frames, text, batch | more, draws, teach=True)[1]
+
+    def learnt(loss):
+        foresight.zero_grad()
+        loss.backward()
+        return {name.split(".")[0] for name, p in foresight.named_parameters() if p.grad is not None and p.grad.any()}
+
+    plain, seen = losses(), losses(target_frame=torch.ones(2, 3, 16, 16))
+    now = foresight.see(torch.ones(2, 3, 16, 16))
+    further_off = (now - states[:, 1]).abs().mean()
+    torch.testing.assert_close(2 * seen["state_now"] - plain["state_now"], further_off)
+    assert seen["state_then"] == plain["state_then"]
+    further = losses(more_state=torch.randn(2, 3, 2, S), more_seconds=torch.ones(2, 3))
+    assert further["state_now"] == plain["state_now"] and further["state_then"] > plain["state_then"]
+    assert learnt(further["state_now"]) == {"encoder", "norm", "locate"}
+    assert learnt(further["state_then"]) == {"advance", "change"}
 
 
 def test_the_drawing_network_is_told_the_truth_or_the_mean_with_its_doubt(foresight, foreseen):
