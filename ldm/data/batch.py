@@ -15,6 +15,8 @@ class FrameSample(TypedDict):
     seconds: NotRequired[float]  # from source to target; absent where the data do not say
     state: NotRequired[Tensor]  # (2, S) where robot and objects are at source and target, see ldm.data.futures
     state_known: NotRequired[Tensor]  # (S,) bool
+    more_state: NotRequired[Tensor]  # (M, 2, S) of further moments of the same episode; the first a little off
+    more_seconds: NotRequired[Tensor]  # (M,) between the two
     neighbour_frames: NotRequired[Tensor]  # (2 K, 3, H, W) in [-1, 1]: see ldm.data.neighbours
     seed: int  # decides everything that chance decides about this sample at this point of the training
 

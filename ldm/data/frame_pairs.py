@@ -130,20 +130,17 @@ def choose_pairs(pairs: list[FramePair], max_samples: int | None) -> list[FrameP
 
 
 def collate(samples: list[FrameSample] | dict) -> dict:
-    """FrameBatch of samples; a batch that comes whole, from cached latents, stays as it is."""
+    """FrameBatch of samples, with every tensor that they have; a batch that comes whole, from cached latents, stays as
+    it is.
+    """
     if isinstance(samples, dict):
         return samples
     batch = {
-        "source_frame": torch.stack([s["source_frame"] for s in samples]),
-        "target_frame": torch.stack([s["target_frame"] for s in samples]),
         "instruction": [s["instruction"] for s in samples],
         "pair_id": [s["pair_id"] for s in samples],
         "seed": torch.tensor([s["seed"] for s in samples], dtype=torch.int64),
     }
     if all("seconds" in s for s in samples):
         batch["seconds"] = torch.tensor([s["seconds"] for s in samples])
-    return batch | {
-        name: torch.stack([s[name] for s in samples])
-        for name in ("state", "state_known", "neighbour_frames")
-        if name in samples[0]
-    }
+    tensors = [name for name, value in samples[0].items() if isinstance(value, Tensor)]
+    return batch | {name: torch.stack([s[name] for s in samples]) for name in tensors}

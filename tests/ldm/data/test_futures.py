@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from commands.errors import UserError
+from ldm.data.frame_pairs import collate
 from ldm.data.futures import EpisodeFutures
 from tests.ldm.data.conftest import LENGTH, D
 
@@ -49,6 +50,14 @@ def test_further_moments_are_states_of_the_same_episode_and_the_present_is_a_lit
     assert torch.equal(noisy[:, 1], state[:, 1])
     assert (noisy[:, 0] - state[:, 0]).std() == pytest.approx(0.1, rel=0.2)
     assert "more_state" not in open_futures(folder)[1, 3]
+
+
+def test_a_batch_has_all_that_its_samples_have(episodes):
+    futures = open_futures(episodes(), more=3)
+    samples = [futures[index] for index in (0, 1)]
+    batch = collate(samples)
+    assert batch.keys() == samples[0].keys()
+    assert batch["more_state"].shape[:2] == (2, 3) and batch["more_seconds"].shape == (2, 3)
 
 
 @pytest.mark.parametrize(
