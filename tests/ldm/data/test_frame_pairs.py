@@ -37,7 +37,7 @@ def test_collate_stacks_what_the_model_takes(pair_folder):
     assert batch["instruction"] == ["move the square"] * 2
     assert batch["seed"].tolist() == [2**62 + 1, 1]
     assert batch["seconds"].tolist() == pytest.approx([pair.horizon_seconds for pair in data.pairs[:2]])
-    of_others = {"state", "state_known", "neighbour_frames"}  # episodes, and data with neighbours
+    of_others = {"state", "state_known", "more_state", "more_seconds", "neighbour_frames"}  # see futures, neighbours
     assert set(data[0]) | of_others == set(FrameSample.__annotations__)
     assert set(batch) | of_others == set(FrameBatch.__annotations__)
 
