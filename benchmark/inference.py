@@ -223,10 +223,10 @@ def measure_cold_start(size: str, runtime: Runtime) -> Iterator[Row]:
         def cold(where: Path | None = None) -> float:
             return seconds_of_ours(folder, runtime.precision, where)
 
-        eager = [cold()]
+        ours = [cold()]
         theirs = [seconds_of_theirs(folder, runtime.precision) for _ in range(2)]
-        eager.append(cold())
-        yield make_row("I9", "cold start to the first frame, eager", [eager, theirs])
+        ours.append(cold())
+        yield make_row("I9", "cold start to the first frame, eager", [ours, theirs])
         for what in ("cold", "warm") if runtime.compile else ():
             said = f"cold start, torch.compile, its cache {what}"
             yield make_row("I9c", said, [[cold(folder / "compiled")], theirs])
