@@ -186,14 +186,15 @@ def _read(
         raise UserError(f"{task}/{number} of {root} ends at frame {last}, before it begins at {first}; {MEND}.")
     for end in (first, last):
         check_regular(frame_path(root, end))
+    length, chosen = last - first + 1, choose_camera(camera, CAMERAS, root)
     return Episode(
         task=task,
         number=number,
-        length=last - first + 1,
+        length=length,
         source=root,
-        read_frame=CalvinFrames(root, first, chosen := choose_camera(camera, CAMERAS, root)),
+        read_frame=CalvinFrames(root, first, chosen),
         instructions=sentences,
-        read_joints=CalvinJoints(root, first, last - first + 1),
+        read_joints=CalvinJoints(root, first, length),
         cameras=CAMERAS,
         camera=chosen,
         rate=RATE,
