@@ -219,7 +219,7 @@ def read_means(path: Path) -> dict[str, np.ndarray]:
         TypeError,
         EOFError,
         BadZipFile,
-        NotImplementedError,
+        NotImplementedError,  # of zipfile, where a damaged archive names a compression or version that it has not
         zlib.error,
     ) as reason:
         raise UserError(
