@@ -9,16 +9,8 @@ from collections.abc import Callable, Sequence
 from commands.errors import BAD_INPUT, MissingPackageError
 from commands.run import run_command
 
-NAMES = (
-    "training",
-    "inference",
-    "joint",
-    "image_loss",
-    "preparation",
-    "cold_start",
-    "engine",
-    "gpu_check",
-)  # modules beside this one
+# Modules beside this one.
+NAMES = ("training", "inference", "joint", "image_loss", "preparation", "cold_start", "engine", "gpu_check")
 USAGE = f"usage: python -m benchmark {{{','.join(NAMES)}}} [options]"
 PEER = "diffusers"
 

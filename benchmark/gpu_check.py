@@ -51,8 +51,6 @@ SAME = ("device", "torch", "commit", "size")  # facts that rows of one table sha
 PATIENCE = 120  # seconds for two processes to make a step
 GRADIENT_LIMIT = 1e-2  # of the largest value; TF32 and the order of sums differ
 SPARE_SECONDS = 5  # for writing what was measured
-
-
 NAMES = ("card", "tests", "parity", "processes", "small", "training", "inference")  # of the sections, in order
 TIMED = (*inference.NAMES, *training.NAMES)
 PRECISIONS = ("bf16", "fp16")  # of the parity with diffusers; timings take the first

@@ -24,9 +24,8 @@ class Row:
     peer_spread: float | None = None
     floor: float | None = None  # the least that is possible, in `unit`; None if nothing says what that is
     note: str = ""
-    counted: Mapping[str, float | None] = field(
-        default_factory=dict
-    )  # further columns: calls, seconds of parts, memory
+    # Further columns: calls, seconds of parts, memory.
+    counted: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def is_clear(self) -> bool:

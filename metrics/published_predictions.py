@@ -32,8 +32,6 @@ from metrics.reports.figures import COLOURS, HATCHES, save_figure
 SIZE = 256  # of the published pictures
 MEASURES = "psnr,ssim,psnr_motion,iou_motion,copyness"
 BASELINE_OPTIONS = "--episodes 64-79 --train-split all --train-episodes 0-63 --size 128 --group step"
-
-
 SETS = {"morpheus": "robotwin_pairs", "afp": "robotwin_pairs_wide"}  # pairs that published predictions lie beside
 
 

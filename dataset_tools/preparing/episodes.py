@@ -151,9 +151,9 @@ def rename_cameras(recordings: Sequence[Recording], names: Sequence[str] | None)
 def prepare_episodes(recordings: Sequence[Recording], folder: Path, options: EpisodeOptions, workers: int = 1) -> None:
     """Convert what is new, then write scales and index over all that the folder holds of these recordings."""
     description = {"version": 1, "options": asdict(options)}
-    measure_statistics(
-        [make_motion(recordings[0].main.joints)], 1, relative=options.actions == "targets"
-    )  # refuses now
+    relative = options.actions == "targets"
+    # States and actions that the scales cannot be measured on are refused now, not after hours.
+    measure_statistics([make_motion(recordings[0].main.joints)], 1, relative=relative)
     _open(folder, description)
     stamps = {source: stamp_sources([source]) for source in {recording.main.source for recording in recordings}}
     jobs = [(each, folder, options, stamps[each.main.source] + each.renamed) for each in recordings]
@@ -161,7 +161,7 @@ def prepare_episodes(recordings: Sequence[Recording], folder: Path, options: Epi
         pass
     episodes = [read_json(folder / recording.name / DONE, _Done).episode for recording in recordings]
     training = (read_motion(folder, episode) for episode in episodes if episode.split == "train")
-    statistics = measure_statistics(training, options.chunk, relative=options.actions == "targets")
+    statistics = measure_statistics(training, options.chunk, relative=relative)
     finish_folder(folder, episodes, statistics, description)
     tasks = {episode.task for episode in episodes}
     together = f"{len(tasks)} tasks" if len(tasks) > MOST_LISTED else None

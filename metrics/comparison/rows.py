@@ -12,10 +12,8 @@ Kind = Literal["copy", "baseline", "upper bound", "model"]
 COPY_KIND, BASELINE, UPPER_BOUND, MODEL = "copy", "baseline", "upper bound", "model"
 TRUTH = "truth"
 COPY, MEAN, NEAREST = "copy the input", "mean of training targets", "target of the nearest training input"
-RECONSTRUCTION, BOUND_ENDING = (
-    "reconstruction",
-    "(upper bound)",
-)  # of the truth by a first stage; ends such a row's name
+RECONSTRUCTION = "reconstruction"  # of the truth by a first stage
+BOUND_ENDING = "(upper bound)"  # ends such a row's name
 RESERVED = {COPY: COPY_KIND, MEAN: BASELINE, NEAREST: BASELINE, TRUTH: UPPER_BOUND, "input": None}
 
 

@@ -225,9 +225,8 @@ def print_columns(
             spare -= more
             numeric = i > 0 and all(_is_number(cell.plain) for cell in columns[i][1:])
             justify, width = ("right" if numeric else "left"), least[i] + more
-            shown.add_column(
-                columns[i][0], justify=justify, min_width=width, max_width=width
-            )  # width alone would shrink
+            # Both limits, since a column of `width` alone would shrink.
+            shown.add_column(columns[i][0], justify=justify, min_width=width, max_width=width)
         for row in rows:
             if len(row) == 1 and shown.row_count:
                 shown.add_section()

@@ -18,8 +18,6 @@ from commands.errors import UserError
 
 PEAK = 255  # largest value of a uint8 pixel
 AS_PUBLISHED_GAIN = 20.0 * math.log10(PEAK)  # dB that the wrong data range adds to every PSNR
-
-
 PROPER, AS_PUBLISHED = PEAK, PEAK * PEAK  # data ranges in units of one grey level of 256
 
 
