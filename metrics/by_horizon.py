@@ -43,14 +43,15 @@ def group_by_horizon(results: Results, seconds: dict[str, float]) -> list[Horizo
         seconds: ahead, by pair id.
     """
     keys = [key for key in results.table.keys if key in MEASURES]
-    times = sorted({seconds[entry["pair_id"]] for entry in results.pairs if entry["pair_id"] in seconds})
     found = []
     for row in dict.fromkeys(entry["row"] for entry in results.pairs):
-        for time in times:
-            members = [entry for entry in results.entries(row) if seconds.get(entry["pair_id"]) == time]
+        by_time: dict[float, list[dict]] = {}
+        for entry in results.entries(row):
+            if entry["pair_id"] in seconds:
+                by_time.setdefault(seconds[entry["pair_id"]], []).append(entry)
+        for time, members in sorted(by_time.items()):
             estimates = {key: estimate for key in keys if (estimate := estimate_entries(members, key)) is not None}
-            if members:
-                found.append(HorizonRow(row, time, len(members), estimates))
+            found.append(HorizonRow(row, time, len(members), estimates))
     return found
 
 
