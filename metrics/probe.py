@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from commands.errors import UserError
 from commands.run import run_command, show_progress
 from formats.atomic import atomic_path
 from formats.positions import GRIPPERS
+from formats.predictions_folder import RECORDS
 from formats.prepared_episodes import INDEX, MOTION, EpisodeFolder, positions_of
 from formats.provenance import read_commit
 from ldm.data.pixels import to_signed
@@ -90,7 +91,7 @@ class LabelledFrames:
     """
 
     def __init__(self, folder: Path, split: str, camera: str | None) -> None:
-        if (folder / "predictions.jsonl").is_file():
+        if (folder / RECORDS).is_file():
             raise UserError(f"{folder} holds predictions: a probe learns from true frames, of prepared episodes.")
         episodes = EpisodeFolder(folder, split)
         if not episodes.cameras:
@@ -294,9 +295,8 @@ def train_probe(request: ProbeRequest) -> ProbeOrigin:
         batch=request.batch,
         seed=request.seed,
         commit=read_commit(),
-        floor_cm={},
+        floor_cm=measure_floor(probe, unseen),
     )
-    origin = replace(origin, floor_cm=measure_floor(probe, unseen))
     save_probe(request.output, probe, origin)
     request.state.unlink(missing_ok=True)
     return origin
