@@ -312,12 +312,13 @@ def load_service(opt: argparse.Namespace) -> "PredictionService":
     Raises:
         UserError: if the checkpoint or the data set is not there.
     """
+    from formats.prepared_folder import INDEX
     from prediction.load import load_predictor
     from prediction.model_request import ModelRequest
     from prediction.request_queue import PredictionQueue
     from prediction.service import Examples, PredictionService
 
-    folder = opt.data or (DATA if (DATA / "index.jsonl").is_file() else None)
+    folder = opt.data or (DATA if (DATA / INDEX).is_file() else None)
     examples = Examples.read(folder, opt.split) if folder else None
     loaded = load_predictor(ModelRequest.of(vars(opt)))
     # Gradio's own folder would be that of all gradio programs of this user.

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from formats.prepared_folder import FramePair, write_manifest
+from formats.prepared_folder import INDEX, FramePair, write_manifest
 from ldm.data.frame_pairs import collate
 from ldm.data.latent_cache import build_cache
 from ldm.training.config import compose
@@ -45,7 +45,7 @@ def read_size(size: str, *overlays: str) -> dict[str, Any]:
 
 def write_pairs(folder: Path, num: int, side: int) -> Path:
     """A prepared folder of `num` pairs of `side` pixels; left as it is where it is whole already."""
-    if (folder / "index.jsonl").is_file():
+    if (folder / INDEX).is_file():
         return folder
     chance = np.random.default_rng(0)
     pairs = []

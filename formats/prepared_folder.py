@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 POSITION_SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}  # edit_dataset.py of InstructPix2Pix
 PICTURE_SUFFIXES = (".jpg", ".png", ".jpeg")
-INDEX_CSV = "index.csv"
+INDEX, SEEDS, DESCRIPTION = "index.jsonl", "seeds.json", "dataset.json"
+INDEX_CSV = "index.csv"  # beside somebody's InstructPix2Pix data set
 MEND = "prepare the folder again"
 Sentence = Annotated[str, Meta(max_length=10_000)]
 FrameNumber = Annotated[int, Meta(ge=0, le=10**9)]
@@ -90,9 +91,9 @@ def write_manifest(folder: Path, pairs: Iterable[FramePair], description: dict) 
     seeds: dict[str, list[str]] = {}
     for pair in pairs:
         seeds.setdefault(pair.sample, []).append(pair.seed)
-    write_json(Path(folder) / "seeds.json", [[sample, names] for sample, names in seeds.items()])
-    write_json(Path(folder) / "dataset.json", description)
-    write_jsonl(Path(folder) / "index.jsonl", map(asdict, pairs))
+    write_json(Path(folder) / SEEDS, [[sample, names] for sample, names in seeds.items()])
+    write_json(Path(folder) / DESCRIPTION, description)
+    write_jsonl(Path(folder) / INDEX, map(asdict, pairs))
 
 
 def read_manifest(folder: Path, split: str | None = None) -> list[FramePair]:
@@ -111,7 +112,7 @@ def read_manifest(folder: Path, split: str | None = None) -> list[FramePair]:
         raise UserError(f"split '{split}' is not one of {', '.join(SPLITS)}.")
     if not folder.is_dir():
         raise MissingFileError(f"no folder {folder}.\n{_how_to_make(folder)}")
-    index = folder / "index.jsonl"
+    index = folder / INDEX
     pairs = read_jsonl(index, FramePair, mend=MEND) if index.exists() else _read_instruct_pix2pix(folder)
     if not pairs:
         raise MissingFileError(
@@ -132,7 +133,7 @@ def data_root(folder: Path) -> Path:
     """Folder that holds the samples: `folder` itself, or its `pairs`."""
     folder = Path(folder)
     inner = folder / "pairs"
-    return inner if inner.is_dir() and not (folder / "index.jsonl").is_file() else folder
+    return inner if inner.is_dir() and not (folder / INDEX).is_file() else folder
 
 
 def read_indexed(folder: Path, split: str | None = None) -> list[FramePair]:
@@ -144,7 +145,7 @@ def read_indexed(folder: Path, split: str | None = None) -> list[FramePair]:
     folder = data_root(folder)
     pairs = read_manifest(folder, split)
     index = next((path for path in (folder / INDEX_CSV, folder.parent / INDEX_CSV) if path.is_file()), None)
-    if index is None or (folder / "index.jsonl").is_file():
+    if index is None or (folder / INDEX).is_file():
         return pairs
     with index.open(encoding="utf-8", newline="") as stream:
         entries = {entry.get("sample"): entry for entry in csv.DictReader(stream)}
@@ -186,7 +187,7 @@ def _check_ids(pairs: list[FramePair], folder: Path) -> None:
 
 def _read_instruct_pix2pix(folder: Path) -> list[FramePair]:
     """Pairs of a folder without episode information; split by position, as InstructPix2Pix does."""
-    seeds_file = folder / "seeds.json"
+    seeds_file = folder / SEEDS
     if seeds_file.is_file():
         samples = _read_seeds(seeds_file)
     else:

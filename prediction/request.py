@@ -14,7 +14,8 @@ from typing import Any, Self
 from commands.errors import MissingFileError, UserError
 from formats.atomic import inside
 from formats.pictures import PICTURE_SUFFIXES
-from formats.prepared_folder import FramePair, read_manifest
+from formats.predictions_folder import RECORDS
+from formats.prepared_folder import INDEX, SEEDS, FramePair, read_manifest
 from prediction.model_request import SAMPLING_FLAGS
 from prediction.output_checks import check_overwrites, check_writable
 
@@ -211,7 +212,7 @@ class DatasetRequest(Request):
             raise UserError("--edit is empty; leave it out, and the data's own sentences are taken.")
         if self.output.exists() and not self.output.is_dir():
             raise UserError(f"--output {self.output} is a file; a data set's predictions need a folder.")
-        check_writable(self.output / "predictions.jsonl")
+        check_writable(self.output / RECORDS)
         self.check_frames()
 
     @cached_property
@@ -321,4 +322,4 @@ def _check_reconstruction(flags: Mapping[str, Any], of_data_set: bool) -> None:
 
 def is_data_set(folder: Path) -> bool:
     """Whether it is a prepared folder or any InstructPix2Pix data set."""
-    return (folder / "index.jsonl").is_file() or (folder / "seeds.json").is_file()
+    return (folder / INDEX).is_file() or (folder / SEEDS).is_file()

@@ -14,6 +14,7 @@ from pathlib import Path
 from commands.errors import MissingFileError
 from commands.run import run_command
 from formats.atomic import read_json, write_text
+from formats.prepared_folder import DESCRIPTION
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def write_model_results(argv: list[str] | None) -> None:
     parser.add_argument("--table", type=Path, required=True, help="table.md of metrics.compute_metrics")
     parser.add_argument("--output", type=Path, required=True)
     opt = parser.parse_args(argv)
-    facts = read_facts(opt.run / "run.json"), read_facts(opt.data / "dataset.json")
+    facts = read_facts(opt.run / "run.json"), read_facts(opt.data / DESCRIPTION)
     if not opt.table.is_file():
         raise MissingFileError(f"there is no {opt.table}; make it with python -m metrics.compute_metrics --output.")
     write_text(opt.output, make_results(*facts, opt.table.read_text(encoding="utf-8")))

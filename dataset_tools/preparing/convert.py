@@ -26,9 +26,9 @@ from dataset_tools.preparing.plan import Options, Part, Plan, describe
 from formats.atomic import check_value, read_json, write_json, write_text
 from formats.pictures import check_frame, encode_picture, resize_square
 from formats.positions import positions_at, write_positions
-from formats.prepared_folder import FramePair, write_manifest
+from formats.prepared_folder import DESCRIPTION, INDEX, FramePair, write_manifest
 
-INDEX, PARTS = "index.jsonl", ".parts"  # either marks a prepared folder, whole or begun
+PARTS = ".parts"  # this or INDEX marks a prepared folder, begun or whole
 SAMPLED_BYTES = 16 * 1024  # read at the start, the middle and the end
 RECORDED = (".pkl", ".hdf5", ".h5", ".npz", ".jpg", ".jpeg", ".png", ".mp4", ".parquet")
 MEND = "delete it and run the same command again"
@@ -107,8 +107,8 @@ def open_folder(plan: Plan, folder: Path) -> bool:
     """
     marker = folder / MARKER
     stamp = stamp_sources(_source_files(plan))
-    if (folder / "index.jsonl").is_file():
-        whole = _recorded(folder / "dataset.json")
+    if (folder / INDEX).is_file():
+        whole = _recorded(folder / DESCRIPTION)
         if whole.get("fingerprint") != plan.fingerprint:
             raise UserError(
                 f"{folder} holds a data set made from other episodes or options; delete it or choose another --output."

@@ -13,7 +13,7 @@ import numpy as np
 from commands.errors import UserError
 from dataset_tools.episode import PHYSICS_RATE, Episode, choose_camera
 from formats.pictures import read_picture
-from formats.prepared_folder import INDEX_CSV, FramePair, data_root, read_indexed
+from formats.prepared_folder import INDEX, INDEX_CSV, SEEDS, FramePair, data_root, read_indexed
 
 HOLDS = "pairs (index.jsonl, <sample>/prompt.json)"
 CAMERAS = ("head_camera",)
@@ -33,7 +33,7 @@ class PairFrames:
 def holds_episodes(folder: Path) -> bool:
     """Whether the folder is one of pairs."""
     root = data_root(Path(folder))
-    if any((root / name).is_file() for name in ("index.jsonl", "seeds.json", INDEX_CSV)):
+    if any((root / name).is_file() for name in (INDEX, SEEDS, INDEX_CSV)):
         return True
     with os.scandir(root) as entries:
         return any((Path(entry) / "prompt.json").is_file() for entry in entries if entry.is_dir())

@@ -10,7 +10,7 @@ from typing import Any
 
 from commands.errors import UserError
 from formats.atomic import read_json
-from formats.prepared_folder import FramePair
+from formats.prepared_folder import DESCRIPTION, FramePair
 from ldm.training.keys import find
 
 PLAIN = "{instruction}"  # the form of sentences without a template
@@ -144,7 +144,7 @@ def true_template(config: Mapping) -> dict[str, Any]:
     Nothing is said where the data do not tell, or tell of seconds, which predictions do not count in.
     """
     folder = find(config, "data.params.train.params.folder")
-    path = Path(folder or "") / "dataset.json"
+    path = Path(folder or "") / DESCRIPTION
     template = find(read_json(path), "options.sentences.template") if folder and path.is_file() else None
     if not isinstance(template, str) or template.count(PLAIN) != 1 or "{seconds}" in template:
         return {}
