@@ -28,7 +28,7 @@ from commands.errors import UserError
 from commands.run import run_command
 from formats.predictions_folder import picture_path, save_picture, write_records
 from formats.prepared_folder import FramePair
-from metrics.comparison.baselines import average_targets, make_baselines, write_means
+from metrics.comparison.baselines import average_targets, make_baselines, read_training, write_means
 from metrics.comparison.pairs import GROUPINGS
 from metrics.comparison.resizing import check_size, read_pixels, resize_picture
 from metrics.comparison.scoring import Candidate
@@ -77,15 +77,15 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         if not (options.output and options.data) and not (options.output_means and options.train_data):
             raise UserError("nothing to do: give --data and --output, or --train-data and --output-means.")
-        grouping, size, training = GROUPINGS[options.group], check_size(options.size), read_training_options(options)
+        grouping, size = GROUPINGS[options.group], check_size(options.size)
+        training = read_training(read_training_options(options), size)
         if options.output_means:
-            pairs = training.read()
-            write_means(options.output_means, average_targets(training.root, pairs, size, grouping))
-            sys.stdout.write(f"mean of {len(pairs)} training targets: {options.output_means}\n")
+            write_means(options.output_means, average_targets(training, grouping))
+            sys.stdout.write(f"mean of {len(training.pairs)} training targets: {options.output_means}\n")
         if options.output:
             data = read_data_options(options)
             pairs = data.read()
-            for baseline in make_baselines(training, None, size, grouping):
+            for baseline in make_baselines(training, None, grouping):
                 folder = options.output / baseline.name.replace(" ", "_")
                 count = write_baseline(baseline, data.root, pairs, size, folder)
                 sys.stdout.write(f"{baseline.name}: {count} pictures in {folder}\n")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,6 +27,29 @@ from metrics.comparison.scoring import Candidate, Prediction
 
 NEAREST_SIZE = 64  # pixels a side on which current frames are compared
 MAX_MEANS, MAX_MEANS_BYTES = 4096, 2**30  # mean pictures in one npz file, and their pixels together
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Pairs that the training baselines learn from, and the size that they are compared at."""
+
+    folder: Path
+    pairs: tuple[FramePair, ...]
+    size: int | None = None
+
+    @cached_property
+    def signature(self) -> str:
+        """Hash of the files' names, sizes and times: changes when one of them does."""
+        stamps = [
+            (pair.pair_id, *file_stamp(pair.target_path(self.folder)), *file_stamp(pair.source_path(self.folder)))
+            for pair in self.pairs
+        ]
+        return hashlib.sha256(json.dumps([str(self.folder), self.size, stamps]).encode()).hexdigest()
+
+
+def read_training(selection: PairSelection | None, size: int | None) -> TrainingSet | None:
+    """The selected pairs; None where no training data are given."""
+    return selection and TrainingSet(selection.root, tuple(selection.read()), size)
 
 
 @dataclass(frozen=True)
@@ -109,9 +132,7 @@ class TrainMean(Candidate):
 class NearestTarget(Candidate):
     """Predicts the target of the training pair of the same group whose current frame is nearest."""
 
-    folder: Path
-    pairs: tuple[FramePair, ...]
-    size: int | None
+    training: TrainingSet
     grouping: Grouping = group_by_task
     name: str = NEAREST
     kind: Kind = BASELINE
@@ -119,21 +140,14 @@ class NearestTarget(Candidate):
     @cached_property
     def by_group(self) -> dict[str, tuple[list[FramePair], np.ndarray]]:
         """Training pairs and their current frames, float32 (N, D), by group."""
+        folder, size = self.training.folder, self.training.size
         groups: dict[str, list[FramePair]] = {}
-        for pair in self.pairs:
+        for pair in self.training.pairs:
             groups.setdefault(self.grouping(pair), []).append(pair)
         return {
-            group: (
-                members,
-                np.stack([_descriptor(read_pixels(p.source_path(self.folder), self.size)) for p in members]),
-            )
+            group: (members, np.stack([_descriptor(read_pixels(pair.source_path(folder), size)) for pair in members]))
             for group, members in groups.items()
         }
-
-    @cached_property
-    def signature(self) -> str:
-        """Identity of the training set."""
-        return sign_files(self.folder, self.pairs, self.size)
 
     def prepare(self) -> None:
         """Read the training inputs now, before work is shared out."""
@@ -141,7 +155,7 @@ class NearestTarget(Candidate):
 
     def identity(self, pair: FramePair) -> str | None:
         """Training set and group."""
-        return f"{self.name} {self.signature} {self.grouping(pair)}"
+        return f"{self.name} {self.training.signature} {self.grouping(pair)}"
 
     def nearest_pair(self, pair: FramePair, source: np.ndarray) -> FramePair | None:
         """Training pair with the nearest current frame; None for a group that was not trained."""
@@ -154,37 +168,24 @@ class NearestTarget(Candidate):
     def predict_picture(self, pair: FramePair, source: np.ndarray) -> Prediction | None:
         """Target of the nearest training pair."""
         nearest = self.nearest_pair(pair, source)
-        return None if nearest is None else Prediction(read_pixels(nearest.target_path(self.folder)))
+        return None if nearest is None else Prediction(read_pixels(nearest.target_path(self.training.folder)))
 
 
-def average_targets(
-    folder: Path, pairs: Iterable[FramePair], size: int | None, grouping: Grouping = group_by_task
-) -> dict[str, np.ndarray]:
+def average_targets(training: TrainingSet, grouping: Grouping = group_by_task) -> dict[str, np.ndarray]:
     """Mean target of each group, uint8 (H, W, 3): one pass, one picture a group in memory."""
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = {}
-    for pair in pairs:
+    for pair in training.pairs:
         group = grouping(pair)
-        target = read_pixels(pair.target_path(folder), size).astype(np.int64)
+        target = read_pixels(pair.target_path(training.folder), training.size).astype(np.int64)
         sums[group] = sums[group] + target if group in sums else target
         counts[group] = counts.get(group, 0) + 1
     return {group: np.rint(total / counts[group]).astype(np.uint8) for group, total in sums.items()}
 
 
-def make_train_mean(
-    folder: Path, pairs: Iterable[FramePair], size: int | None, grouping: Grouping = group_by_task
-) -> TrainMean:
+def make_train_mean(training: TrainingSet, grouping: Grouping = group_by_task) -> TrainMean:
     """Mean training targets, read when first needed."""
-    pairs = tuple(pairs)
-    return TrainMean(partial(average_targets, folder, pairs, size, grouping), sign_files(folder, pairs, size), grouping)
-
-
-def sign_files(folder: Path, pairs: Iterable[FramePair], size: int | None) -> str:
-    """Hash of the training files' names, sizes and times: changes when one of them does."""
-    stats = [
-        (pair.pair_id, *file_stamp(pair.target_path(folder)), *file_stamp(pair.source_path(folder))) for pair in pairs
-    ]
-    return hashlib.sha256(json.dumps([str(folder), size, stats]).encode()).hexdigest()
+    return TrainMean(partial(average_targets, training, grouping), training.signature, grouping)
 
 
 def write_means(path: Path, means: dict[str, np.ndarray]) -> None:
@@ -248,18 +249,17 @@ def _check_declared(archive: ZipFile) -> None:
 
 
 def make_baselines(
-    training: PairSelection | None, means_file: Path | None, size: int | None, grouping: Grouping = group_by_task
+    training: TrainingSet | None, means_file: Path | None, grouping: Grouping = group_by_task
 ) -> list[Candidate]:
     """Copy the input always; the other two as far as training data or a means file is given."""
     baselines: list[Candidate] = [CopyInput()]
-    pairs = tuple(training.read()) if training else ()
     if means_file is not None:
         signature = hashlib.sha256(means_file.read_bytes()).hexdigest() if means_file.is_file() else "absent"
         baselines.append(TrainMean(partial(read_means, means_file), signature, grouping))
     elif training:
-        baselines.append(make_train_mean(training.root, pairs, size, grouping))
+        baselines.append(make_train_mean(training, grouping))
     if training:
-        baselines.append(NearestTarget(training.root, pairs, size, grouping))
+        baselines.append(NearestTarget(training, grouping))
     return baselines
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from commands.errors import UserError
 from formats.prepared_folder import FramePair
 from formats.provenance import read_commit
-from metrics.comparison.baselines import TrueFrame, make_baselines
+from metrics.comparison.baselines import TrainingSet, TrueFrame, make_baselines, read_training
 from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.notes import describe_systems, note_matching, note_measures, note_pairs, note_remarks, note_size
 from metrics.comparison.pairs import GROUPINGS, PairSelection
@@ -86,7 +86,7 @@ class _Setup:
     """What is measured on what, before the first picture is read."""
 
     pairs: list[FramePair]
-    training_pairs: list[FramePair] | None
+    training: TrainingSet | None
     systems: list[Predictions]
     networks: Networks
     columns: tuple[str, ...]
@@ -97,8 +97,8 @@ class _Setup:
 def _set_up(request: ComparisonRequest) -> _Setup:
     grouping, folder = GROUPINGS[request.group], request.data.root
     pairs = request.data.read()
-    training_pairs = request.training.read() if request.training else None
-    baselines = make_baselines(request.training, request.train_means, request.size, grouping)
+    training = read_training(request.training, request.size)
+    baselines = make_baselines(training, request.train_means, grouping)
     systems = match_all(request.predictions, folder, pairs, request.match)
     keys = request.measures
     if request.lpips_at_hand:
@@ -116,7 +116,7 @@ def _set_up(request: ComparisonRequest) -> _Setup:
         columns, truth, notes = (*columns, *meters[-1].columns), [TrueFrame(folder)], meters[-1].notes
     candidates = (*truth, *baselines, *systems)
     scorer = Scorer(folder, candidates, grouping, tuple(dict.fromkeys(measured)), tuple(meters), request.size)
-    return _Setup(pairs, training_pairs, systems, networks, columns, scorer, notes)
+    return _Setup(pairs, training, systems, networks, columns, scorer, notes)
 
 
 def _measure(request: ComparisonRequest, scorer: Scorer, pairs: list[FramePair], progress: Progress) -> list[PairScore]:
@@ -159,7 +159,8 @@ def compare(request: ComparisonRequest, progress: Progress = lambda scores, _: s
     else:
         scores = read_shards(request.shards, scorer, pairs)
     notes = [note_size(scorer.folder, pairs, systems, request.size), *note_measures(columns, request.size)]
-    notes += note_pairs(pairs, setup.training_pairs, has_means=request.train_means is not None)
+    learned = setup.training and setup.training.pairs
+    notes += note_pairs(pairs, learned, has_means=request.train_means is not None)
     notes += [note for system in systems for note in note_matching(system, scores, columns)]
     notes += [*networks.notes, *setup.notes, *note_remarks(scores)]
     table = make_table(

@@ -58,7 +58,7 @@ def note_measures(columns: Sequence[str], size: int | None) -> list[str]:
     return notes
 
 
-def note_pairs(pairs: list[FramePair], training: list[FramePair] | None, *, has_means: bool) -> list[str]:
+def note_pairs(pairs: Sequence[FramePair], training: Sequence[FramePair] | None, *, has_means: bool) -> list[str]:
     """Horizon, absent baselines, and where training and test data are not apart."""
     notes = []
     if training is None:

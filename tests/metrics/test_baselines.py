@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from metrics.baselines import main
-from metrics.comparison.baselines import average_targets, read_means, write_means
+from metrics.comparison.baselines import TrainingSet, average_targets, read_means, write_means
 from metrics.comparison.pairs import read_pairs
 
 
 def test_means_survive_their_file(pair_folder, tmp_path):
     folder = pair_folder()
-    means = average_targets(folder, read_pairs(folder), 8)
+    means = average_targets(TrainingSet(folder, tuple(read_pairs(folder)), 8))
     write_means(tmp_path / "means.npz", means)
     again = read_means(tmp_path / "means.npz")
     assert all((again[group] == picture).all() for group, picture in means.items())

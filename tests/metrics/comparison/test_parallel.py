@@ -6,7 +6,7 @@ import pytest
 
 from formats.cache import default_cache_folder
 from metrics.comparison import parallel
-from metrics.comparison.baselines import CopyInput, NearestTarget
+from metrics.comparison.baselines import CopyInput, NearestTarget, TrainingSet
 from metrics.comparison.pairs import group_by_task, read_pairs
 from metrics.comparison.parallel import CACHE_NAME, ScoreCache, score_all
 from metrics.comparison.predictions import match_predictions
@@ -30,7 +30,8 @@ class Machine:
 def _scorer(folder, predict, keys=("psnr", "ssim")):
     pairs = read_pairs(folder)
     model = match_predictions(predict(folder, lambda pair: noisy_picture(pair.episode)), pairs)
-    return pairs, Scorer(folder, (CopyInput(), NearestTarget(folder, tuple(pairs), None), model), group_by_task, keys)
+    nearest = NearestTarget(TrainingSet(folder, tuple(pairs)))
+    return pairs, Scorer(folder, (CopyInput(), nearest, model), group_by_task, keys)
 
 
 def _by_name(scores):

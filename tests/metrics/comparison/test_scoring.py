@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metrics.comparison.baselines import CopyInput, NearestTarget, make_train_mean
+from metrics.comparison.baselines import CopyInput, NearestTarget, TrainingSet, make_train_mean
 from metrics.comparison.pairs import group_by_task, read_pairs
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.resizing import describe_resizing, read_pixels, resize_picture
@@ -43,18 +43,18 @@ def test_mean_is_the_rounded_average_of_the_groups_targets(pair_folder):
     folder = pair_folder(num_episodes=2)
     pairs = read_pairs(folder)
     targets = [moving_square(7).astype(int), moving_square(8).astype(int)]
-    mean = make_train_mean(folder, pairs, None)
+    mean = make_train_mean(TrainingSet(folder, tuple(pairs)))
     assert (mean.predict_picture(pairs[0], moving_square(0)).pixels == np.rint(sum(targets) / 2)).all()
     with pytest.raises(ValueError, match="8x8, the frames 16x16: make them again"):
-        make_train_mean(folder, pairs, 8).predict_picture(pairs[0], moving_square(0))
-    of_some = make_train_mean(folder, pairs[:1], None).identity(pairs[0])
-    assert mean.identity(pairs[0]) == make_train_mean(folder, pairs, None).identity(pairs[0]) != of_some
+        make_train_mean(TrainingSet(folder, tuple(pairs), 8)).predict_picture(pairs[0], moving_square(0))
+    of_same, of_some = (make_train_mean(TrainingSet(folder, tuple(of))).identity(pairs[0]) for of in (pairs, pairs[:1]))
+    assert mean.identity(pairs[0]) == of_same != of_some
 
 
 def test_nearest_finds_the_training_pair_with_the_same_input(pair_folder):
     folder = pair_folder(num_episodes=3)
     pairs = read_pairs(folder)
-    nearest = NearestTarget(folder, tuple(pairs), None)
+    nearest = NearestTarget(TrainingSet(folder, tuple(pairs)))
     for pair in pairs:
         source = read_pixels(pair.source_path(folder))
         assert nearest.nearest_pair(pair, source) == pair
@@ -64,8 +64,8 @@ def test_nearest_finds_the_training_pair_with_the_same_input(pair_folder):
 def test_untrained_group_is_not_predicted(pair_folder):
     folder = pair_folder()
     pairs = read_pairs(folder)
-    of_one_task = [pair for pair in pairs if pair.task == "block_handover"]
-    for baseline in (make_train_mean(folder, of_one_task, None), NearestTarget(folder, tuple(of_one_task), None)):
+    of_one_task = TrainingSet(folder, tuple(pair for pair in pairs if pair.task == "block_handover"))
+    for baseline in (make_train_mean(of_one_task), NearestTarget(of_one_task)):
         assert baseline.predict_picture(pairs[0], moving_square(0)) is None
 
 
