@@ -75,8 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
 
     def run() -> None:
-        if not (options.output and options.data) and not (options.output_means and options.train_data):
+        if not (options.output or options.output_means):
             raise UserError("nothing to do: give --data and --output, or --train-data and --output-means.")
+        if (options.output and not options.data) or (options.output_means and not options.train_data):
+            raise UserError("--output needs --data, and --output-means needs --train-data.")
         grouping, size = GROUPINGS[options.group], check_size(options.size)
         training = read_training(read_training_options(options), size)
         if options.output_means:

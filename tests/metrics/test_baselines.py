@@ -48,7 +48,15 @@ def test_command_writes_predictions_folders_and_means(pair_folder, tmp_path, cap
     assert read_means(tmp_path / "m.npz")["block_handover"].shape == (16, 16, 3)
 
 
-def test_bad_input_is_one_sentence(tmp_path, capsys):
-    assert main(["--size", "8"]) == 2
-    assert main(["--data", str(tmp_path / "absent"), "--output", str(tmp_path / "o")]) == 2
-    assert "nothing to do" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--size 8", "nothing to do"),
+        ("--data absent --output o", "no folder absent"),
+        ("--output o", "--output needs --data"),
+        ("--data absent --output o --output-means m.npz", "--output-means needs --train-data"),
+    ],
+)
+def test_bad_input_is_one_sentence(options, said, capsys):
+    assert main(options.split()) == 2
+    assert said in capsys.readouterr().err
