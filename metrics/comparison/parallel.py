@@ -109,26 +109,28 @@ def score_all(
         cache: an opened context; gets every new score.
         workers: processes; None takes one for each core that this process may use.
     """
+    stored_keys = _stored_keys(scorer)
     known: dict[str, list[PairScore]] = {}
     todo: list[tuple[FramePair, tuple[str, ...]]] = []
+    unfinished: dict[str, dict[str, str]] = {}  # pair id => row => result id
     for pair in pairs:
-        candidates = [candidate for candidate in scorer.candidates if candidate.identity(pair) is not None]
-        cached = {candidate.name: _read_score(scorer, candidate, pair, cache) for candidate in candidates}
+        results = identify_results(scorer, pair)
+        cached = {row.name: _read_score(scorer, row, pair, cache.read(own), stored_keys) for row, own in results}
         known[pair.pair_id] = [score for score in cached.values() if score is not None]
         missing = tuple(name for name, score in cached.items() if score is None)
         if missing:
             todo.append((pair, missing))
+            unfinished[pair.pair_id] = {row.name: own for row, own in results}
     for candidate in scorer.candidates if todo else ():
         candidate.prepare()
     fresh = _score_fresh(scorer, todo, workers or available_cores())
-    unfinished = {pair.pair_id for pair, _ in todo}
     place = {candidate.name: i for i, candidate in enumerate(scorer.candidates)}
     for pair in pairs:
         scores = known.pop(pair.pair_id)
         if pair.pair_id in unfinished:
             new = next(fresh)
             for score in new:
-                _keep_score(scorer, score, pair, cache)
+                cache.write(unfinished[pair.pair_id][score.row], _stored_values(score, stored_keys))
             scores = sorted([*scores, *new], key=lambda score: place[score.row])
         yield scores
 
@@ -169,21 +171,21 @@ def _score_adopted(pair: FramePair, names: tuple[str, ...]) -> list[PairScore]:
     return _adopted[0].score_pair(pair, names)
 
 
-def _read_score(scorer: Scorer, candidate: Candidate, pair: FramePair, cache: ScoreCache) -> PairScore | None:
-    """The cached score; None unless every measure is cached."""
-    stored = cache.read(identify_result(scorer, candidate, pair))
-    values = {key: stored.get(stored_key) for key, stored_key in _stored_keys(scorer).items()}
+def _read_score(
+    scorer: Scorer, candidate: Candidate, pair: FramePair, stored: Mapping[str, float], stored_keys: Mapping[str, str]
+) -> PairScore | None:
+    """The score of what the cache holds; None unless it holds every measure."""
+    values = {key: stored.get(stored_key) for key, stored_key in stored_keys.items()}
     if any(value is None for value in values.values()):
         return None
     remarks = tuple(key.removeprefix(REMARK) for key in sorted(stored) if key.startswith(REMARK))
     return scorer.make_score(candidate, pair, values, remarks)
 
 
-def _keep_score(scorer: Scorer, score: PairScore, pair: FramePair, cache: ScoreCache) -> None:
-    candidate = next(candidate for candidate in scorer.candidates if candidate.name == score.row)
-    values = {stored_key: score.values[key] for key, stored_key in _stored_keys(scorer).items()}
-    remarks = {f"{REMARK}{remark}": 1.0 for remark in score.remarks}
-    cache.write(identify_result(scorer, candidate, pair), values | remarks)
+def _stored_values(score: PairScore, stored_keys: Mapping[str, str]) -> dict[str, float]:
+    """What the cache is to hold of a score."""
+    values = {stored_key: score.values[key] for key, stored_key in stored_keys.items()}
+    return values | {f"{REMARK}{remark}": 1.0 for remark in score.remarks}
 
 
 def _stored_keys(scorer: Scorer) -> dict[str, str]:
@@ -192,7 +194,12 @@ def _stored_keys(scorer: Scorer) -> dict[str, str]:
     return keys | {key: f"{key} {meter.version}" for meter in scorer.meters for key in meter.keys}
 
 
-def identify_result(scorer: Scorer, candidate: Candidate, pair: FramePair) -> str:
-    """Hash of what a row's values on a pair depend on, the measures apart."""
+def identify_results(scorer: Scorer, pair: FramePair) -> list[tuple[Candidate, str]]:
+    """The rows that predict a pair, each with a hash of what its values depend on, the measures apart."""
     files = [file_stamp(path.resolve()) for path in pair.paths(scorer.folder)]
-    return result_id([files, candidate.identity(pair), pair.task, pair.instruction, scorer.size])
+    identities = ((candidate, candidate.identity(pair)) for candidate in scorer.candidates)
+    return [
+        (candidate, result_id([files, identity, pair.task, pair.instruction, scorer.size]))
+        for candidate, identity in identities
+        if identity is not None
+    ]

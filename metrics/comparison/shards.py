@@ -11,7 +11,7 @@ from pathlib import Path
 from commands.errors import MissingFileError, UserError
 from formats.atomic import read_jsonl, write_jsonl
 from formats.prepared_folder import FramePair
-from metrics.comparison.parallel import identify_result
+from metrics.comparison.parallel import identify_results
 from metrics.comparison.scoring import Candidate, PairScore, Scorer
 
 SHARDS = "shards"
@@ -23,7 +23,7 @@ class _Line:
 
     row: str
     pair_id: str
-    identity: str  # hash of pictures, sentence and size: see parallel.identify_result
+    identity: str  # hash of pictures, sentence and size: see parallel.identify_results
     values: dict[str, float | None]  # None is not a number; empty where the row predicts nothing for the pair
     remarks: tuple[str, ...]
 
@@ -34,13 +34,13 @@ def write_shard(
     """Write the scores of the pairs of share i of n, and return the file."""
     by_place = {(score.row, score.pair_id): score for score in scores}
     lines = []
-    for pair, candidate in _places(scorer, pairs):
+    for pair, candidate, identity in _places(scorer, pairs):
         score = by_place.get((candidate.name, pair.pair_id))
         values = {} if score is None else score.values
         line = _Line(
             candidate.name,
             pair.pair_id,
-            identify_result(scorer, candidate, pair),
+            identity,
             {key: None if math.isnan(value) else float(value) for key, value in values.items()},
             () if score is None else score.remarks,
         )
@@ -60,9 +60,9 @@ def read_shards(folder: Path, scorer: Scorer, pairs: Sequence[FramePair]) -> lis
     lines = [line for path in _find_shards(folder) for line in read_jsonl(path, _Line, mend="measure the share again")]
     found = {(line.row, line.pair_id): line for line in lines}
     scores = []
-    for pair, candidate in _places(scorer, pairs):
+    for pair, candidate, identity in _places(scorer, pairs):
         line = found.get((candidate.name, pair.pair_id))
-        stale = line is None or line.identity != identify_result(scorer, candidate, pair)
+        stale = line is None or line.identity != identity
         if stale or (line.values and set(line.values) != set(scorer.keys)):
             raise UserError(
                 f"{folder / SHARDS}: '{candidate.name}' of {pair.pair_id} was measured on other pictures, with other "
@@ -74,9 +74,9 @@ def read_shards(folder: Path, scorer: Scorer, pairs: Sequence[FramePair]) -> lis
     return scores
 
 
-def _places(scorer: Scorer, pairs: Sequence[FramePair]) -> Iterator[tuple[FramePair, Candidate]]:
-    """Pairs and the rows that may predict them."""
-    return ((pair, one) for pair in pairs for one in scorer.candidates if one.identity(pair) is not None)
+def _places(scorer: Scorer, pairs: Sequence[FramePair]) -> Iterator[tuple[FramePair, Candidate, str]]:
+    """Pairs, the rows that may predict them, and what identifies the result."""
+    return ((pair, *place) for pair in pairs for place in identify_results(scorer, pair))
 
 
 def _find_shards(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from formats.cache import default_cache_folder
 from metrics.comparison import parallel
 from metrics.comparison.baselines import CopyInput, NearestTarget, TrainingSet
 from metrics.comparison.pairs import group_by_task, read_pairs
-from metrics.comparison.parallel import CACHE_NAME, ScoreCache, score_all
+from metrics.comparison.parallel import CACHE_NAME, ScoreCache, identify_results, score_all
 from metrics.comparison.predictions import match_predictions
 from metrics.comparison.scoring import Scorer
 from tests.metrics.conftest import noisy_picture
@@ -91,14 +91,12 @@ def test_networks_run_in_fresh_processes_of_one_thread(pair_folder, monkeypatch)
     assert [score.values for score in scores.values()] == [{"threads": 1, "is_spawned": True}] * 2
 
 
-def test_a_pair_of_another_task_is_measured_again(pair_folder, tmp_path):
+def test_the_same_pictures_of_another_task_are_another_result(pair_folder):
     """The colours of the blocks that are looked for depend on the task."""
     folder = pair_folder(num_episodes=1)
-    scorer, pairs = Scorer(folder, (CopyInput(),), group_by_task, ("psnr",)), read_pairs(folder)
-    with ScoreCache(tmp_path / "c") as cache:
-        list(score_all(scorer, pairs, cache))
-        assert parallel._read_score(scorer, CopyInput(), pairs[0], cache)
-        assert not parallel._read_score(scorer, CopyInput(), replace(pairs[0], task="other"), cache)
+    scorer, pair = Scorer(folder, (CopyInput(),), group_by_task, ("psnr",)), read_pairs(folder)[0]
+    again, other = (identify_results(scorer, replace(pair, task=task)) for task in (pair.task, "other"))
+    assert identify_results(scorer, pair) == again != other
 
 
 def test_values_survive_the_process_including_inf_and_nan(tmp_path):
