@@ -33,7 +33,7 @@ class Policy(Protocol):
     """What a policy has to offer: these attributes and methods."""
 
     cameras: tuple[str, ...]  # what it wants to see
-    size: int  # pixels a side
+    size: int | None  # pixels a side; None: as they are drawn
     privileged: bool  # whether it is also told where the objects are
 
     def reset(self, instruction: str, task: str, seed: int) -> None:

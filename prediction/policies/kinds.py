@@ -31,6 +31,7 @@ from commands.errors import UserError
 LARGEST_BODY = 64 * 1024**2  # bytes of one message, packed or unpacked
 TIMEOUT = 30.0  # seconds that a server may take for an answer
 ACT, RESET = "/act", "/reset"
+AS_DRAWN = 0  # how a server says the size None: arrays alone travel
 
 
 class FunctionPolicy:
@@ -66,7 +67,8 @@ class RemotePolicy:
         wants = self._post(RESET, {"instruction": "", "task": "", "seed": 0})
         try:
             self.cameras = tuple(str(name) for name in np.atleast_1d(wants["cameras"]) if str(name))
-            self.size, self.privileged = int(wants["size"]), bool(wants["privileged"])
+            size = int(wants["size"])
+            self.size, self.privileged = None if size == AS_DRAWN else size, bool(wants["privileged"])
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{address} did not say which cameras and size it wants ({error}).") from error
 

@@ -2,10 +2,10 @@
 
     python -m prediction.policies.server --policy logs/<run> --port 8700
 
-Two requests, both npz in and npz out, without pickles: POST /reset {instruction, task, seed} says which cameras and
-size the policy wants; POST /act takes an observation (pixels/<camera>, agent_pos, command, instruction, seconds) and
-answers `targets` (K, 14). Listens on this machine only, unless --host says otherwise; bodies are limited, connections
-time out.
+Two requests, both npz in and npz out, without pickles: POST /reset {instruction, task, seed} says which cameras the
+policy wants, and of which size (0: as they are drawn); POST /act takes an observation (pixels/<camera>, agent_pos,
+command, instruction, seconds) and answers `targets` (K, 14). Listens on this machine only, unless --host says
+otherwise; bodies are limited, connections time out.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 from commands.errors import UserError
 from commands.run import run_command
-from prediction.policies.kinds import ACT, LARGEST_BODY, RESET, as_observation, load_policy, pack, unpack
+from prediction.policies.kinds import ACT, AS_DRAWN, LARGEST_BODY, RESET, as_observation, load_policy, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def _read_body(handler: BaseHTTPRequestHandler) -> bytes:
 def _respond(policy: Any, path: str, values: dict[str, Any]) -> bytes:
     if path == RESET:
         policy.reset(str(values.get("instruction", "")), str(values.get("task", "")), int(values.get("seed", 0)))
-        return pack({"cameras": list(policy.cameras) or [""], "size": policy.size, "privileged": policy.privileged})
+        size = AS_DRAWN if policy.size is None else policy.size
+        return pack({"cameras": list(policy.cameras) or [""], "size": size, "privileged": policy.privileged})
     if path == ACT:
         return pack({"targets": policy.act(values)})
     raise UserError(f"there is no {path}; wanted {RESET} or {ACT}.")

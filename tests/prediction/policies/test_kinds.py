@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_a_server_answers_as_the_policy_itself():
         assert (remote.cameras, remote.size, remote.privileged) == (("head", "left"), 32, False)
         remote.reset(OBSERVATION["instruction"], "task", 3)
         np.testing.assert_array_equal(remote.act(OBSERVATION), OBSERVATION["command"][None] + 0.5)
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_pictures_of_a_served_policy_are_as_it_wants_them(size):
+    """Policies of runs prepare their pictures themselves, and want them as they are drawn."""
+    served = SimpleNamespace(cameras=("head",), size=size, privileged=False, reset=lambda *_: None)
+    with serving(served) as address:
+        assert RemotePolicy(address).size == size
 
 
 def test_a_policy_that_raises_is_said_to_the_caller():
