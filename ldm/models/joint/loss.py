@@ -29,7 +29,7 @@ def measure_loss(model: JointVideoAction, batch: JointBatch, levels: Levels | No
     drawn from the batch where they are not given.
     """
     levels = model.draw_levels(batch) if levels is None else levels
-    seen = model.observation(batch, levels)
+    seen = model.observation(batch, levels, video=len(levels.rows(*VIDEO_MODES)) > 0)
     sums: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in loss_terms(model)}
     for modes in (("policy",), VIDEO_MODES):
         rows = levels.rows(*modes)

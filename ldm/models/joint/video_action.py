@@ -257,14 +257,18 @@ class JointVideoAction(ActionScales, nn.Module):
         with torch.set_grad_enabled(self.cond_stage_trainable and torch.is_grad_enabled()):
             return self.text(different)[[different.index(told) for told in sentences]]
 
-    def observation(self, batch: JointBatch, levels: Levels | None = None) -> Observation:
-        """A batch's frames, states and sentences as the network takes them, some of them hidden in training."""
+    def observation(self, batch: JointBatch, levels: Levels | None = None, *, video: bool = True) -> Observation:
+        """A batch's frames, states and sentences as the network takes them, some of them hidden in training.
+
+        Without `video` the frames are not encoded, unless actions look at them.
+        """
         frames = {camera: batch["frames"][camera] for camera in self.network.cameras}
         sentences, shown = batch["instruction"], batch["view_valid"]
         if levels is not None:
             sentences = [told if tell else "" for told, tell in zip(sentences, levels.tell_text, strict=True)]
             shown = levels.shown
-        latents = {camera: self.encode(seen) for camera, seen in frames.items()}
+        encodes = video or self.network.looks
+        latents = {camera: self.encode(seen) for camera, seen in frames.items()} if encodes else {}
         valid = {camera: shown[camera].to(batch["history"].device) for camera in frames}
         text = self.encode_instruction(sentences)
         state = past = None
@@ -277,7 +281,7 @@ class JointVideoAction(ActionScales, nn.Module):
 
     def observe(self, batch: JointBatch, *, video: bool = True) -> Memory:
         """What the network makes of what a batch shows; without `video` for actions alone."""
-        return self.network.observe(self.observation(batch), video=video)
+        return self.network.observe(self.observation(batch, video=video), video=video)
 
     def draw_levels(self, batch: JointBatch) -> Levels:
         """What chance decides about a batch, by the seeds of its samples."""

@@ -44,7 +44,7 @@ class Observation:
     """What is known of B samples; latents are scaled."""
 
     frames: dict[str, Tensor]  # camera => (B, H, 3, S, S) in [-1, 1]
-    latents: dict[str, Tensor]  # camera => (B, H, C, h, w)
+    latents: dict[str, Tensor]  # camera => (B, H, C, h, w); empty where nothing is asked that needs them
     valid: dict[str, Tensor]  # camera => (B,) bool
     history: Tensor  # (B, H) seconds
     text: Tensor  # (B, L, width) embedded sentences

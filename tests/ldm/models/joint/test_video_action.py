@@ -53,7 +53,11 @@ def test_acting_computes_no_video(make_joint, make_joint_batch, monkeypatch):
     model, batch = make_joint(), make_joint_batch()
     monkeypatch.setattr(model.network.tokens, "asked", lambda *_: pytest.fail("frames to come were made"))
     monkeypatch.setattr(model.network.head, "forward", lambda *_: pytest.fail("a frame was drawn"))
+    monkeypatch.setattr(model.first_stage_model, "encode", lambda *_: pytest.fail("a frame was encoded"))
     assert predict(model, batch, "policy", range(3)).actions.shape == (3, 4, 14)
+    acting = make_joint(**only("policy"))
+    monkeypatch.setattr(acting.first_stage_model, "encode", lambda *_: pytest.fail("a frame was encoded"))
+    assert measure_loss(acting, batch).parts["actions"].isfinite()
 
 
 @pytest.mark.parametrize(
