@@ -11,9 +11,11 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from commands.errors import UserError
+
+Made = TypeVar("Made")
 
 MOVED = {  # old dotted path -> new one, so that run folders of earlier versions resume and predict
     "ldm.callbacks.gpu_stats.GpuStats": "ldm.callbacks.meters.GpuStats",
@@ -241,6 +243,24 @@ def instantiate_from_config(config: Mapping, where: str = "config", **given: Any
     check_config(config, where, tuple(given))
     params = {**(config.get("params") or {}), **given}
     return get_obj_from_str(config["target"], where)(**params)
+
+
+def make_from_params(kind: Callable[..., Made], params: Mapping, where: str, **given: Any) -> Made:
+    """What the parameters of a class describe that a config does not name, since it is always the same one.
+
+    Args:
+        kind: the class.
+        params: keyword arguments out of the YAML.
+        where: their place in the YAML, for messages.
+        **given: arguments that code passes beside the YAML's.
+
+    Raises:
+        UserError: before construction, if a name is unknown or a required one is missing.
+    """
+    if not isinstance(params, Mapping):
+        raise UserError(f"{where}: wanted a mapping, got {params!r}.")
+    _check_params(kind, params, where, tuple(given))
+    return kind(**{**params, **given})
 
 
 def describe_misfit(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from torch.distributions import LowRankMultivariateNormal
 from torch.nn import functional
 
 from ldm.modules.policy.networks import KeypointEncoder, make_layers
+from ldm.util import make_from_params
 
 LEAST_LOG_STD, MOST_LOG_STD = -3.0, 1.0  # of a state's number, in units of its deviation over the training data
 
@@ -96,7 +97,7 @@ class Foresight(nn.Module):
     ) -> None:
         super().__init__()
         self.size, self.rank, self.doubt, self.reveal = state, rank, doubt, reveal
-        self.encoder = KeypointEncoder(**encoder)
+        self.encoder = make_from_params(KeypointEncoder, encoder, "foresight_config.params.encoder")
         self.norm = nn.LayerNorm(self.encoder.width)
         self.locate = make_layers(self.encoder.width, hidden, 1, state)
         self.advance = make_layers(state + text + ahead, hidden, layers - 1, hidden)

@@ -33,7 +33,7 @@ from ldm.models.joint.levels import LevelOptions, Levels, LevelSampler
 from ldm.models.policy.scales import ActionScales
 from ldm.modules.ema import LitEma
 from ldm.modules.joint.network import JointNetwork, Memory, Observation
-from ldm.util import instantiate_from_config
+from ldm.util import instantiate_from_config, make_from_params
 
 ActionLoss = Literal["regression", "mip", "diffusion"]
 SECOND_LEVEL = 1 / 9  # noise over signal of MIP's second level, t* = 0.9 (arXiv 2512.01809)
@@ -128,9 +128,9 @@ class JointVideoAction(ActionScales, nn.Module):
     ) -> None:
         super().__init__()
         where = "model.params"
-        self.video = VideoOptions(**video)
-        self.actions = ActionOptions(**action) if action is not None else None
-        self.schedule = NoiseSchedule(**schedule)
+        self.video = make_from_params(VideoOptions, video, f"{where}.video")
+        self.actions = None if action is None else make_from_params(ActionOptions, action, f"{where}.action")
+        self.schedule = make_from_params(NoiseSchedule, schedule, f"{where}.schedule")
         self.first_stage_model = instantiate_from_config(first_stage_config, f"{where}.first_stage_config")
         self.first_stage_model.requires_grad_(False)
         text = instantiate_from_config(cond_stage_config, f"{where}.cond_stage_config")
@@ -141,7 +141,7 @@ class JointVideoAction(ActionScales, nn.Module):
         features = self.video.features
         self.trunk = instantiate_from_config(features, f"{where}.video.features") if features else None
         self._check(text)
-        self.sampler = self._make_sampler(LevelOptions(**levels))
+        self.sampler = self._make_sampler(make_from_params(LevelOptions, levels, f"{where}.levels"))
         self.learning_rate, self.weight_decay, self.optimizer_bits = learning_rate, weight_decay, 32
         self.scheduler_config, self.frame_loss, self.rates = scheduler_config, None, dict(rates or {})
         self.trainable_config = trainable_config

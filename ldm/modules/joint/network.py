@@ -29,6 +29,7 @@ from ldm.modules.joint.attention import (
     attend,
 )
 from ldm.modules.joint.tokens import FrameTokens, LatentGrid, VideoHead
+from ldm.util import make_from_params
 
 GIVEN = -1  # the level of what is told without noise
 VISIBILITY = {  # name => (actions see frames to come, frames to come see actions); OpenWAM (arXiv 2609.07398), table 3
@@ -119,6 +120,26 @@ class Answer:
     actions: Tensor | None  # (B, K, A)
 
 
+@dataclass(frozen=True)
+class StreamOptions:
+    """Shape of the video stream."""
+
+    width: int  # of a token
+    heads: int
+    head_channels: int
+    depth: int  # layers
+    adapters: int  # channels of its adapters
+    features: int | None = None  # numbers of a token of another network's, where there is one
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How the sentence is read."""
+
+    width: int  # numbers of an embedded token
+    pooled: bool  # the mean of the tokens is the one token
+
+
 class JointNetwork(nn.Module):
     """See the module.
 
@@ -127,10 +148,9 @@ class JointNetwork(nn.Module):
         cameras: camera => name of its encoder.
         sides: camera => pixels of its pictures.
         latent: parameters of LatentGrid, of the first stage.
-        stream: width, heads, head_channels and depth of the video stream; `adapters`: channels of its adapters;
-            `features`: numbers of a token of another network's, where there is one.
+        stream: parameters of StreamOptions.
         decoder: channels and masks of VideoHead.
-        text: `width`: numbers of an embedded token of the sentence; `pooled`: the mean of them is the one token.
+        text: parameters of TextOptions.
         action_stream: width, hidden, layers and steps_per_token of the ActionStream, where there is one.
         action: its state, actions, chunk and objects; null: no actions.
         visibility: who sees whom, of VISIBILITY.
@@ -160,29 +180,36 @@ class JointNetwork(nn.Module):
             raise UserError(f"visibility: '{visibility}' is not one of {', '.join(VISIBILITY)}.")
         for camera, name in cameras.items():
             if name not in encoders or camera not in sides:
-                raise UserError(f"cameras.{camera}: '{name}'; wanted one of the encoders {', '.join(encoders)}.")
+                raise UserError(
+                    f"cameras.{camera}: '{name}'; wanted one of the encoders {', '.join(encoders)}, and a side for the "
+                    f"camera, which {', '.join(sides)} have."
+                )
         cameras = dict(sorted(cameras.items()))  # their order means nothing
         encoders = {name: params for name, params in encoders.items() if name in cameras.values()}
-        sizes = dict(stream)
-        bottleneck, width, depth = sizes["adapters"], sizes["width"], sizes["depth"]
-        attention = (sizes["heads"], sizes["head_channels"])
+        shape = make_from_params(StreamOptions, stream, "stream")
+        bottleneck, width, depth = shape.adapters, shape.width, shape.depth
+        attention = (shape.heads, shape.head_channels)
+        sentence = make_from_params(TextOptions, text, "text")
         self.action_sees_video, self.video_sees_action = VISIBILITY[visibility]
-        self.cameras, self.looks, self.pool_text = tuple(cameras), looks, text["pooled"]
-        grid = LatentGrid(**latent)
+        self.cameras, self.looks, self.pool_text = tuple(cameras), looks, sentence.pooled
+        grid = make_from_params(LatentGrid, latent, "latent")
         self.tokens = FrameTokens(grid, width, encoders, cameras, sides)
-        self.read_text = nn.Linear(text["width"], width)
-        self.read_features = nn.Linear(sizes["features"], width) if sizes.get("features") else None
+        self.read_text = nn.Linear(sentence.width, width)
+        self.read_features = nn.Linear(shape.features, width) if shape.features else None
         self.level = LevelEmbedding(width)
         self.layers = nn.ModuleList(StreamLayer(width, *attention) for _ in range(depth))
         channels = {name: params["channels"] for name, params in encoders.items()}
-        self.head = VideoHead(grid, width, encoders=channels, cameras=cameras, sides=sides, **decoder)
+        given = {"grid": grid, "width": width, "encoders": channels, "cameras": cameras, "sides": sides}
+        self.head = make_from_params(VideoHead, decoder, "decoder", **given)
         several = depth if adapters and len(cameras) > 1 else 0
         self.exchange = nn.ModuleList(CrossViewAdapter(width, bottleneck) for _ in range(several))
         self.own = nn.ModuleDict({camera: OutputAdapter(width, bottleneck) for camera in cameras if adapters})
         self.action: ActionStream | None = None
         if action is not None:
             seen = sum(self.tokens.encoders[name].width for name in cameras.values())
-            self.action = ActionStream(seen, text["width"], depth=depth, attention=attention, **action, **action_stream)
+            given = {"seen": seen, "text": sentence.width, "depth": depth, "attention": attention}
+            params = {**action, **action_stream}
+            self.action = make_from_params(ActionStream, params, "action and action_stream", **given)
             self.read_state = nn.Linear(self.action.shape[1], width)
         else:
             for encoder in self.tokens.encoders.values():  # keypoints are for actions

@@ -14,7 +14,7 @@ from torch.nn import functional
 from commands.errors import UserError
 from ldm.modules.diffusionmodules.blending import SCENE_GAIN, spread_mask
 from ldm.modules.encoders.modules import EMBEDDING_STD
-from ldm.modules.policy.networks import KeypointEncoder, ResidualBlock
+from ldm.modules.policy.networks import ResidualBlock, make_encoders
 
 STILL = -2.0  # logit of a mask to begin with: most of a frame does not change
 ENCODER_FACTOR = 4  # height of a frame over height of a KeypointEncoder's map
@@ -91,7 +91,7 @@ class FrameTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.grid, self.cameras = grid, dict(cameras)
-        self.encoders = nn.ModuleDict({name: KeypointEncoder(**params) for name, params in encoders.items()})
+        self.encoders = make_encoders(encoders)
         stride = grid.token_side // ENCODER_FACTOR
         self.pool = nn.ModuleDict(
             {name: nn.Conv2d(params["channels"], width, stride, stride) for name, params in encoders.items()}

@@ -12,6 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ldm.util import make_from_params
+
 POSE = 9  # numbers of an object: x, y, z in metres, then the first two columns of its rotation matrix
 GROUPS = 8  # of group normalisation
 
@@ -83,6 +85,13 @@ class KeypointEncoder(nn.Module):
         return rearrange(seen, "b k v -> b (k v)")
 
 
+def make_encoders(encoders: Mapping[str, Mapping]) -> nn.ModuleDict:
+    """KeypointEncoders by name, from their parameters by name."""
+    return nn.ModuleDict(
+        {name: make_from_params(KeypointEncoder, params, f"encoders.{name}") for name, params in encoders.items()}
+    )
+
+
 def make_layers(width_in: int, hidden: int, layers: int, width_out: int) -> nn.Sequential:
     """Linear layers with GELU between them, `layers` of them of width `hidden`."""
     widths = [width_in] + [hidden] * layers
@@ -122,7 +131,7 @@ class VisionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.cameras = dict(cameras)
-        self.encoders = nn.ModuleDict({name: KeypointEncoder(**params) for name, params in encoders.items()})
+        self.encoders = make_encoders(encoders)
         seen = sum(self.encoders[name].width for name in self.cameras.values())
         self.norm = nn.LayerNorm(seen)
         self.shape, self.num_objects, self.told = (chunk, actions), objects, (state, text)

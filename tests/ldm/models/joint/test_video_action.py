@@ -153,6 +153,17 @@ def test_guidance_of_one_is_none_and_more_follows_the_sentence(make_joint, make_
         ({"levels": {"shares": {"joint": 0.5}}}, "levels.shares"),
         ({"levels": {"shares": {"joint": 1.0}, "mask": "random"}}, "levels.mask"),
         ({"action": {"state_size": 14, "chunk": 4, "execute": 5, "objects": 2}}, "action.execute: 5 of a chunk of 4"),
+        (
+            {"video": {"scale_factor": 1.0, "parametrization": "v"}},
+            "model.params.video: .* did you mean 'parameterizat",
+        ),
+        (
+            {"network": {"stream": {"width": 16, "heads": 2, "head_channels": 8}}},
+            "stream: .* needs 'depth', 'adapters'",
+        ),
+        ({"network": {"encoders": {"head": {}, "wrist": {}}}}, "encoders.head: KeypointEncoder needs 'channels'"),
+        ({"network": {"action_stream": {"hiden": 16}}}, "'hiden'; did you mean 'hidden'"),
+        ({"network": {"text": None}}, "text: wanted a mapping, got None"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(make_joint, changes, says):
