@@ -1,5 +1,6 @@
 """Processes that work in parallel and never outlive the command that started them. Standard library only."""
 
+import argparse
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,18 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "0/4" => share 0 of 4, as --shard gives it.
+
+    Raises:
+        ArgumentTypeError: if the text is anything else.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no share; write 0/4, 1/4, 2/4, 3/4.")
+    return int(index), int(count)
 
 
 def make_pool(workers: int, prepare: Callable | None = None, *arguments: object) -> ProcessPoolExecutor:

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from commands.errors import UserError
+from commands.processes import parse_shard
 from commands.run import run_command, show_progress
 from formats.cache import default_cache_folder
 from metrics.comparison.compare import ComparisonRequest, compare, score_shard
@@ -102,14 +103,6 @@ def make_parser() -> argparse.ArgumentParser:
     add("--shard", type=parse_shard, metavar="i/n", help="only measure the i-th of n shares of the pairs, i from 0")
     add("--merge", action="store_true", help="make the table from the shares that are in --output")
     return parser
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """ "0/4" => share 0 of 4."""
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no share; write 0/4, 1/4, 2/4, 3/4.")
-    return int(index), int(count)
 
 
 def read_request(argv: Sequence[str] | None = None) -> tuple[ComparisonRequest, argparse.Namespace]:

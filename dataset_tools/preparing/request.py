@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands.processes import available_cores
+from commands.processes import available_cores, parse_shard
 from dataset_tools.preparing.instructions import NO_TEMPLATE, SOURCES, SentenceRule, read_shipped_sentences
 from dataset_tools.preparing.pairing import PAIRINGS, PairingRule
 from dataset_tools.preparing.plan import Options
@@ -112,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("work").add_argument
     add("--workers", type=int, default=available_cores(), help="processes; the result is the same")
-    add("--shard", type=_shard, default=(0, 1), metavar="i/n", help="convert the i-th of n shares, i from 0")
+    add("--shard", type=parse_shard, default=(0, 1), metavar="i/n", help="convert the i-th of n shares, i from 0")
     add("--merge", action="store_true", help="finish the folder after all shards are done")
     add("--jsonl", action="store_true", help=f"also write {JSONL}, a line a pair, as afp does")
     return parser
@@ -122,10 +122,3 @@ def _size(text: str) -> int | None:
     if text != "keep" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is no size; write a number of pixels, for example 64, or keep.")
     return None if text == "keep" else int(text)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no shard; write 0/4, 1/4, 2/4, 3/4.")
-    return int(index), int(count)

@@ -1,5 +1,6 @@
 """Laws of the pool: it works in other processes, and they end with their parent, even a killed one."""
 
+import argparse
 import multiprocessing
 import os
 import signal
@@ -7,7 +8,9 @@ import subprocess
 import sys
 import time
 
-from commands.processes import available_cores, run_jobs
+import pytest
+
+from commands.processes import available_cores, parse_shard, run_jobs
 
 PARENT = """
 import os, time
@@ -31,6 +34,13 @@ def test_cores_are_counted_on_every_system(monkeypatch):
     assert 1 <= available_cores() <= os.cpu_count()
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
     assert available_cores() == os.cpu_count()
+
+
+def test_a_share_is_one_of_so_many_counted_from_nought():
+    assert [parse_shard(text) for text in ("0/1", "3/4")] == [(0, 1), (3, 4)]
+    for wrong in ("4/4", "-1/4", "1", "1/", "²/4", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{wrong}' is no share"):
+            parse_shard(wrong)
 
 
 def test_jobs_are_done_here_or_elsewhere():
