@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from formats.atomic import atomic_path
-from formats.prepared_episodes import INDEX, STATISTICS, EpisodeFolder, PreparedEpisode
+from formats.prepared_episodes import STATISTICS, EpisodeFolder, PreparedEpisode
 from formats.prepared_folder import SPLITS, FramePair
 
 CELL, GAP = 128, 4  # pixels
@@ -96,11 +96,6 @@ class EpisodeInspection:
                 ).resize((CELL, CELL))
                 strip.paste(picture, (column * (CELL + GAP), row * (CELL + GAP)))
         return strip
-
-
-def holds_prepared_episodes(folder: Path) -> bool:
-    """Whether a folder holds prepared episodes rather than pairs."""
-    return (folder / INDEX).is_file()
 
 
 def inspect_episodes(folder: Path) -> EpisodeInspection:

@@ -26,8 +26,9 @@ def _inspect(argv: Sequence[str] | None) -> int:
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from dataset_tools.episode_inspection import holds_prepared_episodes, inspect_episodes  # noqa: PLC0415
+    from dataset_tools.episode_inspection import inspect_episodes  # noqa: PLC0415
     from dataset_tools.inspection import find_leaks, inspect_folder, make_report, write_pictures  # noqa: PLC0415
+    from dataset_tools.readers.prepared import holds_episodes  # noqa: PLC0415
     from formats.atomic import write_text  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="python -m dataset_tools.inspect_dataset", description=__doc__.split("\n")[0])
@@ -36,8 +37,8 @@ def _inspect(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     first = args.folders[0].resolve()
     output = args.output or first.with_name(first.name + "_inspection")
-    acted = [inspect_episodes(folder) for folder in args.folders if holds_prepared_episodes(folder)]
-    inspections = [inspect_folder(folder) for folder in args.folders if not holds_prepared_episodes(folder)]
+    acted = [inspect_episodes(folder) for folder in args.folders if holds_episodes(folder)]
+    inspections = [inspect_folder(folder) for folder in args.folders if not holds_episodes(folder)]
     leaks = find_leaks([*inspections, *acted])
     lines = [line for inspection in acted for line in inspection.report()]
     report = "".join(f"{line}\n" for line in lines) + make_report(inspections, leaks)
