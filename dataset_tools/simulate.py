@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # MuJoCo is slow to import: what needs it is imported where it is used, so that --help and bad arguments answer at once.
 NO_CAMERA = "none"
+LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
 NO_RENDERER = 3  # exit code
 LOG_EVERY = 20  # episodes of a task
 
@@ -41,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--episodes", type=_positive, default=30, metavar="N", help="per task (default: 30)")
     add("--output", type=Path, required=True, metavar="FOLDER")
     add("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
-    add("--layout", choices=("hdf5", "pkl"), default="hdf5", help="RoboTwin 2.0 or 1.0 (default: hdf5)")
+    add("--layout", choices=LAYOUTS, default="hdf5", help="RoboTwin 2.0 or 1.0 (default: hdf5)")
     add(
         "--save-freq",
         type=_positive,

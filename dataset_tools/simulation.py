@@ -28,7 +28,6 @@ LARGEST_FIRST_SEED = SEEDS_PER_EPISODE - MOST_ATTEMPTS  # beyond, episode i woul
 LARGEST_EPISODE = 99_999  # seeds from 100,000,000 on belong to the tests of policies: see simulator/seeds.py
 MOST_DRAWS = 20  # of the operator's noise in one scene; measured: one or two do at 10 mrad
 LARGEST_NOISE = 0.05  # radians; of 40 hammer episodes none in two is left at 0.03
-LAYOUTS = ("hdf5", "pkl")  # RoboTwin 2.0 and 1.0
 LARGEST_SAVE_FREQ = 500  # 2 seconds between frames
 OLDER = {"operator_noise": 0.0, "draw_every": 1, "looks": ["train"]}  # settings of records that do not tell them
 RecordName = Annotated[str, Meta(pattern=r"^episode_\d+$")]

@@ -10,6 +10,7 @@ import pytest
 
 from commands.errors import UserError
 from dataset_tools import simulation as generate
+from dataset_tools.simulate import LAYOUTS
 from dataset_tools.simulation import Job, Settings
 from simulator.recorder import Footage, Trajectory
 from tests.dataset_tools.layouts import tree
@@ -48,7 +49,7 @@ def test_tasks_take_turns():
     assert generate.plan_jobs(("a", "b"), 3, 2) == [Job("a", 3), Job("b", 3), Job("a", 4), Job("b", 4)]
 
 
-@pytest.mark.parametrize("layout", generate.LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_failed_attempt_is_replaced_by_the_next_seed(tmp_path, played, layout):
     """Episode 2 begins at seed 2000, which fails here."""
     settings = make_settings(tmp_path, layout)
@@ -103,7 +104,7 @@ def test_an_episode_that_never_succeeds_ends_the_run(tmp_path, played, monkeypat
         generate.make_episode(Job(TASK, 0), make_settings(tmp_path))
 
 
-@pytest.mark.parametrize("layout", generate.LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_resumed_run_gives_the_same_bytes_and_repeats_nothing(tmp_path, played, layout):
     """Whether it stopped between episodes, within one, or after writing one but before recording it."""
     jobs = generate.plan_jobs((TASK,), 0, 4)
