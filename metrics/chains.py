@@ -21,6 +21,7 @@ from formats import tables
 from formats.atomic import read_jsonl, write_json, write_text
 from metrics.comparison.bootstrap import Estimate, estimate_mean
 from metrics.comparison.predictions import parse_named_folders
+from metrics.comparison.table_formats import format_mean
 from metrics.measures.shares import wilson_interval
 
 LENGTH = 5  # tasks of a chain
@@ -78,9 +79,8 @@ def to_markdown(results: dict[str, ChainSuccess]) -> str:
     rows = []
     for name, result in results.items():
         shares = zip(result.shares, result.intervals, strict=True)
-        cells = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, (low, high) in shares]
-        mean = result.average_length
-        rows.append([name, str(mean.n), *cells, f"{mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}]"])
+        cells = [f"{share:.1%} [{low:.1%}–{high:.1%}]" for share, (low, high) in shares]
+        rows.append([name, str(result.average_length.n), *cells, format_mean(result.average_length, 2)])
     notes = "Brackets: 95% intervals, Wilson's of shares, the bootstrap's over chains of lengths."
     return f"{tables.to_markdown(headings, rows)}\n\n{notes}\n"
 

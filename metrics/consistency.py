@@ -24,6 +24,7 @@ from metrics.comparison.bootstrap import Estimate, estimate_mean
 from metrics.comparison.pairs import episode_of, group_by_task
 from metrics.comparison.predictions import Predictions, match_all
 from metrics.comparison.resizing import read_pixels
+from metrics.comparison.table_formats import format_mean
 from metrics.compute_metrics import add_data_options, add_prediction_options, read_data_options
 from metrics.measures.temporal import measure_consistency
 
@@ -81,7 +82,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         raise UserError("--predictions: none; give [NAME=]FOLDER of predicted frames.")
     measured = {system.name: measure_films(films, selection.root, system, options.size) for system in systems}
     cells = [
-        [name, *(f"{e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in columns.values()), str(columns["change"].n)]
+        [name, *(format_mean(estimate, 2) for estimate in columns.values()), str(columns["change"].n)]
         for name, columns in measured.items()
     ]
     text = f"{to_markdown(['row', *COLUMNS.values(), 'films'], cells, range(1, 6))}\n\n{NOTE}\n"

@@ -28,7 +28,7 @@ from formats.tables import to_markdown as markdown_table
 from metrics.comparison.bootstrap import Estimate
 from metrics.comparison.rows import COPY
 from metrics.comparison.table import ALL
-from metrics.comparison.table_formats import print_columns, print_notes
+from metrics.comparison.table_formats import format_mean, print_columns, print_notes
 from metrics.measures.psnr import AS_PUBLISHED_GAIN
 from metrics.reports.paper_numbers import ALIASES, Paper, PrintedScore, Sheet, read_papers
 from metrics.reports.run_facts import ABSENT, as_text, descend, find_fact
@@ -171,10 +171,7 @@ def _printed(value: float | str | None) -> str:
 
 
 def _cell(estimate: Estimate | None, digits: int) -> str:
-    if estimate is None:
-        return ABSENT
-    interval = "" if estimate.low != estimate.low else f" [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
-    return f"{estimate.mean:.{digits}f}{interval}"
+    return ABSENT if estimate is None else format_mean(estimate, digits)
 
 
 def note_tables(paper: Paper, runs: list[Run]) -> list[str]:

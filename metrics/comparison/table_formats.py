@@ -26,15 +26,16 @@ NAME_WIDTH = 18  # least columns of a terminal for the names of rows, which may 
 
 
 def format_estimate(key: str, estimate: Estimate) -> str:
-    """ "17.88 [17.20–18.51]"; without brackets where one episode gives no interval; "inf" where all are identical."""
-    digits = MEASURES[key].digits
+    """As format_mean, with the digits of a measure; "inf" where all pictures are identical."""
+    return "inf" if is_identical(key, estimate.mean) else format_mean(estimate, MEASURES[key].digits)
+
+
+def format_mean(estimate: Estimate, digits: int) -> str:
+    """ "17.88 [17.20–18.51]"; without brackets where one episode gives no interval; "-" of no values."""
     if not estimate.n:
         return "-"
-    if is_identical(key, estimate.mean):
-        return "inf"
-    if math.isnan(estimate.low):
-        return f"{estimate.mean:.{digits}f}"
-    return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
+    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.{digits}f}–{estimate.high:.{digits}f}]"
+    return f"{estimate.mean:.{digits}f}{interval}"
 
 
 def to_csv(table: ScoreTable) -> str:

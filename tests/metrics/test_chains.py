@@ -22,9 +22,15 @@ def test_the_command_prints_a_row_a_policy(tmp_path, capsys):
     files = [f"{name}={tmp_path / name}.jsonl" for name in ("ours", "none")]
     assert main(["--chains", *files, "--output", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "| ours | 10 | 100.0% [72.2%, 100.0%] |" in printed and "| 5.00 [5.00, 5.00] |" in printed
+    assert "| ours | 10 | 100.0% [72.2%–100.0%] |" in printed and "| 5.00 [5.00–5.00] |" in printed
     assert (tmp_path / "out/chains.md").read_text() == printed
     assert json.loads((tmp_path / "out/chains.json").read_text())["none"]["shares"] == [0.0] * LENGTH
+
+
+def test_one_chain_has_no_interval_of_lengths(tmp_path, capsys):
+    (tmp_path / "one.jsonl").write_text('{"completed": 3}\n')
+    assert main(["--chains", str(tmp_path / "one.jsonl")]) == 0
+    assert capsys.readouterr().out.splitlines()[2].endswith("| 3.00 |")
 
 
 @pytest.mark.parametrize(

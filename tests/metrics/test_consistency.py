@@ -50,8 +50,8 @@ def test_the_truth_is_consistent_and_a_still_is_not(films, tmp_path, capsys):
     arguments = ["--data", str(folder), "--predictions", str(tmp_path / "whole"), str(tmp_path / "still")]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
     truth, still = capsys.readouterr().out.splitlines()[2:4]
-    assert truth.startswith("| whole | 21.88 [") and truth.endswith("| 1.00 [1.00, 1.00] | 0.00 [0.00, 0.00] | 4 |")
-    assert still.startswith("| still | 0.00 [0.00, 0.00] | 21.88 [") and still.endswith(" | 4 |")
+    assert truth.startswith("| whole | 21.88 [") and truth.endswith("| 1.00 [1.00–1.00] | 0.00 [0.00–0.00] | 4 |")
+    assert still.startswith("| still | 0.00 [0.00–0.00] | 21.88 [") and still.endswith(" | 4 |")
     assert (tmp_path / "out/consistency.csv").read_text().startswith("row,change,true_change,ratio,error\nwhole,21.875")
 
 
