@@ -4,7 +4,7 @@
 
 A chain is five tasks, one sentence after the other; it ends at the first that fails. Reported are the share of chains
 in which 1, 2, ... 5 tasks in a row succeeded, and the average length, which is their sum (arXiv 2112.03227, section
-V-C; 1,000 chains there). A file has a JSON line a chain: {"completed": 3}, with "tasks" if wanted.
+V-C; 1,000 chains there). A file has a JSON line a chain: {"completed": 3}; what else stands in it is passed over.
 """
 
 import argparse
@@ -32,7 +32,6 @@ class Chain:
     """One chain that a policy was given."""
 
     completed: int  # tasks in a row, from the first
-    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.completed <= LENGTH:
