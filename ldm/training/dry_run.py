@@ -62,7 +62,7 @@ def describe_dry_run(config: Mapping, gpus: Sequence[int] | None, missing_weight
     ]
     said = [f"Mind: {doubt}" for doubt in data_doubts(config, pairs)]
     if config.get("prepare"):
-        folder = (params.get("train") or params.get("test"))["params"].get("folder", "<output>")
+        folder = find(params.get("train") or params.get("test") or {}, "params.folder") or "<output>"
         said.insert(0, f"Its data are made by: {data_command(config['prepare'], folder)}")
     found = torch.cuda.device_count()
     if gpus and max(gpus) >= found:
@@ -181,7 +181,7 @@ def _step_table(config: Mapping) -> Table:
     data = config["data"]["params"]
     with torch.device("meta"):
         model = build_trained_model(config["model"])
-    cost = measure_step(model, data["batch_size"], ((data["train"] or {}).get("params") or {}).get("more", 0))
+    cost = measure_step(model, data["batch_size"], find(data, "train.params.more") or 0)
     table = _table("A micro-batch, by its shapes; in full precision, text encoder not counted", "what", "number")
     table.add_row("operations", f"{cost.flop / 1e9:,.1f} G")
     table.add_row("  of a sample", f"{cost.flop / data['batch_size'] / 1e9:,.2f} G")

@@ -37,6 +37,12 @@ def test_everything_there_is_ready(pair_folder):
     assert "10 in" in text, "the training pairs are counted"
 
 
+def test_a_config_without_training_pairs_is_described():
+    config = compose([CONFIGS / "recipes/joint_stage_1_simulator.yaml", CONFIGS / "tiny/joint.yaml"])
+    config["data"]["params"] |= {"train": None, "validation": None}
+    assert "--output <output>" in said(config | {"prepare": "--pairing all"})
+
+
 def test_a_mixture_tells_the_share_of_each_part(pair_folder):
     config = compose([CONFIGS / "train.yaml", CONFIGS / "cpu_tiny.yaml"])
     data = config["data"]["params"]
