@@ -68,12 +68,19 @@ class EpisodeFutures(Dataset):
         lengths = [episode.length for episode in self.source.episodes]
         counts = [max(0, -(-(length - least) // every)) for length, (least, _) in zip(lengths, self.reach, strict=True)]
         self._ends = list(accumulate(counts))
+        if not len(self):
+            raise UserError(
+                f"no episode of the {split} split of {folder} is {self.seconds[0]:g} seconds long, the least time "
+                "ahead; lower seconds."
+            )
 
     def _rates(self) -> list[float]:
         return [episode.frames_per_second or 0.0 for episode in self.source.episodes]
 
     def _check(self, resolution: int) -> None:
         folder = self.source.folder
+        if self.every < 1:
+            raise UserError(f"every: {self.every}; wanted at least 1.")
         if not 0 < self.seconds[0] <= self.seconds[1]:
             raise UserError(f"seconds {list(self.seconds)}: wanted the least and the greatest time ahead, above 0.")
         side = self.source.frames(0, self.camera).shape[1]

@@ -16,6 +16,7 @@ from torch import Tensor
 from commands.errors import UserError
 from formats.prepared_episodes import EpisodeFolder, Window
 from ldm.data.windows import EpisodeBatch, EpisodeWindows
+from ldm.modules.policy.networks import POSE
 
 Horizon = float | Sequence[float]  # seconds, or the range that they are drawn from
 
@@ -80,6 +81,11 @@ class JointWindows(EpisodeWindows):
         self._check_times()
         super().__init__(folder, split, tuple(cameras), **windows)
         self.acting = [index for index in self.first_of_each_task(labelled) if index in self.acting]
+        if self.more and not self.acting:
+            raise UserError(
+                f"more: {self.more} windows for each are cut from labelled episodes, and there is none (labelled: "
+                f"{labelled}); give more: 0, or label some."
+            )
 
     def _check_times(self) -> None:
         """Refuse times that lie on the wrong side of now."""
@@ -155,9 +161,7 @@ class JointWindows(EpisodeWindows):
         """States, actions and objects; of an episode that has none, or is to keep them, zeros that are not valid."""
         motion, size = self.source.motions[index], self.state_size
         known = motion.states is not None and motion.states.shape[1] == size
-        window = replace(
-            window, objects=window.objects[: self.objects]
-        )  # of what teaches video alone there may be more
+        window = replace(window, objects=window.objects[: self.objects])  # what teaches video alone may have more
         told = super()._tell(index, window, rng) | {"state_valid": torch.tensor(known)}
         if not known:
             told |= {"command": torch.zeros(size), "measured": torch.zeros(size)}
@@ -166,7 +170,7 @@ class JointWindows(EpisodeWindows):
             told |= {
                 "actions": torch.zeros(self.chunk, size),
                 "action_valid": torch.zeros(self.chunk, dtype=torch.bool),
-                "objects": torch.zeros(self.objects, 9),
+                "objects": torch.zeros(self.objects, POSE),
                 "object_valid": torch.zeros(self.objects, dtype=torch.bool),
             }
         return told

@@ -69,6 +69,9 @@ class Mixture(Dataset):
 
     def __init__(self, parts: Mapping[str, Mapping | None]) -> None:
         nodes = {name: node for name, node in parts.items() if node is not None}
+        for name, node in nodes.items():
+            if not isinstance(node, Mapping):
+                raise UserError(f"parts.{name}: {node!r}; wanted a data set with its weight, or null to leave it out.")
         self.counts = dict(
             zip(nodes, count_shares({name: node.get("weight") for name, node in nodes.items()}), strict=True)
         )

@@ -84,6 +84,9 @@ class EpisodeWindows(Dataset):
         more: int = 0,
         object_noise: tuple[float, float] = (0.0, 0.0),
     ) -> None:
+        for name, number in (("every", every), ("max_episodes", max_episodes)):
+            if number is not None and number < 1:
+                raise UserError(f"{name}: {number}; wanted at least 1.")
         self.source = self.open_folder(Path(folder), split, cameras)
         self.chunk, self.objects, self.every = chunk, objects, every
         self.strides = [every * (episode.draw_every if self.source.cameras else 1) for episode in self.source.episodes]

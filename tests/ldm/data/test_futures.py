@@ -62,7 +62,13 @@ def test_a_batch_has_all_that_its_samples_have(episodes):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"resolution": 32}, "prepared at 16 x 16"), ({"seconds": (0.0, 1.0)}, "above 0"), ({"objects": 0}, "1 objects")],
+    [
+        ({"resolution": 32}, "prepared at 16 x 16"),
+        ({"seconds": (0.0, 1.0)}, "above 0"),
+        ({"seconds": (5.0, 6.0)}, "no episode of the train split .* is 5 seconds long"),
+        ({"objects": 0}, "1 objects"),
+        ({"every": 0}, "every: 0; wanted at least 1"),
+    ],
 )
 def test_what_does_not_fit_the_episodes_is_refused(episodes, changes, said):
     with pytest.raises(UserError, match=said):

@@ -99,6 +99,9 @@ def test_episodes_may_have_no_actions_or_keep_them_to_themselves(episodes):
         ({"rate": None}, {}, "has no rate"),
         ({}, {"future": [-1.0]}, "future: .*seconds above 0"),
         ({}, {"history": [0.3, 0.6]}, "the earliest first"),
+        ({}, {"labelled": 0, "more": 3}, r"more: 3 windows .* \(labelled: 0\)"),
+        ({}, {"max_episodes": 0}, "max_episodes: 0; wanted at least 1"),
+        ({}, {"every": 0}, "every: 0; wanted at least 1"),
         ({}, {"cameras": {"head": 16}}, "8 pixels a side, the config wants 16"),
     ],
 )

@@ -105,6 +105,7 @@ def test_parts_are_checked_before_anything_is_built(node):
         ({"weights": (1, None)}, "bridge.weight: None"),
         ({"weights": (1e5, 1)}, "less than 1/1000 of all"),
         ({"robot": None, "bridge": None}, "there is none"),
+        ({"bridge": False}, "parts.bridge: False; wanted a data set with its weight, or null"),
     ],
 )
 def test_parts_that_do_not_mix_are_one_sentence(node, changes, says):
