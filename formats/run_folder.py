@@ -111,7 +111,8 @@ def is_whole(checkpoint: Path) -> bool:
     try:
         with zipfile.ZipFile(checkpoint) as file:
             return file.testzip() is None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError):  # damage may look like another compression
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
+        # zipfile raises NotImplementedError where damage turned the number of a compression into another.
         return False
 
 

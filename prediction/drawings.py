@@ -50,9 +50,7 @@ class Rollout:
     frames: list[np.ndarray]  # at 1, 2, ... times the horizon
     size: tuple[int, int]  # width and height of the input
     captions: tuple[str, ...] = ()  # of the frames, where they are not multiples of a horizon
-    views: dict[str, list[np.ndarray]] = field(
-        default_factory=dict
-    )  # other cameras' frames, where the model knows some
+    views: dict[str, list[np.ndarray]] = field(default_factory=dict)  # other cameras' frames, where it knows some
 
     def labels(self, horizon: int | None) -> list[str]:
         """Caption of the input and of each frame."""

@@ -58,7 +58,7 @@ class RobotTask(gymnasium.Env, EzPickle):
             cameras: head, front, left, right.
             image_size: side of the square pictures.
             obs_type: pixels, pixels_agent_pos, or environment_state_agent_pos (poses of the objects, no pictures).
-            look: "train", or "unseen" for light and tints outside of the training range.
+            look: of scene.LOOKS: "train", "dark", "bright", or "unseen" for light and tints outside of their ranges.
             period: seconds between actions, a whole number of physics steps of 2 ms.
             unseen_instructions: take the sentences that are kept for testing.
             render_mode: None or rgb_array.

@@ -68,10 +68,7 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Parameters that the optimiser moves."""
-        encoders = [
-            *self.cond_stage_model.parameters(),
-            *self.first_stage_model.parameters(),
-        ]  # frozen but some
+        encoders = [*self.cond_stage_model.parameters(), *self.first_stage_model.parameters()]  # most are frozen
         return super().trained_parameters() + [p for p in encoders if p.requires_grad]
 
     def configure_model(self) -> None:

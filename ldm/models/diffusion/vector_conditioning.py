@@ -12,9 +12,8 @@ from ldm.models.diffusion.conditioning import TrainingDraws
 from ldm.modules.basic import timestep_embedding
 from ldm.modules.foresight import Foreseen, Foresight
 
-SECONDS_RATE = (
-    10.0  # radians a second of the fastest sinusoid: frames 0.2 s apart differ, and what lies between is even
-)
+# Radians a second of the fastest sinusoid: frames 0.2 s apart differ, and what lies between is even.
+SECONDS_RATE = 10.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 policy    actions; no frame to come is computed
 video     frames
-joint     frames first, then the actions that lead there: imagined frames are told as if they were seen
+joint     actions as in policy, and the frames that they lead to, where frames see actions
+imagine   frames first, then the actions that lead there: imagined frames are told as if they were seen
 forward   frames that given actions lead to
 inverse   actions that lead to given frames
 """
@@ -130,7 +131,7 @@ def draw_latents(
         return {camera: part.unflatten(1, shape) for (camera, shape), part in zip(shapes.items(), parts, strict=True)}
 
     def denoise(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
-        """Noise estimate; conditions are numbers of the memories, one a sample."""
+        """Noise estimate; how many samples `cond` has tells whether the memory without a sentence is asked, too."""
         asked = _ask_frames(model, unpack(x_t), int(t[0]), seconds.repeat(len(x_t) // len(seconds), 1))
         answer = model.network(memories[len(cond) // len(seconds)], asked, stacked_actions[len(cond) // len(seconds)])
         output = torch.cat([latent.flatten(1) for latent in answer.frames.values()], dim=1)

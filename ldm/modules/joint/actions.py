@@ -36,7 +36,8 @@ class ActionStream(nn.Module):
         objects: of which the places are estimated.
         width: of a token.
         hidden, layers: of the plan; the estimate has two layers of that width.
-        depth, heads, head_channels: of the stream's layers, as the video stream's.
+        depth: layers of the stream, as many as the video stream has.
+        attention: heads, and channels of a head, as of the video stream.
     """
 
     def __init__(

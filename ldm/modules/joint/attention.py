@@ -91,7 +91,7 @@ class StreamLayer(nn.Module):
 class CrossViewAdapter(nn.Module):
     """Lets the tokens of one view look at those of the others; the identity until it is trained.
 
-    Sources: zero-initialised additions, ControlNet (arXiv 2302.05543), section 3.1. One key of its own is always there,
+    Source: zero-initialised additions, ControlNet (arXiv 2302.05543), section 3.1. One key of its own is always there,
     for views that are alone.
 
     Args:
