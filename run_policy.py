@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from commands.errors import UserError
@@ -113,8 +114,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@lru_cache(maxsize=1)
 def load(request: RolloutRequest):  # noqa: ANN201 - anything with the methods of simulator.rollout.Policy
-    """The policy that --policy names, shown what --future names."""
+    """The policy that --policy names, shown what --future names; loaded once in each process."""
     policy = _load_policy(request.policy)
     if request.future is not None:
         if not hasattr(policy, "show"):
@@ -148,16 +150,11 @@ def _load_policy(text: str):  # noqa: ANN202
     return load_policy(text)
 
 
-_LOADED: dict = {}  # a worker's policy, loaded once
-
-
 def play_episode(request: RolloutRequest, task: str, seed: int) -> Rollout:
     """One episode, with its film where one is wanted; runs in a worker."""
     from simulator.rollout import play
 
-    if request.policy not in _LOADED:
-        _LOADED[request.policy] = load(request)
-    policy = _LOADED[request.policy]
+    policy = load(request)
     filmed = seed in _filmed_seeds(request, task)
     instruction = choose_sentence(request.sentences, task, seed)
     film = draw_film_frame if filmed else None

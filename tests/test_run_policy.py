@@ -111,6 +111,23 @@ def test_two_runs_do_not_share_a_folder(tmp_path, capsys, monkeypatch):
     (tmp_path / ROLLOUTS).unlink()
 
 
+def test_a_policy_is_loaded_once(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("simulator.rollout.STEP_LIMITS", {"block_handover": 2})
+
+    class Holds:
+        cameras = ()
+        act = staticmethod(hold)
+
+        def __init__(self):
+            made.append(self)
+
+    make_module(monkeypatch, Holds=Holds)
+    options = ("--task", "block_handover", "--episodes", 2, "--output", tmp_path)
+    assert run("--policy", "policies_of_a_test:Holds", *options) == 0
+    assert len(made) == 1
+
+
 def test_swapped_sentences_are_those_of_another_task():
     own = run_policy.choose_sentence("train", "blocks_stack_easy", 0)
     assert own == "stack blocks" and run_policy.choose_sentence("swapped", "blocks_stack_easy", 0) != own
