@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from commands.errors import UserError
+from ldm.data.joint_windows import as_range
 from ldm.data.pixels import to_signed, to_uint8
 from ldm.models.diffusion.sampling import SamplingOptions
-from ldm.models.joint.prediction import check_mode, predict
+from ldm.models.joint.prediction import check_mode, own_options, predict
 from ldm.models.joint.video_action import JointVideoAction
 from prediction.predictor import Asked, FramePredictor, Progress, check_request
-
-MANY_STEPS = 10  # of a model that was trained at all levels
 
 
 def check_options(options: SamplingOptions) -> SamplingOptions:
@@ -43,10 +42,11 @@ class JointPredictor(FramePredictor):
     def __init__(self, model: JointVideoAction, options: dict[str, Any]) -> None:
         check_mode(model, "video")
         self.main = next((camera for camera in model.cameras if "head" in camera), next(iter(model.cameras)))
-        own = SamplingOptions(model.video.training_steps or MANY_STEPS, 1.0, 1.0)
-        times = [told if isinstance(told, Sequence) else (told, told) for told in model.video.seconds]
+        times = [as_range(told) for told in model.video.seconds]
         ahead = (min(least for least, _ in times), max(most for _, most in times))
-        super().__init__(model, model.cameras[self.main], check_options(replace(own, **options)), seconds_range=ahead)
+        super().__init__(
+            model, model.cameras[self.main], check_options(replace(own_options(model), **options)), seconds_range=ahead
+        )
 
     @property
     def takes_seconds(self) -> bool:

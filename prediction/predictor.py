@@ -16,8 +16,9 @@ from commands.errors import UserError
 from formats.hashing import stable_number
 from ldm.data.neighbours import Episode, Neighbours
 from ldm.data.pixels import tensor_to_array, to_signed, to_uint8
+from ldm.data.stream import SEED_RANGE
 from ldm.models.diffusion.conditioning import Conditioning
-from ldm.models.diffusion.ddpm import SEED_RANGE, LatentDiffusion
+from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
 from ldm.modules.attention import ProjectedContext, project_context
 

@@ -21,6 +21,11 @@ from ldm.modules.policy.networks import POSE
 Horizon = float | Sequence[float]  # seconds, or the range that they are drawn from
 
 
+def as_range(told: Horizon) -> tuple[float, float]:
+    """Least and greatest of the seconds ahead."""
+    return tuple(told) if isinstance(told, Sequence) else (told, told)
+
+
 class JointBatch(TypedDict):
     """B windows of V cameras, H frames up to now, F frames to come, K actions."""
 
@@ -75,7 +80,7 @@ class JointWindows(EpisodeWindows):
         **windows: object,
     ) -> None:
         self.sides, self.state_size, self.action_free = dict(cameras), state_size, action_free
-        self.future = [tuple(told) if isinstance(told, Sequence) else (told, told) for told in future]
+        self.future = [as_range(told) for told in future]
         self.history = list(history)
         self.some_lack_cameras = some_lack_cameras
         self._check_times()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from formats.pictures import resize_square
-from ldm.data.joint_windows import JointBatch
+from ldm.data.joint_windows import JointBatch, as_range
 from ldm.data.pixels import array_to_tensor, tensor_to_array, to_signed, to_uint8
 from ldm.models.joint.prediction import Answered, check_mode, predict
 from ldm.models.joint.video_action import JointVideoAction
@@ -65,7 +65,7 @@ class JointRunPolicy:
         """A batch of one; earlier frames are those of earlier calls, each the nearest to its time."""
         wanted = [now - seconds for seconds in self.model.video.history]
         shown = [min(self._seen, key=lambda call, at=at: abs(call[0] - at)) for at in wanted] + [self._seen[-1]]
-        asked = [told if isinstance(told, int | float) else told[0] for told in self.model.video.seconds]
+        asked = [as_range(told)[0] for told in self.model.video.seconds]
         commands = torch.from_numpy(np.stack([command for _, _, command in shown]))
         names = self._names.values()
         return {

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from commands.errors import UserError
 from ldm.data.batch import CachedBatch, FrameBatch
+from ldm.data.stream import SEED_RANGE
 from ldm.models.diffusion.conditioning import Conditioning, TrainingDraws, drop_conditioning, make_null
 from ldm.models.diffusion.guidance import DualGuidance
 from ldm.models.diffusion.sampler import Sampler
@@ -34,7 +35,6 @@ from ldm.util import instantiate_from_config
 
 if TYPE_CHECKING:
     from ldm.modules.losses.frame_loss import FrameTerms
-SEED_RANGE = 2**63
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ UVA's own. Everything that chance decides about a sample comes from its seed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,8 +24,8 @@ from torch import Tensor
 from commands.errors import UserError
 from ldm.modules.joint.network import GIVEN
 
-MODES = ("joint", "policy", "video", "forward", "inverse")
 Mode = Literal["joint", "policy", "video", "forward", "inverse"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 TEACHES_ACTIONS = ("joint", "policy", "inverse")
 LEAST_HIDDEN = 0.7  # share of the tokens that a spatial mask hides at least; MAR (arXiv 2406.11838), section 4.2
 DRAWS = 10  # numbers of a sample that decide on its levels

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ldm.data.joint_windows import JointBatch
 from ldm.data.windows import EpisodeBatch
-from ldm.models.joint.levels import GIVEN, TEACHES_ACTIONS, Levels
+from ldm.models.joint.levels import TEACHES_ACTIONS, Levels
 from ldm.models.joint.video_action import JointVideoAction
-from ldm.modules.joint.network import AskedActions, AskedFrames, Observation
+from ldm.modules.joint.network import GIVEN, AskedActions, AskedFrames, Observation
 
 VIDEO_MODES = ("joint", "video", "forward", "inverse")
 

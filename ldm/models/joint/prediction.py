@@ -17,14 +17,15 @@ from torch import Tensor
 
 from commands.errors import UserError
 from ldm.data.joint_windows import JointBatch
+from ldm.data.stream import SEED_RANGE
 from ldm.models.diffusion.conditioning import Conditioning
 from ldm.models.diffusion.guidance import DualGuidance
 from ldm.models.diffusion.sampling import SamplingOptions, make_sampler
-from ldm.models.joint.levels import GIVEN, MODES, Mode
+from ldm.models.joint.levels import MODES, Mode
 from ldm.models.joint.video_action import JointVideoAction
-from ldm.modules.joint.network import AskedActions, AskedFrames, Memory
+from ldm.modules.joint.network import GIVEN, AskedActions, AskedFrames, Memory
 
-SEED_RANGE = 2**63
+MANY_STEPS = 10  # of a model that was trained at all levels
 Answered = Mode | Literal["imagine"]
 
 
@@ -51,14 +52,14 @@ def predict(
         batch: what is seen and known; `seconds` of the frames to come; for forward also actions, for inverse `future`.
         mode: see the module.
         seeds: one a sample; the answer depends on nothing else by chance.
-        options: how frames are drawn; None: as few steps as in training, without guidance.
+        options: how frames are drawn; None: see own_options.
 
     Raises:
         UserError: if the model has no such mode.
     """
     check_mode(model, mode)
     generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
-    options = options or SamplingOptions(model.video.training_steps or 10, 1.0, 1.0)
+    options = options or own_options(model)
     memory = model.observe(batch, video=mode != "policy")
     actions, latents, given = None, {}, None
     if mode in ("policy", "joint"):
@@ -73,6 +74,11 @@ def predict(
         actions = draw_actions(model, memory, tell_frames(model, latents, batch["seconds"]), generators)
     shown = {} if mode == "inverse" else {camera: model.decode(latent) for camera, latent in latents.items()}
     return JointPrediction(shown, None if actions is None else model.targets(actions, batch["command"]))
+
+
+def own_options(model: JointVideoAction) -> SamplingOptions:
+    """How frames are drawn where nobody says: in as many steps as in training, without guidance."""
+    return SamplingOptions(model.video.training_steps or MANY_STEPS, 1.0, 1.0)
 
 
 def check_mode(model: JointVideoAction, mode: str) -> None:

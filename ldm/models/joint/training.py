@@ -12,8 +12,6 @@ from ldm.models.trained_model import TrainedModel
 from ldm.models.trained_parts import merge_adapters
 from ldm.util import instantiate_from_config
 
-ARM = 7  # numbers of one arm, the gripper last
-
 
 class TrainedJointVideoAction(JointVideoAction, TrainedModel):
     """JointVideoAction as it trains; built from the same config, under the same names of weights."""
@@ -87,12 +85,8 @@ class TrainedJointVideoAction(JointVideoAction, TrainedModel):
         seeds = batch["seed"].tolist()
         if self.actions is not None:
             targets = predict(self, batch, "policy", seeds).actions
-            joints = torch.ones_like(self.state_mean, dtype=torch.bool)
-            joints[ARM - 1 :: ARM] = False
-            values["joints_mrad"] = 1e3 * (targets - batch["actions"]).abs()[..., joints][batch["action_valid"]].mean()
-            found = self.observe(batch, video=False).plan.objects * self.object_std + self.object_mean
-            aside = (found - batch["objects"])[..., :3].norm(dim=-1)
-            values["objects_cm"] = 1e2 * aside[batch["object_valid"]].mean()
+            values["joints_mrad"] = self.joints_off_mrad(targets, batch)
+            values["objects_cm"] = self.objects_off_cm(self.observe(batch, video=False).plan.objects, batch)
         if self.video.weight:
             drawn = predict(self, batch, "video", seeds).frames
             for camera, frames in drawn.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from commands.errors import UserError
-from formats.prepared_episodes import Statistics
+from formats.prepared_episodes import ARM, Statistics
 from ldm.modules.policy.networks import POSE
 
 LAG_SCALE = 0.02  # radians or metres: what a measured joint typically lags behind its command
@@ -82,6 +82,17 @@ class ActionScales:
     def actions_off(self, actions: Tensor, batch: Mapping) -> Tensor:
         """L1 () of actions in units (B, K, A), of those that there are."""
         return mean_where(torch.abs(actions - self.actions_in_units(batch)), batch["action_valid"])
+
+    def joints_off_mrad(self, targets: Tensor, batch: Mapping) -> Tensor:
+        """Mean error () of targets (B, K, D), grippers left out, of those that there are; nan where there is none."""
+        joints = torch.ones_like(self.state_mean, dtype=torch.bool)
+        joints[ARM - 1 :: ARM] = False
+        return 1e3 * (targets - batch["actions"]).abs()[..., joints][batch["action_valid"]].mean()
+
+    def objects_off_cm(self, objects: Tensor, batch: Mapping) -> Tensor:
+        """Mean distance () of objects in units (B, N, 9) from where they are; nan where there is none."""
+        aside = (objects * self.object_std + self.object_mean - batch["objects"])[..., :3].norm(dim=-1)
+        return 1e2 * aside[batch["object_valid"]].mean()
 
     def objects_off(self, objects: Tensor, batch: Mapping) -> Tensor:
         """L1 () of objects in units (B, N, 9); one that the task has not is zeros, in episodes that have any."""

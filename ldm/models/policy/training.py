@@ -1,13 +1,10 @@
 """Training a ChunkPolicy: its steps, and how far its actions and objects are off on held-out episodes."""
 
-import torch
 from torch import Tensor
 
 from ldm.data.windows import EpisodeBatch
 from ldm.models.policy.chunk_policy import ChunkPolicy
 from ldm.models.trained_model import TrainedModel
-
-ARM = 7  # numbers of one arm, the gripper last
 
 
 class TrainedChunkPolicy(ChunkPolicy, TrainedModel):
@@ -36,13 +33,9 @@ class TrainedChunkPolicy(ChunkPolicy, TrainedModel):
             result = self.losses(batch)
             plan = self.plan(batch)
         targets = self.targets(plan.actions, batch["command"])
-        joints = torch.ones_like(self.state_mean, dtype=torch.bool)
-        joints[ARM - 1 :: ARM] = False
-        off = torch.abs(targets - batch["actions"])[..., joints][batch["action_valid"]]
-        values = {"loss": result.loss, "joints_mrad": 1e3 * off.mean()}
+        values = {"loss": result.loss, "joints_mrad": self.joints_off_mrad(targets, batch)}
         if plan.objects is not None and batch["object_valid"].any():
-            aside = (plan.objects * self.object_std + self.object_mean - batch["objects"])[..., :3].norm(dim=-1)
-            values["objects_cm"] = 1e2 * aside[batch["object_valid"]].mean()
+            values["objects_cm"] = self.objects_off_cm(plan.objects, batch)
         for name, value in values.items():
             self.log(f"val/{name}", value, batch_size=size, sync_dist=True, prog_bar=True)
 

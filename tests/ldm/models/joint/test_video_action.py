@@ -7,7 +7,7 @@ from commands.errors import UserError
 from ldm.models.joint.levels import MODES
 from ldm.models.joint.loss import measure_loss
 from ldm.models.joint.prediction import _ask_frames as ask_frames
-from ldm.models.joint.prediction import draw_actions, predict, tell_actions
+from ldm.models.joint.prediction import draw_actions, own_options, predict, tell_actions
 
 
 def only(mode: str) -> dict:
@@ -137,6 +137,7 @@ def test_guidance_of_one_is_none_and_more_follows_the_sentence(make_joint, make_
         make_joint({"decoder": {"channels": 8, "masks": 0}}, video={"scale_factor": 1.0, "parameterization": "v"}),
         make_joint_batch(),
     )
+    assert (own_options(make_joint()).steps, own_options(model).steps) == (1, 10), "as many as in training, or ten"
     plain, strong = (predict(model, batch, "video", range(3), SamplingOptions(3, s, 1.0)) for s in (1.0, 3.0))
     assert not torch.allclose(plain.frames["head"], strong.frames["head"])
     assert predict(model, batch, "forward", range(3), SamplingOptions(3, 3.0, 1.0)).frames

@@ -64,6 +64,16 @@ def make_batch(batch: int = 3) -> dict:
     }
 
 
+def test_joints_are_off_in_mrad_without_grippers_and_objects_in_cm():
+    policy, batch = make_policy(), make_batch()
+    policy.learn_statistics(make_statistics(), scales())
+    targets, objects = batch["actions"] + 0.003, batch["objects"].clone()
+    targets[..., 6::7] += 1.0
+    objects[..., 1] += 0.02
+    assert float(policy.joints_off_mrad(targets, batch)) == pytest.approx(3.0, rel=1e-3)
+    assert float(policy.objects_off_cm(objects, batch)) == pytest.approx(2.0, rel=1e-3)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_what_is_predicted_is_the_command_and_a_scaled_change(network):
     policy, batch = make_policy(network), make_batch()
