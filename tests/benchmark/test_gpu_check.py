@@ -108,11 +108,12 @@ def test_the_rows_that_are_missing_go_on_with_the_last_measured_one(tmp_path):
     assert made.missing("inference", ("I1", "I6", "I7", "I8")) == ["I7", "I8"]
 
 
-def test_a_share_of_a_step_is_a_part_of_its_gradient(tmp_path):
-    """Two halves' mean is the whole's gradient: what two processes are checked by."""
+def test_the_mean_of_two_halves_is_the_gradient_of_the_whole(tmp_path):
+    """What two processes are checked by; here one process takes the first pair, then the second, then both."""
     whole, seconds = gradient_of_share(0, 1, "tiny", tmp_path, 2)
-    half, _ = gradient_of_share(0, 1, "tiny", tmp_path, 1)
-    assert seconds > 0 and whole.shape == half.shape and not torch.allclose(whole, half)
+    first, second = (gradient_of_share(place, 1, "tiny", tmp_path, place + 1)[0] for place in range(2))
+    assert seconds > 0 and not torch.allclose(first, second)
+    torch.testing.assert_close((first + second) / 2, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_a_failed_gpu_test_is_said(monkeypatch):
