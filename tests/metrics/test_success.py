@@ -1,4 +1,4 @@
-"""Laws of the success table: Wilson's and McNemar's printed values, pairs by seed, files that say the same."""
+"""Laws of the success table: a row a task, policies paired by seed or set against one, files that say the same."""
 
 import csv
 
