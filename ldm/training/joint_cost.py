@@ -26,7 +26,7 @@ def example_batch(model: TrainedJointVideoAction, size: int, device: torch.devic
     frames, history = len(model.video.seconds), len(model.video.history) + 1
     acting = model.actions
     state, chunk, objects = (acting.state_size, acting.chunk, acting.objects) if acting else (1, 1, 1)
-    cameras = {camera: model.cameras[camera] for camera in model.network.cameras}
+    cameras = model.cameras
 
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(size, *shape, device=device)

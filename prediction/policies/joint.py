@@ -29,7 +29,7 @@ class JointRunPolicy:
     def __init__(self, model: JointVideoAction, digest: str, mode: Answered = "policy") -> None:
         check_mode(model, mode)
         self.model, self.mode, self._digest = model, mode, digest
-        self._names = {camera.removesuffix("_camera"): camera for camera in model.network.cameras}
+        self._names = {camera.removesuffix("_camera"): camera for camera in model.cameras}
         self.cameras = tuple(self._names)
         self.imagined: dict[str, np.ndarray] = {}  # camera => (S, S, 3) what it thinks to see, where it imagines
         self._seen: list[tuple[float, dict[str, Tensor], np.ndarray]] = []  # seconds, frames, command of earlier calls

@@ -28,6 +28,7 @@ def measure_loss(model: JointVideoAction, batch: JointBatch, levels: Levels | No
     Windows without frames (`more`) teach actions where the objects truly are, but for a little noise. `levels` are
     drawn from the batch where they are not given.
     """
+    batch = model.join_views(batch)
     levels = model.draw_levels(batch) if levels is None else levels
     seen = model.observation(batch, levels, video=len(levels.rows(*VIDEO_MODES)) > 0)
     sums: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in loss_terms(model)}

@@ -60,6 +60,7 @@ def predict(
     check_mode(model, mode)
     generators = [torch.Generator().manual_seed(int(seed) % SEED_RANGE) for seed in seeds]
     options = options or own_options(model)
+    batch = model.join_views(batch)
     memory = model.observe(batch, video=mode != "policy")
     actions, latents, given = None, {}, None
     if mode in ("policy", "joint"):
@@ -73,6 +74,7 @@ def predict(
     if mode in ("imagine", "inverse"):
         actions = draw_actions(model, memory, tell_frames(model, latents, batch["seconds"]), generators)
     shown = {} if mode == "inverse" else {camera: model.decode(latent) for camera, latent in latents.items()}
+    shown = model.split_views(shown)
     return JointPrediction(shown, None if actions is None else model.targets(actions, batch["command"]))
 
 

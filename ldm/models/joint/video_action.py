@@ -23,12 +23,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from commands.errors import UserError
 from ldm.data.joint_windows import Horizon, JointBatch
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
+from ldm.models.joint.joined_views import JoinedViews
 from ldm.models.joint.levels import LevelOptions, Levels, LevelSampler
 from ldm.models.policy.scales import ActionScales
 from ldm.modules.ema import LitEma
@@ -50,6 +52,8 @@ class VideoOptions:
         weight: of the loss; 0: without video, whose modes then should have no share.
         seconds: of the frames to come, from now, or ranges of them; the data's.
         history: seconds before now of earlier frames; the data's.
+        joined: camera => side of its pictures, of cameras that are joined by channel to the network's one; None: the
+            network's cameras are the data's.
         features: node of a PictureTrunk, whose features of the present frame are shown beside the frames.
     """
 
@@ -59,6 +63,7 @@ class VideoOptions:
     weight: float = 1.0
     seconds: Sequence[Horizon] = ((1.0, 4.0),)
     history: Sequence[float] = ()
+    joined: Mapping[str, int] | None = None
     features: Mapping | None = None
 
 
@@ -140,6 +145,7 @@ class JointVideoAction(ActionScales, nn.Module):
         self.cond_stage_model = None if self.cond_stage_trainable else text  # named as in published weights
         features = self.video.features
         self.trunk = instantiate_from_config(features, f"{where}.video.features") if features else None
+        self.joined = JoinedViews(self.video.joined, next(iter(self._sides().values()))) if self.video.joined else None
         self._check(text)
         self.sampler = self._make_sampler(make_from_params(LevelOptions, levels, f"{where}.levels"))
         self.learning_rate, self.weight_decay, self.optimizer_bits = learning_rate, weight_decay, 32
@@ -153,7 +159,9 @@ class JointVideoAction(ActionScales, nn.Module):
         """Refuse parts that do not fit each other."""
         grid, network = self.network.tokens.grid, self.network
         first = self.first_stage_model
-        found = {"latent.channels": (grid.channels, first.latent_channels),
+        pictures = {name: encoder.pictures for name, encoder in network.tokens.encoders.items()}
+        found = {"latent.channels": (grid.channels, self.pictures * first.latent_channels),
+                 "encoders' pictures": (pictures, dict.fromkeys(pictures, self.pictures)),
                  "latent.factor": (grid.factor, first.downsampling_factor),
                  "text": (network.read_text.in_features, text.width)}  # fmt: skip
         if (self.actions is None) != (network.action is None):
@@ -201,8 +209,30 @@ class JointVideoAction(ActionScales, nn.Module):
     @property
     def cameras(self) -> dict[str, int]:
         """Camera => side of its pictures in pixels."""
+        return dict(self.joined.cameras) if self.joined else self._sides()
+
+    def _sides(self) -> dict[str, int]:
+        """The same of the network's own cameras."""
         grid = self.network.tokens.grid
         return {c: int(len(place) ** 0.5) * grid.token_side for c, place in self.network.tokens.place.items()}
+
+    @property
+    def pictures(self) -> int:
+        """V, pictures that lie on one another in a frame of the network's."""
+        return len(self.joined.cameras) if self.joined else 1
+
+    @property
+    def _channels_of_a_mask(self) -> int:
+        """Of a picture's latent, channels that different masks act on; all where there are none."""
+        return self.network.head.masks // self.pictures or self.first_stage_model.latent_channels
+
+    def join_views(self, batch: JointBatch) -> JointBatch:
+        """The batch with the network's cameras."""
+        return self.joined.join(batch) if self.joined else batch
+
+    def split_views(self, frames: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Frames of the data's cameras, of those of the network's."""
+        return self.joined.split(frames) if self.joined else frames
 
     @property
     def size_multiple(self) -> int:
@@ -242,14 +272,18 @@ class JointVideoAction(ActionScales, nn.Module):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """Scaled latents (B, T, C, h, w) of frames (B, T, 3, S, S) in [-1, 1]."""
-        flat = self.first_stage_model.encode(frames.flatten(0, 1)).mode()
-        return self.video.scale_factor * flat.unflatten(0, frames.shape[:2])
+        flat = rearrange(frames, "b t (v c) h w -> (v b t) c h w", v=self.pictures)
+        latents = self.first_stage_model.encode(flat).mode()
+        pattern = "(v b t) (k m) h w -> b t (k v m) h w"  # masks, which act on every M-th channel, are of one picture
+        sizes = {"v": self.pictures, "b": len(frames), "m": self._channels_of_a_mask}
+        return self.video.scale_factor * rearrange(latents, pattern, **sizes)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (B, T, 3, S, S), about [-1, 1], of scaled latents."""
-        flat = self.first_stage_model.decode(latents.flatten(0, 1) / self.video.scale_factor)
-        return flat.unflatten(0, latents.shape[:2])
+        pattern, sizes = "b t (k v m) h w -> (v b t) (k m) h w", {"v": self.pictures, "m": self._channels_of_a_mask}
+        frames = self.first_stage_model.decode(rearrange(latents, pattern, **sizes) / self.video.scale_factor)
+        return rearrange(frames, "(v b t) c h w -> b t (v c) h w", v=self.pictures, b=len(latents))
 
     def encode_instruction(self, sentences: list[str]) -> Tensor:
         """Embedded sentences (B, L, width); each different one is embedded once."""
@@ -262,6 +296,7 @@ class JointVideoAction(ActionScales, nn.Module):
 
         Without `video` the frames are not encoded, unless actions look at them.
         """
+        batch = self.join_views(batch)
         frames = {camera: batch["frames"][camera] for camera in self.network.cameras}
         sentences, shown = batch["instruction"], batch["view_valid"]
         if levels is not None:
@@ -285,6 +320,7 @@ class JointVideoAction(ActionScales, nn.Module):
 
     def draw_levels(self, batch: JointBatch) -> Levels:
         """What chance decides about a batch, by the seeds of its samples."""
+        batch = self.join_views(batch)
         futures = {camera: batch["future_valid"][camera].cpu() for camera in self.network.cameras}
         shown = {camera: batch["view_valid"][camera].cpu() for camera in self.network.cameras}
         acts = batch["action_valid"].any(dim=1).cpu() & (self.actions is not None)

@@ -145,7 +145,7 @@ class JointNetwork(nn.Module):
 
     Args:
         encoders: name => parameters of a KeypointEncoder; cameras may share one.
-        cameras: camera => name of its encoder.
+        cameras: camera => name of its encoder; None: it is not there.
         sides: camera => pixels of its pictures.
         latent: parameters of LatentGrid, of the first stage.
         stream: parameters of StreamOptions.
@@ -162,7 +162,7 @@ class JointNetwork(nn.Module):
     def __init__(
         self,
         encoders: Mapping[str, Mapping],
-        cameras: Mapping[str, str],
+        cameras: Mapping[str, str | None],
         sides: Mapping[str, int],
         latent: Mapping[str, int],
         stream: Mapping[str, int],
@@ -178,13 +178,13 @@ class JointNetwork(nn.Module):
         super().__init__()
         if visibility not in VISIBILITY:
             raise UserError(f"visibility: '{visibility}' is not one of {', '.join(VISIBILITY)}.")
+        cameras = {camera: name for camera, name in sorted(cameras.items()) if name}  # their order means nothing
         for camera, name in cameras.items():
             if name not in encoders or camera not in sides:
                 raise UserError(
                     f"cameras.{camera}: '{name}'; wanted one of the encoders {', '.join(encoders)}, and a side for the "
                     f"camera, which {', '.join(sides)} have."
                 )
-        cameras = dict(sorted(cameras.items()))  # their order means nothing
         encoders = {name: params for name, params in encoders.items() if name in cameras.values()}
         shape = make_from_params(StreamOptions, stream, "stream")
         bottleneck, width, depth = shape.adapters, shape.width, shape.depth

@@ -50,12 +50,13 @@ class KeypointEncoder(nn.Module):
         keypoints: K.
         blocks: residual blocks at a quarter of the picture's side.
         values: numbers that are read at each keypoint.
+        pictures: that lie on one another, of three channels each.
     """
 
-    def __init__(self, channels: int, keypoints: int, blocks: int, values: int) -> None:
+    def __init__(self, channels: int, keypoints: int, blocks: int, values: int, pictures: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 24, 5, stride=2, padding=2),
+            nn.Conv2d(3 * pictures, 24, 5, stride=2, padding=2),
             nn.GELU(),
             nn.Conv2d(24, channels, 3, stride=2, padding=1),
         )
@@ -63,7 +64,7 @@ class KeypointEncoder(nn.Module):
         self.logits = nn.Conv2d(channels, keypoints, 1)
         self.log_sharpness = nn.Parameter(torch.zeros(keypoints, 1, 1))
         self.values = nn.Conv2d(channels, values, 1)
-        self.width = keypoints * (2 + values)
+        self.width, self.pictures = keypoints * (2 + values), pictures
 
     def forward(self, frame: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], H and W multiples of 4 => (B, width): places in [-1, 1], then values."""
