@@ -4,6 +4,7 @@
 #   make test        the test suite
 #   make demo-model  makes the bundled model anew: hours on a CPU, minutes on a GPU; interrupt and repeat at will
 #   make demo-policy a policy that also imagines what it will see, from the simulator to its success table: hours on a CPU
+#   make joint-ablations  what each part of that policy gives: a training and a row of success for each, days on a CPU
 #   make bundled-model  makes a model of any horizon, in three looks (configs/bundled.yaml), and its tables, in bundled/
 #   make gpu-check   what only a GPU shows, in ten minutes on any CUDA machine; repeat it until nothing is missing
 #   make lint        ruff
@@ -27,7 +28,7 @@ HORIZON := 20
 UNSEEN := 1000
 TEST_SEEDS := 100
 
-.PHONY: demo test gpu-check lint demo-model demo-policy bundled-model demo-clean install
+.PHONY: demo test gpu-check lint demo-model demo-policy joint-ablations bundled-model demo-clean install
 
 install: .venv/.installed
 
@@ -54,6 +55,9 @@ demo-model: install
 
 demo-policy: install
 	@bash scripts/demo_policy.sh $(TEST_SEEDS)
+
+joint-ablations: install
+	@bash scripts/joint_ablations.sh $(TEST_SEEDS)
 
 bundled-model: install
 	@bash scripts/bundled_model.sh bundled

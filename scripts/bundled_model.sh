@@ -5,6 +5,7 @@
 set -euo pipefail
 bundled=$1
 PATH="$PWD/.venv/bin:$PATH"
+cores=$(env -u OMP_NUM_THREADS nproc) # which counts the threads of OpenMP
 data=${DATA:-data} run=${RUN:-logs/bundled}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two threads wait for each other where cores are shared
 
@@ -12,14 +13,14 @@ step() {
     printf '\n$ %s\n' "$*"
     "$@"
 }
-simulate() { step python -m dataset_tools.simulate --task all --save-freq 50 --workers "$(nproc)" "$@"; }
-prepare() { step python -m dataset_tools.prepare_dataset --size 128 --workers "$(nproc)" "$@"; }
+simulate() { step python -m dataset_tools.simulate --task all --save-freq 50 --workers "$cores" "$@"; }
+prepare() { step python -m dataset_tools.prepare_dataset --size 128 --workers "$cores" "$@"; }
 
 simulate --episodes 400 --first-episode 24 --looks train dark train bright --output "$data/bundled_sim"
 simulate --episodes 24 --output "$data/bundled_test"
 simulate --episodes 24 --looks unseen --output "$data/bundled_unseen"
 step python -m dataset_tools.prepare_episodes --episodes "$data/bundled_sim" --output "$data/bundled" --camera head_camera \
-    --size 128 --val 0.03 --test 0 --workers "$(nproc)"
+    --size 128 --val 0.03 --test 0 --workers "$cores"
 prepare --episodes "$data/bundled_sim" --output "$data/bundled_pairs" --horizon 20 --stride 4 --val 0 --test 0
 prepare --episodes "$data/bundled_test" --output "$data/test_pairs" --horizon 20 --all-test
 prepare --episodes "$data/bundled_unseen" --output "$data/unseen_pairs" --horizon 20 --stride 4 --all-test

@@ -5,6 +5,7 @@ set -euo pipefail
 bundled=$1 episodes=$2 horizon=$3
 test_episodes=0-23
 PATH="$PWD/.venv/bin:$PATH"
+cores=$(env -u OMP_NUM_THREADS nproc) # which counts the threads of OpenMP
 run=${RUN:-logs/demo_model}
 base="configs/train.yaml configs/cpu_tiny.yaml"
 
@@ -13,9 +14,9 @@ step() {
     "$@"
 }
 
-step python -m dataset_tools.simulate --task all --episodes "$episodes" --output data/sim --save-freq 50 --workers "$(nproc)"
+step python -m dataset_tools.simulate --task all --episodes "$episodes" --output data/sim --save-freq 50 --workers "$cores"
 step python -m dataset_tools.prepare_dataset --episodes data/sim --output data/prepared --horizon "$horizon" \
-    --holdout "$test_episodes" --val 0.08 --size 128 --workers "$(nproc)"
+    --holdout "$test_episodes" --val 0.08 --size 128 --workers "$cores"
 
 device=()
 if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then

@@ -6,6 +6,7 @@
 set -euo pipefail
 tested=$1
 PATH="$PWD/.venv/bin:$PATH"
+cores=$(env -u OMP_NUM_THREADS nproc) # which counts the threads of OpenMP
 runs=${RUNS:-logs} size=${SIZE:-configs/joint/nano.yaml}
 recipes=("${STAGE_1:-joint_stage_1_simulator}" joint_stage_2 joint_stage_3)
 
@@ -21,7 +22,7 @@ if [ -n "${EPISODES:-}" ]; then
     prepare=$(sed -E "s/--episodes [0-9]+/--episodes $EPISODES/" <<<"$prepare")
 fi
 while read -ra command <&3; do
-    step "${command[@]}" --workers "$(nproc)"
+    step "${command[@]}" --workers "$cores"
 done 3<<<"$prepare"
 
 device=()
@@ -45,7 +46,7 @@ for stage in 1 2 3; do
 done
 
 play() {
-    step python run_policy.py --seeds test --episodes "$tested" --workers "$(nproc)" "$@"
+    step python run_policy.py --seeds test --episodes "$tested" --workers "$cores" "$@"
 }
 play --policy replay --output "$run/rollouts_replay"
 play --policy "joint:$run" --videos 6 --output "$run/rollouts_imagining"
