@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from commands.errors import UserError
-from formats.hashing import sha256_of_file
 from formats.run_folder import RunFolder, find_run
+from ldm.modules.basic import hash_weights
 from ldm.training.config import compose
 from ldm.util import check_targets, describe_misfit, instantiate_from_config
 from stable_diffusion.tensor_files import open_tensor_file
@@ -25,7 +25,7 @@ class TrainedRun:
 
     model: nn.Module
     config: dict[str, Any]
-    digest: str  # SHA-256 of the weights' file
+    digest: str  # of the weights, see hash_weights: a file that says the same in other bytes is the same run
 
 
 def load_trained(path: Path) -> TrainedRun:
@@ -42,6 +42,7 @@ def load_trained(path: Path) -> TrainedRun:
     if misfit := describe_misfit(state, model.state_dict()):
         raise UserError(f"{checkpoint} does not fit its config: {misfit}.")
     model.load_state_dict(state)
+    digest = hash_weights(model)
     if model.model_ema is not None:
         model.model_ema.swap(model.model)
-    return TrainedRun(model.eval(), config, sha256_of_file(checkpoint))
+    return TrainedRun(model.eval(), config, digest)

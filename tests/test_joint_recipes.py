@@ -76,6 +76,7 @@ def test_each_stage_goes_on_from_the_last_and_a_stop_changes_nothing(train, capl
     _, part = train(STAGES[2], "--max_steps", "1", start, blind, folder="part")
     assert train(STAGES[2], "--max_steps", "3", run=part)[0] == 0
     assert_same_weights(whole, part)
+    assert load_run_policy(whole).settings() == load_run_policy(part).settings(), "rollouts of either go on"
     assert load_run_policy(whole).settings()["chunk"] == 32 and load_run_policy(whole, "imagine").mode == "imagine"
 
 
@@ -111,3 +112,13 @@ def test_nano_costs_what_its_header_says():
         model = build_trained_model(config["model"])
     assert 2e6 < sum(model.describe_parts().values()) < 4e6
     assert measure_step(model, 64, config["data"]["params"]["train"]["params"]["more"]).flop / 64 < 1.25e9
+
+
+def test_cameras_joined_by_channel_cost_no_more_than_adapters():
+    def flop(*overlays):
+        config = compose([*recipe("joint_stage_3", "joint/nano.yaml"), *overlays])
+        with torch.device("meta"):
+            model = build_trained_model(config["model"])
+        return measure_step(model, 64, 0).flop
+
+    assert flop(CONFIGS / "joint/by_channel.yaml") < flop()

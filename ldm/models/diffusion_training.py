@@ -4,7 +4,6 @@ Source: InstructPix2Pix (arXiv 2211.09800), section 3.2; LoRA (arXiv 2106.09685)
 """
 
 import copy
-import hashlib
 from collections.abc import Callable
 from functools import partial
 
@@ -17,21 +16,12 @@ from ldm.models.diffusion.conditioning import TrainingDraws, draw_training
 from ldm.models.diffusion.ddpm import LatentDiffusion
 from ldm.models.trained_model import TrainedModel
 from ldm.models.trained_parts import merge_adapters
+from ldm.modules.basic import hash_weights
 from ldm.modules.losses.frame_loss import FrameTerms
 from ldm.modules.losses.trunk import Hidden
 from ldm.util import check_config, instantiate_from_config
 
 VALIDATION_SEED = 23  # validation noise is the same at every epoch, so that losses can be compared
-
-
-def hash_weights(*networks: nn.Module) -> str:
-    """SHA-256 of all tensors of networks: names, shapes, types and values."""
-    digest = hashlib.sha256()
-    for network in networks:
-        for name, value in sorted(network.state_dict().items()):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):

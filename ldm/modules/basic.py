@@ -4,6 +4,7 @@ Source: latent-diffusion's ldm/modules/diffusionmodules/util.py and "Attention I
 section 3.5.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -74,3 +75,13 @@ def run_checkpointed(function: Callable[..., Tensor], *inputs: Any, enabled: boo
     if enabled and torch.is_grad_enabled():
         return checkpoint(function, *inputs, use_reentrant=False)
     return function(*inputs)
+
+
+def hash_weights(*networks: nn.Module) -> str:
+    """SHA-256 of all tensors of networks: names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

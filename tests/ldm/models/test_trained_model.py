@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from commands.errors import UserError
-from ldm.models.diffusion_training import hash_weights
 from ldm.models.trained_parts import LoraLinear
+from ldm.modules.basic import hash_weights
 
 LORA = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "lora", "rank": 2}}
 CROSS = {"target": "ldm.models.trained_parts.TrainedParts", "params": {"parts": "cross-attention"}}
