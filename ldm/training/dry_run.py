@@ -181,13 +181,24 @@ def _step_table(config: Mapping) -> Table:
     data = config["data"]["params"]
     with torch.device("meta"):
         model = build_trained_model(config["model"])
-    cost = measure_step(model, data["batch_size"], find(data, "train.params.more") or 0)
+    cost = measure_step(model, data["batch_size"], count_more(data))
     table = _table("A micro-batch, by its shapes; in full precision, text encoder not counted", "what", "number")
     table.add_row("operations", f"{cost.flop / 1e9:,.1f} G")
     table.add_row("  of a sample", f"{cost.flop / data['batch_size'] / 1e9:,.2f} G")
     for name, size in cost.memory.items():
         table.add_row(name, f"{size / 2**30:,.2f} GiB")
     return table
+
+
+def count_more(data: Mapping) -> int:
+    """Windows without frames that come with each training window, of a mixture's part that has most; 0 where none do.
+
+    Args:
+        data: parameters of the data module.
+    """
+    train = find(data, "train.params") or {}
+    parts = [find(part or {}, "params") or {} for part in (train.get("parts") or {}).values()]
+    return max(node.get("more") or 0 for node in (train, *parts))
 
 
 def _data_table(config: Mapping, pairs: dict[str, list[FramePair]], missing: list[str]) -> Table:

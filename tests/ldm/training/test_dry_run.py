@@ -10,7 +10,7 @@ from ldm.data.frame_pairs import FramePairDataset
 from ldm.data.latent_cache import build_cache
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
-from ldm.training.dry_run import describe_dry_run
+from ldm.training.dry_run import count_more, describe_dry_run
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -41,6 +41,12 @@ def test_a_config_without_training_pairs_is_described():
     config = compose([CONFIGS / "recipes/joint_stage_1_simulator.yaml", CONFIGS / "tiny/joint.yaml"])
     config["data"]["params"] |= {"train": None, "validation": None}
     assert "--output <output>" in said(config | {"prepare": "--pairing all"})
+
+
+def test_windows_without_frames_are_counted_in_a_mixture_too():
+    train = {"params": {"more": 7}}
+    mixture = {"params": {"parts": {"robot": train, "bridge": {"params": {}}, "agibot": None}}}
+    assert [count_more({"train": node}) for node in (train, mixture, {"params": {}}, None)] == [7, 7, 0, 0]
 
 
 def test_a_mixture_tells_the_share_of_each_part(pair_folder):
