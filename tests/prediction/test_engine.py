@@ -29,7 +29,7 @@ def test_flags_of_pytorch_alone_are_refused():
 
 
 @pytest.mark.slow
-def test_onnx_runtime_predicts_what_pytorch_predicts(tmp_path, monkeypatch, tiny_model_config):
+def test_onnx_runtime_predicts_what_pytorch_predicts(tmp_path, monkeypatch):
     """The bundled model: outputs of the network within 1e-4 of the largest, frames within one grey level."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
