@@ -108,7 +108,7 @@ def call_api(address, picture, sentence=SENTENCE):
     return httpx.get(f"{call}/{begun.json()['event_id']}", timeout=30).text
 
 
-def test_a_call_of_the_api_opens_what_was_uploaded_and_nothing_else(address, service, frame, tmp_path):
+def test_a_call_of_the_api_opens_what_was_uploaded_and_nothing_else(address, service, frame):
     """With or without gradio's own mark, by links and by `..`; a FIFO is not waited for, an address not asked."""
     import httpx
 

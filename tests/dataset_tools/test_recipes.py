@@ -30,7 +30,7 @@ def test_one_pair_an_episode_is_a_long_stride(tmp_path, episodes_folder):
 
 
 @pytest.mark.reference
-def test_ray_gives_the_bytes_of_the_command(tmp_path, episodes_folder, monkeypatch):
+def test_ray_gives_the_bytes_of_the_command(tmp_path, episodes_folder):
     ray = pytest.importorskip("ray", reason="ray is not installed")
     folder = episodes_folder(count=3)
     arguments = ["--episodes", str(folder), "--output", str(tmp_path / "command"), "--workers", "1"]

@@ -70,7 +70,7 @@ def test_lossless_reconstruction_is_inf_and_one_and_not_the_best(pair_folder, pr
     assert all("**" in line for line in text.splitlines() if line.startswith("|  | model"))
 
 
-def test_means_file_stands_in_for_training_data(pair_folder, tmp_path, capsys):
+def test_means_file_stands_in_for_training_data(pair_folder, tmp_path):
     data = pair_folder()
     means = str(tmp_path / "m.npz")
     assert baselines.main(["--train-data", str(data), "--train-split", "test", "--output-means", means]) == 0

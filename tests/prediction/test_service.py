@@ -160,7 +160,7 @@ def test_work_stops_when_its_owner_leaves(service, ask):
     assert service.loaded.predictor.steps <= 1 and not service.uploads.exists()
 
 
-def test_one_upload_is_decoded_at_a_time_and_none_is_kept(service, ask, tmp_path, monkeypatch):
+def test_one_upload_is_decoded_at_a_time_and_none_is_kept(service, ask, monkeypatch):
     """Twelve of a hundred megapixels must not take twelve times the memory of one."""
     import prediction.service
 

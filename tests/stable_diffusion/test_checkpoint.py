@@ -247,7 +247,7 @@ def test_loading_holds_one_copy(write, peak_memory, suffix, monkeypatch):
     assert grown() < 18e6  # 0.3 of the network
 
 
-def test_a_config_is_found_by_itself(folder, make_model, weights_of):
+def test_a_config_is_found_by_itself(folder, weights_of):
     """edit_cli without --config: the model of a bare checkpoint is rebuilt and loads."""
     source, path = folder
     config = suggest_config(path)

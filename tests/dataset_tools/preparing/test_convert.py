@@ -103,7 +103,7 @@ def test_the_folder_says_what_it_holds(tmp_path, plan):
     assert whole["sources"] == {"block_hammer_beat": of_task}
 
 
-def test_the_content_hash_knows_the_pixels(tmp_path, plan, episode):
+def test_the_content_hash_knows_the_pixels(tmp_path, plan):
     planned = plan(count=1)
     base = convert(planned, tmp_path / "a")["content_sha256"]
     other = replace(planned.parts[0].episode, read_frame=lambda index: np.zeros((8, 8, 3), np.uint8))

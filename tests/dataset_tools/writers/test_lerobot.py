@@ -69,7 +69,7 @@ def test_the_robot_is_the_one_that_was_named(tmp_path, recordings):
     assert json.loads((tmp_path / "again/meta/info.json").read_text())["robot_type"] == "franka"
 
 
-def test_recordings_that_differ_are_refused(tmp_path, recordings, episode):
+def test_recordings_that_differ_are_refused(tmp_path, recordings):
     other = replace(recordings[1].main, read_joints=Joints)
     with pytest.raises(UserError, match="differs from the first episode"):
         write_lerobot([recordings[0], Recording({"head_camera": other}, instruction="x")], tmp_path / "set", rate=5.0)

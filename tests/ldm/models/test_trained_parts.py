@@ -127,7 +127,7 @@ def make_vae_model(tiny_model_config, kl_node):
     return make
 
 
-def test_the_vae_encoders_last_layers_learn_through_the_source_frame_and_leave_the_targets(make_vae_model, tmp_path):
+def test_the_vae_encoders_last_layers_learn_through_the_source_frame_and_leave_the_targets(make_vae_model):
     """Reading by the paper's section 4.2; a resumed run keeps the encoder that its targets began with."""
     model = make_vae_model()
     model.configure_model()

@@ -49,6 +49,6 @@ def test_the_sentence_counts(clip_folder):
     assert meter.measure(PAIR, *frames)["clip_text"] != meter.measure(other, *frames)["clip_text"]
 
 
-def test_version_names_folder_and_configuration(clip_folder, tmp_path):
+def test_version_names_folder_and_configuration(clip_folder):
     assert ClipSimilarity(str(clip_folder)).version.startswith(str(clip_folder))
     assert ClipSimilarity("some/name").version == "some/name"

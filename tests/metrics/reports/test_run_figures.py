@@ -132,7 +132,7 @@ def test_pictures_are_found_again_through_table_json(results):
     assert (cases[2].prediction[:, 14:] == moving_square(7)[:, 14:]).all()
 
 
-def test_fewer_pairs_than_kinds_are_shown_once(results, tmp_path):
+def test_fewer_pairs_than_kinds_are_shown_once(results):
     lines = [line for line in (results.folder / "pairs.jsonl").read_text().splitlines() if '"t/0/3-103"' in line]
     (results.folder / "pairs.jsonl").write_text("\n".join(lines))
     alone = read_run(str(results.folder)).results[0]
