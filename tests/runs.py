@@ -1,4 +1,4 @@
-"""What tests of whole runs of main.py share: runs in processes of their own, and the weights that runs leave."""
+"""What tests of whole runs of main.py share: processes of their own, episodes of noise, the weights that runs leave."""
 
 import os
 import subprocess
@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
 from formats.run_folder import RUN_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +31,24 @@ def wait_until(done: Callable[[], bool], process: subprocess.Popen, seconds: flo
             return
         time.sleep(0.01)
     raise AssertionError(process.communicate()[1])
+
+
+def write_noise_episodes(folder: Path, splits: Sequence[str], length: int, draw_every: int = 1) -> Path:
+    """Prepared episodes of noise, one a split, with the cameras of the policies' recipes."""
+    cameras, generator = {"head_camera": 128, "left_camera": 64, "right_camera": 64}, np.random.default_rng(0)
+    listed, motions = [], []
+    for number, split in enumerate(splits):
+        named = (f"block_handover/{number}", "block_handover", number, split, length, tuple(cameras), ("hand it over",))
+        episode = PreparedEpisode(*named, frames_per_second=16.7, draw_every=draw_every)
+        states = generator.normal(0, 0.1, (length, 14)).astype(np.float32)
+        motion = Motion(states, np.roll(states, -1, 0), states, np.ones((length, 1, 7), np.float32))
+        shapes = {camera: (episode.num_pictures, side, side, 3) for camera, side in cameras.items()}
+        frames = {camera: generator.integers(0, 255, shape, np.uint8) for camera, shape in shapes.items()}
+        write_episode(folder / episode.episode_id, episode, frames, motion)
+        listed.append(episode)
+        motions += [motion] if split == "train" else []
+    finish_folder(folder, listed, measure_statistics(motions, 32, relative=True), {})
+    return folder
 
 
 def read_last(run: Path) -> dict:

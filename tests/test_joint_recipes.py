@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import main
-from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
 from formats.run_folder import RUN_VARIABLE
 from ldm.training.build import build_trained_model
 from ldm.training.config import compose
 from ldm.training.joint_cost import measure_step
 from prediction.policies.load import load_run_policy
-from tests.runs import assert_same_weights
+from tests.runs import assert_same_weights, write_noise_episodes
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGES = ("joint_stage_1_simulator", "joint_stage_2", "joint_stage_3")
@@ -27,21 +25,7 @@ def recipe(name: str, overlay: str) -> list[Path]:
 @pytest.fixture(scope="module")
 def episodes(tmp_path_factory):
     """Prepared episodes of noise, two to train and one to validate, of the recipe's cameras."""
-    folder, generator = tmp_path_factory.mktemp("episodes"), np.random.default_rng(0)
-    cameras = {"head_camera": 128, "left_camera": 64, "right_camera": 64}
-    listed, motions = [], []
-    for number, split in enumerate(("train", "train", "val")):
-        name = f"block_handover/{number}"
-        listed.append(
-            PreparedEpisode(name, "block_handover", number, split, 80, tuple(cameras), ("hand it over",), (), 16.7,
-                            draw_every=10)
-        )  # fmt: skip
-        states = generator.normal(0, 0.1, (80, 14)).astype(np.float32)
-        motions.append(Motion(states, np.roll(states, -1, 0), states, np.ones((80, 1, 7), np.float32)))
-        frames = {camera: generator.integers(0, 255, (8, side, side, 3), np.uint8) for camera, side in cameras.items()}
-        write_episode(folder / name, listed[-1], frames, motions[-1])
-    finish_folder(folder, listed, measure_statistics(motions[:2], 32, relative=True), {})
-    return folder
+    return write_noise_episodes(tmp_path_factory.mktemp("episodes"), ("train", "train", "val"), 80, draw_every=10)
 
 
 @pytest.fixture

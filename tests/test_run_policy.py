@@ -14,7 +14,6 @@ import torch
 
 import main
 import run_policy
-from formats.prepared_episodes import Motion, PreparedEpisode, finish_folder, measure_statistics, write_episode
 from formats.rollouts_folder import ROLLOUTS, read_rollouts
 from formats.run_folder import RUN_VARIABLE
 from metrics import success
@@ -22,6 +21,7 @@ from prediction.policies.kinds import FunctionPolicy, RemotePolicy
 from prediction.policies.load import load_run_policy
 from prediction.policies.server import make_server
 from scripts import publish_policy
+from tests.runs import write_noise_episodes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,18 +135,7 @@ def test_swapped_sentences_are_those_of_another_task():
 def test_a_tiny_policy_trains_resumes_and_is_played(tmp_path, monkeypatch, can_draw):
     """The recipe from motion and pictures to a rollout: two steps, a third after a resume, then a few commands."""
     monkeypatch.delenv(RUN_VARIABLE, raising=False)
-    folder, logs = tmp_path / "episodes", tmp_path / "logs"
-    cameras = {"head_camera": 128, "left_camera": 64, "right_camera": 64}
-    generator = np.random.default_rng(0)
-    listed, motions = [], []
-    for number, split in enumerate(("train", "val")):
-        name = f"block_handover/{number}"
-        listed.append(PreparedEpisode(name, "block_handover", number, split, 12, tuple(cameras), ("hand it over",)))
-        states = generator.normal(0, 0.1, (12, 14)).astype(np.float32)
-        motions.append(Motion(states, np.roll(states, -1, 0), states, np.ones((12, 1, 7), np.float32)))
-        frames = {camera: generator.integers(0, 255, (12, size, size, 3), np.uint8) for camera, size in cameras.items()}
-        write_episode(folder / name, listed[-1], frames, motions[-1])
-    finish_folder(folder, listed, measure_statistics(motions[:1], 32, relative=True), {})
+    folder, logs = write_noise_episodes(tmp_path / "episodes", ("train", "val"), 12), tmp_path / "logs"
     data = [f"data.params.{split}.params.folder={folder}" for split in ("train", "validation")]
     recipe = [str(ROOT / "configs" / name) for name in ("policy.yaml", "tiny/policy.yaml")]
     small = [
