@@ -37,11 +37,12 @@ from benchmark.request import Request, flag, read_request
 from benchmark.training_steps import GRADIENT, gradient_of_share, save_gradient
 from benchmark.workload import SIZES
 from commands.errors import UserError, sentence_for
-from dataset_tools.preparing.convert import convert_part, finish_folder, open_folder
 from dataset_tools.preparing.pairing import PairingRule
-from dataset_tools.preparing.plan import Options, plan_folder
+from dataset_tools.preparing.plan import Options
+from dataset_tools.preparing.prepare import prepare
+from dataset_tools.preparing.request import PrepareRequest
 from dataset_tools.preparing.splits import SplitRule
-from dataset_tools.readers.robotwin import find_episodes
+from dataset_tools.readers.detect import ReadingRequest
 from prediction.predictor import DTYPES
 
 log = logging.getLogger(__name__)
@@ -174,11 +175,7 @@ def check_small(check: Check) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place:
         data, run = Path(place) / "prepared", Path(place) / "run"
         options = Options(PairingRule(horizons=(20,), stride=2), SplitRule(val=0.0, test=0.0), size=128)
-        plan = plan_folder(find_episodes(ROOT / "bundled_episodes"), options, [ROOT / "bundled_episodes"])
-        open_folder(plan, data)
-        for part in plan.parts:
-            convert_part(part, data, options)
-        finish_folder(plan, data, options)
+        prepare(PrepareRequest(ReadingRequest((ROOT / "bundled_episodes",)), options, data))
         argv = ["--base", str(ROOT / "bundled_model" / "config.yaml"), "--folder", str(run), "--no-test"]
         argv += [*SMALL_ENDS[check.request.size], "--max_epochs", "100000", "--log_every_n_steps", "1"]
         argv += ["--accelerator", "gpu" if check.device.type == "cuda" else "cpu", "--devices", "1"]
