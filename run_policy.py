@@ -85,7 +85,7 @@ class RolloutRequest:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Flags."""
+    """Options of the command line."""
     usage = __doc__.split("\n\n")
     parser = argparse.ArgumentParser(
         prog="run_policy.py",

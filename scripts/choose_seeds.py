@@ -39,7 +39,7 @@ def format_seeds(lists: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Flags."""
+    """Options of the command line."""
     usage = __doc__.split("\n\n", 1)
     parser = argparse.ArgumentParser(
         prog="python -m scripts.choose_seeds",

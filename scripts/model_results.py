@@ -57,7 +57,7 @@ def make_results(run: Mapping, data: Mapping, table: str) -> str:
 
 
 def write_model_results(argv: list[str] | None) -> None:
-    """Parse, read, write."""
+    """Write the page that the options ask for."""
     parser = argparse.ArgumentParser(prog="python -m scripts.model_results", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="run folder with run.json")
     parser.add_argument("--data", type=Path, required=True, help="prepared folder with dataset.json")

@@ -85,7 +85,7 @@ class NoFrames:
     path: Path
 
     def __call__(self, index: int) -> np.ndarray:
-        """Refuse."""
+        """Raises UserError: there is no such picture."""
         raise UserError(
             f"{self.path} holds motion and no pictures; dataset_tools.prepare_episodes takes it, anything else needs "
             "episodes with a camera."

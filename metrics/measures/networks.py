@@ -29,7 +29,7 @@ class Meter(Protocol):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Measures."""
+        """Keys of the values that it gives."""
 
     @property
     def version(self) -> str:
