@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = ", ".join(f"{count} {split}" for split, count in counts.items())
         sys.stdout.write(f"{args.output}: {said}\n")
 
-    return run_command("dataset_tools.prepare_pairs", body)
+    return run_command("python -m dataset_tools.prepare_pairs", body)
 
 
 if __name__ == "__main__":

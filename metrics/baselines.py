@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
                 count = write_baseline(baseline, data.root, pairs, size, folder)
                 sys.stdout.write(f"{baseline.name}: {count} pictures in {folder}\n")
 
-    return run_command("metrics.baselines", run)
+    return run_command("python -m metrics.baselines", run)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def _write_figures(rows: Sequence[HorizonRow], keys: Sequence[str], folder: Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Tabulate and draw; returns the exit code."""
-    return run_command("metrics.by_horizon", lambda: run(argv))
+    return run_command("python -m metrics.by_horizon", lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _texts(row: Sequence[float]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write; returns the exit code."""
-    return run_command("metrics.calibration", lambda: run(argv))
+    return run_command("python -m metrics.calibration", lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def run(argv: list[str] | None = None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Score and write; returns the exit code."""
-    return run_command("metrics.compute_metrics", lambda: run(argv))
+    return run_command("python -m metrics.compute_metrics", lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
             for name, text in (("csv", to_csv(table)), ("json", to_json(table)), ("md", to_markdown(table))):
                 write_text(options.output / f"swap.{name}", text)
 
-    return run_command("metrics.instruction_swap", run)
+    return run_command("python -m metrics.instruction_swap", run)
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def main(argv: list[str] | None = None) -> int:
         print_notes(console, notes)
         sys.stdout.write("".join(f"{file}\n" for file in files))
 
-    return run_command("metrics.paper_tables", run)
+    return run_command("python -m metrics.paper_tables", run)
 
 
 if __name__ == "__main__":

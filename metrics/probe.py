@@ -328,7 +328,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, (median, most) in origin.floor_cm.items():
             sys.stdout.write(f"  {name}: {median:.2f} cm, {most:.2f} cm\n")
 
-    return run_command("metrics.probe", run)
+    return run_command("python -m metrics.probe", run)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         files += save_figure(plot_wrap_around(shares), options.output / "wrap_around", (".png",))
         sys.stdout.write("".join(f"{file}\n" for file in files))
 
-    return run_command("metrics.published_predictions", run)
+    return run_command("python -m metrics.published_predictions", run)
 
 
 def _summarise(shares: dict[str, list[float]]) -> dict[str, dict[str, float]]:

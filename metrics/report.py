@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         write_text(options.output / "index.html", make_report(read_runs(options.runs), command))
         sys.stdout.write(f"{options.output / 'index.html'}\n")
 
-    return run_command("metrics.report", run)
+    return run_command("python -m metrics.report", run)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{task}, {split}: {COUNT[split]} seeds from {first}, {rejected} rejected")
         write_text(FILE, format_seeds(lists))
 
-    return run_command("choose_seeds", body, interrupted="stopped; seeds.json is as it was.")
+    return run_command("python -m scripts.choose_seeds", body, interrupted="stopped; seeds.json is as it was.")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def write_model_results(argv: list[str] | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run; what a user can mend is one sentence and exit code 2."""
-    return run_command("scripts.model_results", lambda: write_model_results(argv))
+    return run_command("python -m scripts.model_results", lambda: write_model_results(argv))
 
 
 if __name__ == "__main__":

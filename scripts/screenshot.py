@@ -105,7 +105,7 @@ def take_picture() -> None:
 
 def main() -> int:
     """Photograph the page; see commands.run for how it ends."""
-    return run_command("screenshot.py", take_picture)
+    return run_command("python -m scripts.screenshot", take_picture)
 
 
 if __name__ == "__main__":

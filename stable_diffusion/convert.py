@@ -260,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         sys.stdout.write(f"{opt.output}\n")
 
-    return run_command("stable_diffusion.convert", body)
+    return run_command("python -m stable_diffusion.convert", body)
 
 
 if __name__ == "__main__":

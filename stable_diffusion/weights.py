@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         find_entry(opt.name)
         sys.stdout.write(f"{fetch(opt.name) if opt.command == 'fetch' else resolve(opt.name)}\n")
 
-    return run_command("stable_diffusion.weights", body)
+    return run_command("python -m stable_diffusion.weights", body)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from metrics import baselines, compute_metrics
 from tests.dataset_tools.layouts import write_clip, write_hdf5, write_lerobot_2
 
 LEAK = 1  # inspect_dataset's own code
-NAMES = ("python -m dataset_tools.", "metrics.", "edit_cli.py", "main.py")  # what a sentence begins with
+NAMES = ("python -m dataset_tools.", "python -m metrics.", "edit_cli.py", "main.py")  # what a sentence begins with
 HOSTILE = [
     None,
     True,
