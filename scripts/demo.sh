@@ -47,10 +47,14 @@ films=
 if [ "$episodes" != bundled_episodes ]; then # a policy has to see
     step "7/7  A policy at work: three cameras, a sentence and a state, 16 commands at a time" \
         python run_policy.py --policy bundled_policy --episodes 1 --videos 1 --output "$demo/rollouts"
-    step "     And its film strips" \
+    step "     Another that also says what its cameras will see 4 s later" \
+        python run_policy.py --policy joint:bundled_joint --task block_handover --episodes 1 --videos 1 --output "$demo/imagined"
+    step "     Their film strips" \
         python -m metrics.success --rollouts "bundled_policy=$demo/rollouts" --films 1 --output "$demo/rollouts/tables"
+    step "     " python -m metrics.success --rollouts "bundled_joint=$demo/imagined" --films 1 --output "$demo/imagined/tables"
     films="
-  films     $demo/rollouts/tables/films.jpg      the policy on one unseen scene of each task"
+  films     $demo/rollouts/tables/films.jpg      the policy on one unseen scene of each task
+            $demo/imagined/tables/films.jpg      seen, and imagined by the other: head, left and right camera"
 fi
 
 first=$(find "$demo/prepared" -name '*_0.jpg' | sort | sed -n 1p) # sed reads on: head would stop sort with a signal

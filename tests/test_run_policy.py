@@ -59,9 +59,12 @@ def test_a_film_of_the_first_seed(tmp_path, monkeypatch, can_draw):
     assert success.main([*sheet, "1"]) == 2, "a film that is not there"
 
 
-def test_the_bundled_policy_hands_the_block_over(tmp_path, can_draw):
+@pytest.mark.parametrize(
+    "policy", [ROOT / "bundled_policy", f"joint:{ROOT / 'bundled_joint'}"], ids=["policy", "joint"]
+)
+def test_the_bundled_policies_hand_the_block_over(policy, tmp_path, can_draw):
     """Weights, cameras, units and the world fit: on a seed that was never trained on."""
-    options = ("--policy", ROOT / "bundled_policy", "--task", "block_handover", "--episodes", 1)
+    options = ("--policy", policy, "--task", "block_handover", "--episodes", 1)
     assert run(*options, "--output", tmp_path) == 0
     (rollout,) = read_rollouts(tmp_path)
     assert rollout.success and rollout.held
@@ -159,6 +162,10 @@ def test_a_tiny_policy_trains_resumes_and_is_played(tmp_path, monkeypatch, can_d
     seen = {"pixels": {camera: np.full((240, 320, 3), 90, np.uint8) for camera in ours.cameras}}
     seen |= {"command": np.zeros(14), "agent_pos": np.zeros(14), "instruction": "hand it over"}
     assert np.array_equal(ours.act(seen), published.act(seen)), "the average predicts in both"
+    assert publish_policy.main(["--run", str(log), "--output", str(tmp_path / "small"), "--half"]) == 0
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("small", "published")]
+    assert sizes[0] < 0.6 * sizes[1]
+    np.testing.assert_allclose(load_run_policy(tmp_path / "small").act(seen), ours.act(seen), atol=1e-3)
 
 
 def hold(observation):

@@ -96,11 +96,18 @@ def load_run_policy(path: Path, mode: Answered = "policy") -> RunPolicy | JointR
     return RunPolicy(run.model, run.digest)
 
 
-def publish(run: Path, output: Path) -> None:
-    """Write the averaged weights of a run, and what its config says of the model, where load_run_policy opens them."""
+def publish(run: Path, output: Path, *, half: bool = False) -> None:
+    """Write the averaged weights of a run, and what its config says of the model, where load_run_policy opens them.
+
+    With `half` matrices are stored in float16; vectors, among them the scales of states and actions, stay as they are.
+    """
     model = load_run_policy(run).model
     model.model_ema = None  # it predicts already
     node = compose([find_run(run)[0].config])["model"]
     output.mkdir(parents=True, exist_ok=True)
-    write_tensor_file(output / WEIGHTS, {name: LazyTensor.of(value) for name, value in model.state_dict().items()})
+    weights = {
+        name: LazyTensor.of(value.half() if half and value.ndim > 1 else value)
+        for name, value in model.state_dict().items()
+    }
+    write_tensor_file(output / WEIGHTS, weights)
     save_config({"model": {**node, "params": {**node["params"], "ema_decay": 0}}}, output / "config.yaml")
