@@ -127,14 +127,14 @@ class GridColumn:
     captions: tuple[str, ...] = ()  # one a row, "" for none
 
 
-def make_grid(row_names: Sequence[str], columns: Sequence[GridColumn]) -> Figure:
-    """Rows of pictures (current frame, predictions, truth) under a column per task, captions below the cells."""
+def make_grid(row_names: Sequence[str], columns: Sequence[GridColumn], width: float = CELL_INCHES) -> Figure:
+    """Rows of pictures, `width` inches each: current frame, predictions, truth. A column per task, captions below."""
     num_rows, num_columns = len(row_names), len(columns)
     captioned = any(any(column.captions) for column in columns)
     shapes = [picture.shape for column in columns for picture in column.pictures if picture is not None]
-    cell = CELL_INCHES * max((tall / wide for tall, wide, _ in shapes), default=1.0)
+    cell = width * max((tall / wide for tall, wide, _ in shapes), default=1.0)
     height = (cell + (0.16 if captioned else 0.0)) * num_rows + 0.3
-    figure = Figure(figsize=(CELL_INCHES * num_columns + 1.0, height), layout="constrained")
+    figure = Figure(figsize=(width * num_columns + 1.0, height), layout="constrained")
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     for j, column in enumerate(columns):
         for i, picture in enumerate(column.pictures):

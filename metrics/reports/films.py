@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from commands.errors import UserError
 from formats.rollouts_folder import Rollout, film_path
 from formats.video import VideoDecoder
-from metrics.reports.figures import GridColumn, make_grid
+from metrics.reports.figures import CELL_INCHES, GridColumn, make_grid
 
 MOMENTS = 8
+WIDE_MOMENTS, WIDE_INCHES = 4, 4.8  # of films that show several pictures side by side
 
 
 def draw_films(folder: Path, rollouts: Sequence[Rollout], per_task: int) -> Figure:
@@ -34,9 +35,9 @@ def draw_films(folder: Path, rollouts: Sequence[Rollout], per_task: int) -> Figu
         rows.append(_read_moments(film_path(folder, rollout)))
     columns = [
         GridColumn("", tuple(row[moment][0] for row in rows), tuple(row[moment][1] for row in rows))
-        for moment in range(MOMENTS)
+        for moment in range(min(map(len, rows), default=0))
     ]
-    return make_grid(names, columns)
+    return make_grid(names, columns, WIDE_INCHES if len(columns) == WIDE_MOMENTS else CELL_INCHES)
 
 
 def _read_moments(path: Path) -> list[tuple[np.ndarray, str]]:
@@ -45,7 +46,9 @@ def _read_moments(path: Path) -> list[tuple[np.ndarray, str]]:
         raise UserError(f"there is no film {path}: play with run_policy.py --videos, at least as many as are wanted.")
     film = VideoDecoder(path)
     try:
-        numbers = np.linspace(0, film.length - 1, MOMENTS).round().astype(int)
+        tall, wide, _ = film.read_frame(0).shape
+        moments = MOMENTS if wide < 2 * tall else WIDE_MOMENTS
+        numbers = np.linspace(0, film.length - 1, moments).round().astype(int)
         return [(film.read_frame(int(number)), f"{number / (film.rate or 1):.1f} s") for number in numbers]
     finally:
         film.close()
