@@ -1,5 +1,6 @@
 """The stages of video and action: each goes on from the last, is stopped and resumed to the bit, says its size."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,16 @@ def test_cameras_joined_by_channel_cost_no_more_than_adapters():
         return measure_step(model, 64, 0).flop
 
     assert flop(CONFIGS / "joint/by_channel.yaml") < flop()
+
+
+def test_rows_of_the_ablation_change_what_is_there():
+    """An override of a key that no config has is refused, by main.py after the rows before it have trained."""
+    script = (CONFIGS.parent / "scripts/joint_ablations.sh").read_text()
+    keys = sorted(set(re.findall(r"((?:model|data|lightning|pretrained)[\w.]*)=", script)) - {"pretrained"})
+    assert len(keys) > 8
+    config = compose(recipe("joint_stage_3", "joint/nano.yaml"))
+    for key in keys:
+        node = config
+        for part in key.split("."):
+            assert part in node, f"{key} is in no config"
+            node = node[part]
