@@ -14,6 +14,7 @@ from commands.errors import UserError
 from ldm.data.batch import CachedBatch, FrameBatch
 from ldm.models.diffusion.conditioning import TrainingDraws, draw_training
 from ldm.models.diffusion.ddpm import LatentDiffusion
+from ldm.models.diffusion.sampling import SamplingOptions
 from ldm.models.trained_model import TrainedModel
 from ldm.models.trained_parts import merge_adapters
 from ldm.modules.basic import hash_weights
@@ -153,6 +154,22 @@ class TrainedLatentDiffusion(LatentDiffusion, TrainedModel):
         self.log("val/loss_simple_ema", loss, batch_size=size, sync_dist=True)
 
     test_step = validation_step
+
+    @torch.no_grad()
+    def log_images(self, batch: FrameBatch, options: SamplingOptions) -> dict[str, Tensor]:
+        """Rows of a picture grid: input, truth, the first stage's reconstruction of the truth, prediction."""
+        target = batch["target_frame"]
+        reconstruction = self.first_stage_model.decode(self.first_stage_model.encode(target).mode())
+        with self.ema_scope():
+            told = {"seconds": batch.get("seconds"), "neighbours": batch.get("neighbour_frames")}
+            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"], **told)
+            prediction = self.draw_frames(cond, self.get_null_conditioning(cond), options, range(len(target)))
+        return {
+            "input": batch["source_frame"],
+            "truth": target,
+            "reconstruction": reconstruction.clamp(-1.0, 1.0),
+            "prediction": prediction.clamp(-1.0, 1.0),
+        }
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Low-rank additions are merged, so that a checkpoint is a plain model; what resuming needs lies beside."""

@@ -383,22 +383,6 @@ class LatentDiffusion(DDPM):
         z = sampler.sample(guided, noise.to(cond.concat.device), generators, progress)
         return self.decode_first_stage(z.to(self.frame_dtype), cond.concat.to(self.frame_dtype))
 
-    @torch.no_grad()
-    def log_images(self, batch: FrameBatch, options: SamplingOptions) -> dict[str, Tensor]:
-        """Rows of a picture grid: input, truth, the first stage's reconstruction of the truth, prediction."""
-        target = batch["target_frame"]
-        reconstruction = self.first_stage_model.decode(self.first_stage_model.encode(target).mode())
-        with self.ema_scope():
-            told = {"seconds": batch.get("seconds"), "neighbours": batch.get("neighbour_frames")}
-            cond = self.get_learned_conditioning(batch["source_frame"], batch["instruction"], **told)
-            prediction = self.draw_frames(cond, self.get_null_conditioning(cond), options, range(len(target)))
-        return {
-            "input": batch["source_frame"],
-            "truth": target,
-            "reconstruction": reconstruction.clamp(-1.0, 1.0),
-            "prediction": prediction.clamp(-1.0, 1.0),
-        }
-
     def describe_parts(self) -> dict[str, int]:
         """Parameters of each part."""
         parts = {"U-Net": self.model, "first stage": self.first_stage_model, "text encoder": self.cond_stage_model}
