@@ -98,22 +98,19 @@ class VectorConditioning:
         *,
         teach: bool,
     ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        """The vector of a training batch and, where the batch knows its states, the losses of what was foreseen.
+        """The vector of a batch and, where a foresight is taught, the losses of what was foreseen.
 
         Args:
             context, text: see `foresee`.
             batch: whose seconds and, where known, states these are.
             draws: of the batch.
-            teach: tell some samples their true future, see Foresight.teach.
+            teach: tell some samples their true future, see Foresight.teach; without, as in prediction.
         """
-        if self.foresight is None or "state" not in batch:
+        if self.foresight is None or "state" not in batch or not teach:
             return self.for_prediction(context, text, batch.get("seconds")), {}
         ahead, foreseen = self.foresee(context, text, batch["seconds"])
-        if teach:
-            coins = torch.stack([torch.rand((), generator=g) for g in draws.generators]).to(ahead)
-            told = self.foresight.teach(foreseen, batch["state"][:, 1], coins)
-        else:
-            told = self.foresight.tell(foreseen)
+        coins = torch.stack([torch.rand((), generator=g) for g in draws.generators]).to(ahead)
+        told = self.foresight.teach(foreseen, batch["state"][:, 1], coins)
         return torch.cat([ahead, told.detach()], dim=1), self._state_losses(foreseen, text, batch)
 
     def _state_losses(self, foreseen: Foreseen, text: Tensor, batch: FrameBatch | CachedBatch) -> Mapping[str, Tensor]:

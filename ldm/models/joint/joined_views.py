@@ -6,7 +6,6 @@ What that costs shows in the shapes: no view can be absent for the network (it i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from einops import rearrange
@@ -16,7 +15,6 @@ from torch.nn import functional
 from ldm.data.joint_windows import JointBatch
 
 JOINED = "views"  # the one camera of the network
-Batch = TypeVar("Batch", bound=JointBatch | dict)
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class JoinedViews:
     cameras: Mapping[str, int]
     side: int
 
-    def join(self, batch: Batch) -> Batch:
+    def join(self, batch: JointBatch) -> JointBatch:
         """A batch whose one camera is JOINED, with pictures (B, T, 3 V, side, side); one that has it stays."""
         if JOINED in batch["frames"]:
             return batch

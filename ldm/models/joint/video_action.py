@@ -30,7 +30,7 @@ from commands.errors import UserError
 from ldm.data.joint_windows import Horizon, JointBatch
 from ldm.models.diffusion.schedule import NoiseSchedule, Parameterization
 from ldm.models.diffusion.timesteps import spaced_timesteps
-from ldm.models.joint.joined_views import JoinedViews
+from ldm.models.joint.joined_views import JOINED, JoinedViews
 from ldm.models.joint.levels import LevelOptions, Levels, LevelSampler
 from ldm.models.policy.scales import ActionScales
 from ldm.modules.ema import LitEma
@@ -161,6 +161,7 @@ class JointVideoAction(ActionScales, nn.Module):
         first = self.first_stage_model
         pictures = {name: encoder.pictures for name, encoder in network.tokens.encoders.items()}
         found = {"latent.channels": (grid.channels, self.pictures * first.latent_channels),
+                 "cameras": (network.cameras, (JOINED,) if self.joined else network.cameras),
                  "encoders' pictures": (pictures, dict.fromkeys(pictures, self.pictures)),
                  "latent.factor": (grid.factor, first.downsampling_factor),
                  "text": (network.read_text.in_features, text.width)}  # fmt: skip

@@ -65,5 +65,8 @@ def test_a_camera_is_there_where_one_of_them_is(make_joint_batch):
 def test_a_network_of_other_pictures_is_refused(make_joint):
     with pytest.raises(UserError, match="encoders' pictures"):
         make_joint(NETWORK | {"encoders": {JOINED: ENCODER | {"pictures": 1}}}, cameras=(), video=VIDEO)
+    named = {"cameras": {"all": JOINED}, "sides": {"all": SIDE}}
+    with pytest.raises(UserError, match=r"cameras is \('all',\)"):
+        make_joint(NETWORK | named, cameras=(), video=VIDEO)
     with pytest.raises(UserError, match="latent.channels"):
         make_joint(NETWORK | {"latent": {"channels": 48, "factor": 4, "patch": 2}}, cameras=(), video=VIDEO)
